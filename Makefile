@@ -1,0 +1,61 @@
+# beamgate: every task is a target; `make help` lists them.
+#
+# Variables: CC=gcc|clang  V=1 (show commands)  SANITIZE=address,undefined (own build directory)  WERROR=1
+
+VERSION := 0.1.0
+CC ?= gcc
+BUILD ?= build/$(CC)$(if $(SANITIZE),-san)
+PREFIX ?= /usr/local
+PKGS := libwebsockets libuv jansson libssl libcrypto libcyaml
+ERL_INTERFACE ?= /usr/lib/erlang/usr
+
+Q := $(if $(V),,@)
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings \
+        -Wformat=2 -Wvla -Wimplicit-fallthrough -Wconversion -Wno-sign-conversion $(if $(WERROR),-Werror)
+HARDEN := $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fstack-clash-protection -fPIE
+SAN := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined)
+ALL_CFLAGS = -std=gnu11 -D_REENTRANT -pthread -fno-omit-frame-pointer -DBEAMGATE_VERSION='"$(VERSION)"' \
+             -Iinclude -isystem $(ERL_INTERFACE)/include $(shell pkg-config --cflags $(PKGS) 2>/dev/null) \
+             $(WARN) $(HARDEN) $(SAN) $(CFLAGS)
+LIBS = -L$(ERL_INTERFACE)/lib -lei $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -lpthread
+LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now $(SAN) $(LDFLAGS)
+
+LAYERS := base codec gateway cluster edge server
+SRC := $(sort $(foreach l,$(LAYERS),$(wildcard c_src/$(l)/*.c)))
+LIB_OBJ := $(patsubst c_src/%.c,$(BUILD)/%.o,$(filter-out c_src/server/main.c,$(SRC)))
+UNIT := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
+
+.PHONY: all clean help unit layers
+all: $(BUILD)/beamgate ## build the gateway
+
+$(BUILD)/beamgate: $(LIB_OBJ) $(BUILD)/server/main.o
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+$(BUILD)/%.o: c_src/%.c
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/libbeamgate.a: $(LIB_OBJ)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libbeamgate.a
+	@mkdir -p $(@D)
+	@echo "  TEST  $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes -Itests/unit -MMD -MP -o $@ $< $(LDFLAGS_ALL) $(BUILD)/libbeamgate.a $(LIBS) -lcmocka
+
+unit: $(addprefix $(BUILD)/unit/,$(UNIT)) ## unit tests (T=test_json for one)
+	$(Q)set -e; for t in $(or $(T),$(UNIT)); do echo "== $$t"; $(TEST_WRAP) $(BUILD)/unit/$$t; done
+
+layers: ## check that a file includes only its own or lower layers
+	$(Q)sh tests/layers.sh $(LAYERS)
+
+clean: ## remove what was built
+	rm -rf build
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

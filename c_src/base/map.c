@@ -1,0 +1,157 @@
+/*
+ * map.c: see map.h. Invariant: load <= 3/4, and every entry is reachable from its home slot
+ * without crossing a free one.
+ */
+#include "map.h"
+
+#include <stdlib.h>
+
+enum { MAP_FIRST = 16 };
+
+static uint64_t rotl(uint64_t x, int b)
+{
+    return x << b | x >> (64 - b);
+}
+
+struct sip {
+    uint64_t v0, v1, v2, v3;
+};
+
+static void sip_round(struct sip *s)
+{
+    s->v0 += s->v1;
+    s->v1 = rotl(s->v1, 13) ^ s->v0;
+    s->v0 = rotl(s->v0, 32);
+    s->v2 += s->v3;
+    s->v3 = rotl(s->v3, 16) ^ s->v2;
+    s->v0 += s->v3;
+    s->v3 = rotl(s->v3, 21) ^ s->v0;
+    s->v2 += s->v1;
+    s->v1 = rotl(s->v1, 17) ^ s->v2;
+    s->v2 = rotl(s->v2, 32);
+}
+
+static const uint64_t *hash_key(void)
+{
+    static uint64_t key[2];
+    if (key[0] == 0)
+        random_bytes(key, sizeof(key));
+    return key;
+}
+
+uint64_t hash_bytes(const void *data, size_t len)
+{
+    const uint64_t *k = hash_key();
+    struct sip s = {k[0] ^ 0x736f6d6570736575u, k[1] ^ 0x646f72616e646f6du, k[0] ^ 0x6c7967656e657261u,
+                    k[1] ^ 0x7465646279746573u};
+    const uint8_t *p = data;
+    size_t left = len;
+    for (; left >= 8; left -= 8, p += 8) {
+        uint64_t word;
+        memcpy(&word, p, 8);
+        s.v3 ^= word;
+        sip_round(&s);
+        s.v0 ^= word;
+    }
+    uint64_t last = (uint64_t)len << 56;
+    for (size_t i = 0; i < left; i++)
+        last |= (uint64_t)p[i] << (8 * i);
+    s.v3 ^= last;
+    sip_round(&s);
+    s.v0 ^= last;
+    s.v2 ^= 0xff;
+    sip_round(&s);
+    sip_round(&s);
+    sip_round(&s);
+    return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
+}
+
+void map_init(struct map *m)
+{
+    *m = (struct map){0};
+}
+
+void map_fini(struct map *m)
+{
+    free(m->slots);
+    map_init(m);
+}
+
+/* The slot that holds key, or the free one where it would go. cap > 0. */
+static struct map_slot *map_find(const struct map *m, struct slice key, uint64_t hash)
+{
+    size_t mask = m->cap - 1;
+    for (size_t i = hash & mask;; i = (i + 1) & mask) {
+        struct map_slot *s = &m->slots[i];
+        if (!s->value || (s->hash == hash && slice_eq(s->key, key)))
+            return s;
+    }
+}
+
+void *map_get(const struct map *m, struct slice key)
+{
+    if (m->count == 0)
+        return NULL;
+    return map_find(m, key, hash_bytes(key.ptr, key.len))->value;
+}
+
+static int map_grow(struct map *m)
+{
+    struct map bigger = {.cap = m->cap ? m->cap * 2 : MAP_FIRST, .count = m->count};
+    bigger.slots = calloc(bigger.cap, sizeof(*bigger.slots));
+    if (!bigger.slots)
+        return BG_ENOMEM;
+    for (size_t i = 0; i < m->cap; i++)
+        if (m->slots[i].value)
+            *map_find(&bigger, m->slots[i].key, m->slots[i].hash) = m->slots[i];
+    free(m->slots);
+    *m = bigger;
+    return BG_OK;
+}
+
+int map_put(struct map *m, struct slice key, void *value)
+{
+    assert_always(value != NULL);
+    if ((m->count + 1) * 4 > m->cap * 3 && map_grow(m) != BG_OK)
+        return BG_ENOMEM;
+    uint64_t hash = hash_bytes(key.ptr, key.len);
+    struct map_slot *s = map_find(m, key, hash);
+    if (!s->value)
+        m->count++;
+    *s = (struct map_slot){key, value, hash};
+    return BG_OK;
+}
+
+void *map_del(struct map *m, struct slice key)
+{
+    if (m->count == 0)
+        return NULL;
+    struct map_slot *hole = map_find(m, key, hash_bytes(key.ptr, key.len));
+    void *value = hole->value;
+    if (!value)
+        return NULL;
+    size_t mask = m->cap - 1, at = (size_t)(hole - m->slots);
+    for (size_t i = (at + 1) & mask; m->slots[i].value; i = (i + 1) & mask) {
+        size_t home = m->slots[i].hash & mask;
+        if (((i - home) & mask) >= ((i - at) & mask)) {
+            m->slots[at] = m->slots[i];
+            at = i;
+        }
+    }
+    m->slots[at] = (struct map_slot){0};
+    m->count--;
+    return value;
+}
+
+void *map_next(const struct map *m, size_t *pos, struct slice *key)
+{
+    while (*pos < m->cap) {
+        struct map_slot *s = &m->slots[(*pos)++];
+        if (!s->value)
+            continue;
+        if (key)
+            *key = s->key;
+        return s->value;
+    }
+    return NULL;
+}

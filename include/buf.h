@@ -1,0 +1,88 @@
+/*
+ * buf.h: a growable byte buffer with a bound and a sticky failure flag.
+ *
+ * Writers append without checking each step; when memory or the bound runs out the buffer turns
+ * `failed`, later appends do nothing, and whoever hands the bytes on checks buf_ok() once.
+ */
+#ifndef BEAMGATE_BUF_H
+#define BEAMGATE_BUF_H
+
+#include <stdarg.h>
+
+#include "base.h"
+
+struct buf {
+    uint8_t *data;
+    size_t len;
+    size_t cap;
+    size_t limit; /* largest len allowed; 0 means no bound but memory */
+    bool failed;
+};
+
+/* limit in bytes, 0 for none. No memory is taken until the first byte. */
+void buf_init(struct buf *b, size_t limit);
+void buf_fini(struct buf *b);
+/* Forgets content and failure, keeps the memory. */
+void buf_reset(struct buf *b);
+/* Forgets content and failure and gives back the memory when more than keep bytes are held. */
+void buf_shrink(struct buf *b, size_t keep);
+/* Cuts back to len bytes (len <= b->len) and clears the failure: undoes what was appended since. */
+void buf_truncate(struct buf *b, size_t len);
+/* Drops n bytes at the front; O(rest). */
+void buf_consume(struct buf *b, size_t n);
+
+/* Makes room for n more bytes and returns where they go, or NULL (then b->failed is set).
+ * The caller writes up to n bytes there and adds what it wrote to b->len. */
+uint8_t *buf_reserve(struct buf *b, size_t n);
+void buf_add(struct buf *b, const void *src, size_t n);
+void buf_add_slice(struct buf *b, struct slice s);
+void buf_puts(struct buf *b, const char *cstr);
+void buf_putc(struct buf *b, int c);
+void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void buf_vprintf(struct buf *b, const char *fmt, va_list ap);
+
+static inline bool buf_ok(const struct buf *b)
+{
+    return !b->failed;
+}
+
+static inline struct slice buf_slice(const struct buf *b)
+{
+    return slice_make(b->data, b->len);
+}
+
+/* Big-endian stores, the byte order of the distribution protocol and of WebSocket headers. */
+static inline void put_be16(uint8_t *p, uint16_t v)
+{
+    p[0] = (uint8_t)(v >> 8);
+    p[1] = (uint8_t)v;
+}
+
+static inline void put_be32(uint8_t *p, uint32_t v)
+{
+    put_be16(p, (uint16_t)(v >> 16));
+    put_be16(p + 2, (uint16_t)v);
+}
+
+static inline void put_be64(uint8_t *p, uint64_t v)
+{
+    put_be32(p, (uint32_t)(v >> 32));
+    put_be32(p + 4, (uint32_t)v);
+}
+
+static inline uint16_t get_be16(const uint8_t *p)
+{
+    return (uint16_t)((uint16_t)p[0] << 8 | p[1]);
+}
+
+static inline uint32_t get_be32(const uint8_t *p)
+{
+    return (uint32_t)get_be16(p) << 16 | get_be16(p + 2);
+}
+
+static inline uint64_t get_be64(const uint8_t *p)
+{
+    return (uint64_t)get_be32(p) << 32 | get_be32(p + 4);
+}
+
+#endif

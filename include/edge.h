@@ -1,0 +1,66 @@
+/*
+ * edge.h: everything that clients reach: the listening sockets, HTTP routes, Phoenix sockets and channels.
+ * libwebsockets itself is boxed into ws_server.c; phoenix_socket.c holds the channel protocol (P-).
+ */
+#ifndef BEAMGATE_EDGE_H
+#define BEAMGATE_EDGE_H
+
+#include <uv.h>
+
+#include "process_table.h"
+#include "request.h"
+
+struct edge;
+
+/* Where the user id of a socket comes from. Real authentication takes this place later. */
+struct channel_config {
+    const char *topic; /* exact, or a prefix ending in * (P-050); first declared wins */
+    const char *event; /* default phoenix_gen_api */
+    struct channel_rules rules;
+};
+
+struct socket_config {
+    const char *path;          /* /socket: serves /socket/websocket (P-002) */
+    const char *user_id_param; /* connect parameter that names the user, NULL: no user id */
+    uint32_t timeout_ms;       /* idle, P-043: 60000 */
+    uint32_t max_channels;     /* P-012: 100 */
+    uint32_t max_frame_bytes;  /* P-075: 10000000 */
+    uint32_t max_topic_bytes;  /* P-151: 1024 */
+    const struct channel_config *channels;
+    uint32_t channels_count;
+};
+
+struct edge_options {
+    uv_loop_t *loop;
+    struct timers *timers;
+    struct metrics *metrics;
+    struct gateway *gateway; /* may be set later with edge_set_gateway() */
+    struct process_table *processes;
+    struct config_db *db;      /* for the function list of the console page */
+    const char *listen_address; /* default 127.0.0.1 */
+    uint16_t listen_port;
+    const struct socket_config *sockets;
+    uint32_t sockets_count;
+    uint32_t max_connections;
+    size_t max_buffered_bytes; /* unsent bytes of one client before it is closed as too slow */
+    bool console;              /* serve the page at / and the function list it needs */
+    const char *console_phoenix_js; /* path of the phoenix.js the page loads; NULL: built in place */
+    /* For /ready: fills a short reason when not ready. */
+    bool (*ready)(void *ctx, char *reason, size_t size);
+    void *ready_ctx;
+};
+
+void edge_options_default(struct edge_options *o);
+struct edge *edge_new(const struct edge_options *o, struct err *e) MUST_CHECK;
+void edge_free(struct edge *ed);
+void edge_set_gateway(struct edge *ed, struct gateway *gw);
+/* The frames of the rules reach the clients through these. */
+struct client_ops edge_client_ops(struct edge *ed);
+/* Writes out what the sockets hold; called once per loop turn by the server, before it waits. */
+void edge_flush(struct edge *ed);
+/* Refuses new clients, closes the others with 1012 in batches of batch every interval_ms (P-083, P-074 want), then calls done(ctx). */
+void edge_drain(struct edge *ed, uint32_t batch, uint32_t interval_ms, void (*done)(void *ctx), void *ctx);
+uint32_t edge_connections(const struct edge *ed);
+uint16_t edge_port(const struct edge *ed);
+
+#endif

@@ -1,0 +1,107 @@
+/*
+ * fun_config.h: one function that clients may call, compiled from a FunConfig term (F-001..F-067):
+ * a C struct for the request path and the term it came as, for hooks and diagnostics. Counted:
+ * a request in flight keeps its config alive when a new one takes its place.
+ */
+#ifndef BEAMGATE_FUN_CONFIG_H
+#define BEAMGATE_FUN_CONFIG_H
+
+#include "term.h"
+
+enum response_type { RESPONSE_SYNC, RESPONSE_ASYNC, RESPONSE_STREAM, RESPONSE_NONE };
+enum nodes_kind { NODES_LIST, NODES_LOCAL, NODES_MFA };
+enum choose_node_mode { CHOOSE_RANDOM, CHOOSE_HASH, CHOOSE_HASH_KEY, CHOOSE_ROUND_ROBIN, CHOOSE_STICKY };
+enum permission_kind { PERMIT_ALL, PERMIT_AUTHENTICATED, PERMIT_ARG, PERMIT_ROLE };
+enum retry_mode { RETRY_NONE, RETRY_SAME_NODE, RETRY_ALL_NODES };
+enum arg_type {
+    ARG_STRING,
+    ARG_NUM,
+    ARG_BOOLEAN,
+    ARG_UUID,
+    ARG_DATETIME,
+    ARG_NAIVE_DATETIME,
+    ARG_LIST,
+    ARG_LIST_STRING,
+    ARG_LIST_NUM,
+    ARG_LIST_UUID,
+    ARG_LIST_MAP,
+    ARG_MAP,
+    ARG_ANY
+};
+
+/* 0 in a limit: the default of the gateway's configuration (F-067). */
+struct arg_spec {
+    struct slice name;
+    enum arg_type type;
+    uint64_t max_bytes;
+    uint64_t max_items;
+    uint64_t max_item_bytes;
+    bool allow_nil;
+    bool checked_map;          /* a map spec with options: E-127 applies */
+    struct slice default_term; /* ptr NULL: none */
+    struct slice *required;    /* keys, map only */
+    uint32_t required_count;
+    struct slice *accept;
+    uint32_t accept_count;
+};
+
+struct mfa {
+    struct slice module;
+    struct slice function;
+    struct slice args;       /* the encoded elements, one after another, without list head */
+    uint32_t args_count;
+    bool present;
+};
+
+struct fun_config {
+    uint32_t refs;
+    struct slice request_type;
+    struct slice service; /* text of the atom or binary (E-036 want) */
+    struct slice version; /* ptr NULL: nil */
+    enum nodes_kind nodes_kind;
+    struct slice *nodes; /* node names, as configured, NODES_LIST */
+    uint32_t nodes_count;
+    struct mfa nodes_mfa;
+    enum choose_node_mode choose_node_mode;
+    struct slice choose_key;
+    uint32_t timeout_ms; /* 0: infinity */
+    struct mfa mfa;
+    struct arg_spec *args; /* in byte order of their names (E-102) */
+    uint32_t args_count;
+    uint32_t *order;       /* indices into args in call order; order_count == 0 with order_map false: see E-104 */
+    uint32_t order_count;
+    bool order_map;
+    enum response_type response_type;
+    bool request_info;
+    enum permission_kind permission;
+    struct slice permission_arg;
+    struct slice *roles;
+    uint32_t roles_count;
+    struct mfa permission_callback;
+    bool disabled;
+    enum retry_mode retry_mode;
+    uint32_t retry_count;
+    struct mfa before_execute;
+    struct mfa after_execute;
+    uint32_t hook_timeout_ms;
+    struct slice term; /* the struct as received, service enforced and version normalised; everything above that is a slice points into it or the arena */
+    struct buf memory; /* private: owns it all */
+};
+
+/* Most reasons one config can collect; each is a constant text of F-030..F-045 or owned by the list. */
+enum { FUN_CONFIG_REASONS = 24 };
+struct fun_config_reasons {
+    uint32_t count;
+    char text[FUN_CONFIG_REASONS][160];
+};
+
+/* Compiles a FunConfig struct or plain map with atom or binary keys. Missing keys take their defaults (F-019, F-020),
+ * unknown keys are ignored. service, when given (ptr not NULL), overrides the config's (S-057). Returns a config with one
+ * reference, or NULL with every failing rule in *why, in the order of F-030..F-045. */
+struct fun_config *fun_config_from_term(struct slice term, struct slice service, struct fun_config_reasons *why) MUST_CHECK;
+struct fun_config *fun_config_ref(struct fun_config *fc);
+void fun_config_unref(struct fun_config *fc);
+/* The argument called name, by binary search, or NULL. *index may be NULL. */
+const struct arg_spec *fun_config_arg(const struct fun_config *fc, struct slice name, uint32_t *index);
+
+#endif

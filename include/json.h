@@ -1,0 +1,84 @@
+/*
+ * json.h: a strict JSON scanner and writer without a tree (RFC 8259; what it accepts and refuses is
+ * E-234 and E-2341: no lone surrogates, no raw control characters, no leading zeros, no numbers
+ * beyond a double's range when they have a fraction or exponent, valid UTF-8 only).
+ */
+#ifndef BEAMGATE_JSON_H
+#define BEAMGATE_JSON_H
+
+#include "buf.h"
+
+enum json_kind {
+    JSON_END, /* nothing but white space is left */
+    JSON_NULL,
+    JSON_FALSE,
+    JSON_TRUE,
+    JSON_NUMBER,
+    JSON_STRING,
+    JSON_ARRAY,
+    JSON_OBJECT,
+    JSON_BAD
+};
+
+struct json_limits {
+    unsigned max_depth; /* containers inside one another, e.g. 64 */
+    size_t max_keys;    /* keys of one object, 0: no bound */
+};
+
+/* The default bounds for a client's message. */
+extern const struct json_limits json_limits_default;
+
+struct json_reader {
+    const char *p;
+    const char *end;
+    const char *start; /* for positions in errors */
+};
+
+static inline struct json_reader json_reader(struct slice text)
+{
+    return (struct json_reader){text.ptr, text.ptr + text.len, text.ptr};
+}
+
+/* Skips white space and tells what comes next without consuming it. */
+enum json_kind json_peek(struct json_reader *r);
+
+/* Consumes one whole value, checking it entirely, and returns its raw text (no outer white space).
+ * 0, BG_EINVAL, or BG_ELIMIT (depth, keys). Depth is bounded without recursion. */
+int json_value(struct json_reader *r, const struct json_limits *lim, struct slice *raw, struct err *e) MUST_CHECK;
+/* 0 when nothing but white space is left. */
+int json_finish(struct json_reader *r, struct err *e) MUST_CHECK;
+
+/* Walks a container whose raw text has already passed json_value(): no checks, only speed.
+ * Usage: struct json_iter it; json_iter_init(&it, raw); while (json_iter_next(&it, &key, &value)) ...
+ * key is the raw string with quotes for objects and empty for arrays. */
+struct json_iter {
+    const char *p;
+    const char *end;
+    bool object;
+};
+void json_iter_init(struct json_iter *it, struct slice raw_container);
+bool json_iter_next(struct json_iter *it, struct slice *raw_key, struct slice *raw_value);
+
+/* Kind of a raw value, by its first character. */
+enum json_kind json_kind(struct slice raw);
+/* True when the raw string (with quotes) has no escapes: its text is raw.ptr + 1, raw.len - 2. */
+bool json_string_plain(struct slice raw, struct slice *text);
+/* Appends the text of a raw, checked string (with quotes), escapes resolved. */
+void json_string_text(struct slice raw, struct buf *out);
+/* Compares a raw string (with quotes, escapes allowed) with text. */
+bool json_string_is(struct slice raw, struct slice text);
+
+/* Appends text as a JSON string with quotes; escapes only ", \ and control characters (E-222).
+ * BG_EINVAL when text is not valid UTF-8 (then out holds what was written so far). */
+int json_put_string(struct buf *out, struct slice text) MUST_CHECK;
+/* Like json_put_string() for bytes that may be anything: what is not valid UTF-8 becomes U+FFFD. */
+void json_put_text(struct buf *out, struct slice text);
+/* The shortest form that reads back the same, written as Erlang's float_to_binary(F, [short]) (E-225).
+ * v must be finite. */
+void json_put_float(struct buf *out, double v);
+void json_put_int(struct buf *out, int64_t v);
+
+/* Length of the longest valid UTF-8 prefix; == len when all is valid. Fast on ASCII. */
+size_t utf8_valid_prefix(const void *data, size_t len);
+
+#endif

@@ -1,0 +1,85 @@
+/*
+ * metrics.h: every counter and gauge of the process in one table. A counter that is not in the
+ * table does not exist; docs/operations.md lists them by these names.
+ */
+#ifndef BEAMGATE_METRICS_H
+#define BEAMGATE_METRICS_H
+
+#include "base.h"
+
+/* X(enum suffix, name, help) */
+#define METRICS(X)                                                                                      \
+    X(CLIENT_ACCEPTED, "client_accepted_total", "TCP connections accepted from clients")                \
+    X(CLIENT_REFUSED, "client_refused_total", "connections refused because a limit was reached")        \
+    X(CLIENT_CONNECTED, "client_connected", "WebSocket connections open now")                           \
+    X(CLIENT_FRAMES_IN, "client_frames_in_total", "messages received from clients")                     \
+    X(CLIENT_FRAMES_OUT, "client_frames_out_total", "messages sent to clients")                         \
+    X(CLIENT_BYTES_IN, "client_bytes_in_total", "payload bytes received from clients")                  \
+    X(CLIENT_BYTES_OUT, "client_bytes_out_total", "bytes sent to clients")                              \
+    X(CLIENT_BAD_FRAMES, "client_bad_frames_total", "messages that closed a socket (P-070)")            \
+    X(CLIENT_SLOW_CLOSED, "client_slow_closed_total", "sockets closed because they did not read")       \
+    X(CLIENT_IDLE_CLOSED, "client_idle_closed_total", "sockets closed by the idle timeout")             \
+    X(CHANNEL_JOINED, "channel_joined", "channels joined now")                                          \
+    X(CHANNEL_JOINS, "channel_joins_total", "joins accepted")                                           \
+    X(CHANNEL_JOIN_ERRORS, "channel_join_errors_total", "joins refused")                                \
+    X(REQUESTS, "requests_total", "requests accepted into the pipeline")                                \
+    X(REQUESTS_IN_FLIGHT, "requests_in_flight", "requests waiting for their answer now")                \
+    X(REQUESTS_OK, "requests_ok_total", "requests answered with success true")                          \
+    X(REQUESTS_ERROR, "requests_error_total", "requests answered with success false")                   \
+    X(REQUESTS_DROPPED, "requests_dropped_total", "requests whose client left before the answer")       \
+    X(REQUESTS_REFUSED, "requests_refused_total", "requests refused because a limit was reached")       \
+    X(CALLS, "calls_total", "remote calls sent")                                                        \
+    X(CALLS_TIMEOUT, "calls_timeout_total", "remote calls that timed out")                              \
+    X(CALLS_NODEDOWN, "calls_nodedown_total", "remote calls that failed because the node was down")     \
+    X(CALLS_EXIT, "calls_exit_total", "remote calls whose function raised or exited")                   \
+    X(CALLS_FALLOVER, "calls_fallover_total", "calls repeated on another node")                         \
+    X(CALLS_STALE, "calls_stale_total", "answers that arrived after their call had ended")              \
+    X(LINKS_UP, "links_up", "distribution links up now")                                                \
+    X(LINK_UPS, "link_ups_total", "distribution links established")                                     \
+    X(LINK_DOWNS, "link_downs_total", "distribution links lost")                                        \
+    X(LINK_HANDSHAKES_REFUSED, "link_handshakes_refused_total", "distribution handshakes that failed")  \
+    X(LINK_PACKETS_IN, "link_packets_in_total", "distribution packets received")                        \
+    X(LINK_PACKETS_OUT, "link_packets_out_total", "distribution packets sent")                          \
+    X(LINK_BYTES_IN, "link_bytes_in_total", "distribution bytes received")                              \
+    X(LINK_BYTES_OUT, "link_bytes_out_total", "distribution bytes sent")                                \
+    X(LINK_MALFORMED, "link_malformed_total", "distribution packets that could not be read")            \
+    X(LINK_UNKNOWN_CONTROL, "link_unknown_control_total", "control messages that are not understood")   \
+    X(LINK_UNKNOWN_NAME, "link_unknown_name_total", "messages for a name or pid that does not exist")   \
+    X(RPC_IN, "rpc_in_total", "calls received from other nodes")                                        \
+    X(RPC_IN_UNDEF, "rpc_in_undef_total", "calls received for a function that does not exist here")     \
+    X(EPMD_REGISTRATIONS, "epmd_registrations_total", "times the node name was registered")             \
+    X(PULL_ROUNDS, "pull_rounds_total", "pulls of one service begun")                                   \
+    X(PULL_FAILURES, "pull_failures_total", "pulls of one service that failed")                         \
+    X(CONFIGS, "configs", "functions known now")                                                        \
+    X(CONFIGS_FAILED, "configs_failed_total", "FunConfigs refused")
+
+enum metric {
+#define X(id, name, help) METRIC_##id,
+    METRICS(X)
+#undef X
+        METRIC_COUNT
+};
+
+struct metrics {
+    uint64_t value[METRIC_COUNT];
+};
+
+extern const char *const metric_name[METRIC_COUNT];
+extern const char *const metric_help[METRIC_COUNT];
+
+static inline void metric_add(struct metrics *m, enum metric which, uint64_t n)
+{
+    m->value[which] += n;
+}
+
+static inline void metric_inc(struct metrics *m, enum metric which)
+{
+    m->value[which]++;
+}
+
+static inline void metric_dec(struct metrics *m, enum metric which)
+{
+    m->value[which]--;
+}
+
+#endif

@@ -1,0 +1,55 @@
+/*
+ * remote_call.h: calls of functions on other nodes: over rex (gen_call to the registered name rex,
+ * 08 §4.1 A) or SPAWN_REQUEST of erpc:execute_call/4 with monitor and link (C). Every call that was
+ * committed ends with exactly one done callback: value, exit, timeout or nodedown; what arrives
+ * later is recognised by its handle and dropped.
+ */
+#ifndef BEAMGATE_REMOTE_CALL_H
+#define BEAMGATE_REMOTE_CALL_H
+
+#include "call.h"
+#include "cluster.h"
+
+struct remote_calls;
+
+enum call_way { CALL_REX, CALL_SPAWN };
+
+struct remote_calls *remote_calls_new(const struct node_identity *self, struct cluster *c, struct timers *timers,
+                                      struct metrics *m, uint32_t max_calls) MUST_CHECK;
+/* Ends what is in flight without callbacks. */
+void remote_calls_free(struct remote_calls *rc);
+
+/* Opens a call of module:function on node, writing straight into the link's output: the caller appends exactly
+ * nargs argument terms to the returned buffer, then commits or aborts before anything else is sent.
+ * NULL when the node is not connected (*why = CALL_NODEDOWN) or too much waits there already
+ * (*why = CALL_BUSY); then no callback follows. */
+struct buf *remote_call_begin(struct remote_calls *rc, struct slice node, enum call_way way, struct slice module,
+                              struct slice function, uint32_t nargs, enum call_outcome *why);
+/* Sends it. timeout_us from now. fn(owner, tag, ...) is called once, never before this returns. Returns the
+ * call's handle, or HANDLE_NONE when the buffer failed (then fn is not called). */
+handle_t remote_call_commit(struct remote_calls *rc, uint64_t timeout_us, call_done_fn *fn, void *owner, uint64_t tag);
+void remote_call_abort(struct remote_calls *rc);
+/* Forgets the call: no callback; over SPAWN the remote work is stopped. Harmless on a stale handle. */
+void remote_call_cancel(struct remote_calls *rc, handle_t call);
+
+/* The same for whole argument lists: args is a list term. */
+handle_t remote_call(struct remote_calls *rc, struct slice node, enum call_way way, const char *module, const char *function,
+                     struct slice args, uint64_t timeout_us, call_done_fn *fn, void *owner, uint64_t tag);
+
+/* The operations the rules use, over one way. */
+struct call_ops remote_calls_ops(struct remote_calls *rc, enum call_way way);
+
+uint32_t remote_calls_in_flight(const struct remote_calls *rc);
+
+/* Called by dist_dispatch: a message to the calls' pid; a SPAWN_REPLY; a MONITOR_P_EXIT or link exit for a call's
+ * reference. Each returns false when no call was meant. */
+bool remote_call_on_message(struct remote_calls *rc, struct dist_link *l, struct slice msg);
+bool remote_call_on_spawn_reply(struct remote_calls *rc, struct dist_link *l, const struct term_ref *ref, struct slice pid_or_error);
+bool remote_call_on_monitor_exit(struct remote_calls *rc, struct dist_link *l, const struct term_ref *ref, struct slice reason);
+void remote_call_on_link_up(struct remote_calls *rc, struct dist_link *l);
+/* Ends every call on that link with CALL_NODEDOWN, at once. */
+void remote_call_on_link_down(struct remote_calls *rc, struct dist_link *l);
+/* The handle under which the calls' pid is known (node_put_pid), set by dist_dispatch's owner. */
+void remote_calls_set_pid(struct remote_calls *rc, handle_t self_pid);
+
+#endif

@@ -1,0 +1,89 @@
+/*
+ * request.h: the request pipeline, one state machine with one exit (DESIGN decision 6): decode → config → before
+ * hook → permission → rate limit → arguments → node → call (timeout, fall-over, retry) → after hook → answer.
+ *
+ * Exactly one terminal answer per accepted request, whatever happens. No I/O: calls go out through
+ * call_ops, frames through client_ops, time comes from timers.
+ */
+#ifndef BEAMGATE_REQUEST_H
+#define BEAMGATE_REQUEST_H
+
+#include "call.h"
+#include "config_db.h"
+#include "json.h"
+#include "list.h"
+#include "timers.h"
+
+struct gateway;
+
+/* Who asks. Filled by the edge from the authenticated socket, never from the payload. */
+struct session {
+    struct slice user_id; /* empty: none */
+    const struct slice *roles;
+    uint32_t roles_count;
+    struct slice ip_address;
+};
+
+/* The channel's part of the configuration. */
+struct channel_rules {
+    bool override_user_id;         /* E-002 */
+    bool require_verified_user_id; /* E-003 */
+};
+
+/* Frames to a client's channel. A channel that has gone makes push_begin return NULL and reply do nothing. */
+struct client_ops {
+    void *ctx;
+    /* Begins a push under the channel's event; the caller appends one JSON value to the buffer and ends it. */
+    struct buf *(*push_begin)(void *ctx, handle_t channel);
+    /* keep false takes the push back, as if it had not begun. */
+    void (*push_end)(void *ctx, handle_t channel, bool keep);
+    /* A phx_reply. ref and response are raw JSON. */
+    void (*reply)(void *ctx, handle_t channel, struct slice ref, const char *status, struct slice response);
+};
+
+struct gateway_options {
+    struct config_db *db;
+    struct timers *timers;
+    struct metrics *metrics;
+    struct call_ops call;
+    struct client_ops client;
+    struct json_limits json;
+    uint32_t max_in_flight;             /* requests waiting for an answer in all; more are refused (E-138) */
+    uint32_t max_in_flight_per_channel; /* the same for one channel */
+    size_t max_payload_bytes;           /* E-020: external term size of the payload */
+    bool detail_error;                  /* E-201 */
+    bool pass_error_reason;             /* E-204: a binary or atom reason of {error, R} reaches the client */
+    bool fallback_on_exit;              /* E-182, the library's way: a function that raised or timed out runs on the next node too */
+    uint32_t string_max_bytes;          /* F-067: 3000 */
+    uint32_t list_max_items;            /* 1000 */
+    uint32_t map_max_items;             /* 1000 */
+};
+
+/* Fills every number with its default; db, timers, metrics, call and client stay for the caller. */
+void gateway_options_default(struct gateway_options *o);
+struct gateway *gateway_new(const struct gateway_options *o) MUST_CHECK;
+/* Forgets what is in flight without answering; clients and links must be gone or going. */
+void gateway_free(struct gateway *gw);
+
+/* The requests of one channel that wait for their answer: embedded in the channel, filled by the gateway. */
+struct request_list {
+    struct list head;
+    uint32_t count;
+};
+
+static inline void request_list_init(struct request_list *l)
+{
+    list_init(&l->head);
+    l->count = 0;
+}
+
+/* A message with the channel's event. ref and payload are raw JSON, checked; payload may be any kind (E-009); a
+ * binary frame comes with payload.ptr NULL. The answers come through client_ops, now or later. */
+void gateway_request(struct gateway *gw, handle_t channel, struct request_list *waiting, const struct session *who,
+                     const struct channel_rules *rules, struct slice ref, struct slice payload);
+/* The channel ends: its waiting requests are dropped, their results ignored. Must be called before the
+ * list's memory goes. */
+void gateway_channel_closed(struct gateway *gw, struct request_list *waiting);
+uint32_t gateway_in_flight(const struct gateway *gw);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * timers.h: one heap of deadlines for the whole process. It knows no clock: the server drives it
+ * with timers_run(), tests and the simulator with a time of their own.
+ */
+#ifndef BEAMGATE_TIMERS_H
+#define BEAMGATE_TIMERS_H
+
+#include "base.h"
+
+struct timer;
+typedef void timer_fn(struct timer *t);
+
+/* Embedded in its owner; all zero with fn set is a valid, unarmed timer. */
+struct timer {
+    timer_fn *fn;
+    uint64_t deadline_us;
+    uint32_t heap_pos; /* 1-based; 0 while unarmed */
+};
+
+struct timers {
+    struct timer **heap;
+    uint32_t count;
+    uint32_t cap;
+    uint64_t now_us; /* the time of the current loop turn; read it instead of the clock */
+};
+
+void timers_init(struct timers *ts, uint64_t now_us);
+void timers_fini(struct timers *ts);
+/* Arms or re-arms t for an absolute time. Returns 0, or BG_ENOMEM (then t stays as it was). */
+int timer_arm(struct timers *ts, struct timer *t, uint64_t deadline_us);
+/* Same, delay_us from ts->now_us. */
+int timer_arm_in(struct timers *ts, struct timer *t, uint64_t delay_us);
+/* Harmless on an unarmed timer. Must be called before the owner is freed. */
+void timer_disarm(struct timers *ts, struct timer *t);
+static inline bool timer_armed(const struct timer *t)
+{
+    return t->heap_pos != 0;
+}
+/* The earliest deadline, or UINT64_MAX. */
+uint64_t timers_next(const struct timers *ts);
+/* Sets now_us and calls every timer that is due, each unarmed first; a callback may arm and disarm
+ * any timer, including its own. At most max are run (0: all); returns how many. */
+unsigned timers_run(struct timers *ts, uint64_t now_us, unsigned max);
+
+#endif

@@ -1,0 +1,134 @@
+/* test_base.c: slices, buffers, maps, slots and timers. */
+#include "unit.h"
+
+#include <stdio.h>
+
+#include "buf.h"
+#include "map.h"
+#include "slots.h"
+#include "timers.h"
+
+static void slices_compare_and_copy(void **state)
+{
+    (void)state;
+    char out[4];
+    assert_true(slice_is(SLICE_LIT("abc"), "abc"));
+    assert_false(slice_is(SLICE_LIT("abc"), "abcd"));
+    assert_true(slice_eq(SLICE_NONE, SLICE_LIT("")));
+    assert_string_equal(slice_cstr(SLICE_LIT("abcdef"), out, sizeof(out)), "abc");
+    assert_true(slice_eq_secret(SLICE_LIT("secret"), SLICE_LIT("secret")));
+    assert_false(slice_eq_secret(SLICE_LIT("secret"), SLICE_LIT("secreT")));
+    assert_false(slice_eq_secret(SLICE_LIT("secret"), SLICE_NONE));
+    assert_false(slice_eq_secret(SLICE_NONE, SLICE_LIT("x")));
+}
+
+static void buffer_grows_to_its_bound_and_fails_once(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1000);
+    for (int i = 0; i < 100; i++)
+        buf_puts(&b, "0123456789");
+    assert_true(buf_ok(&b));
+    assert_int_equal(b.len, 1000);
+    buf_putc(&b, 'x');
+    assert_false(buf_ok(&b));
+    buf_puts(&b, "");
+    assert_int_equal(b.len, 1000);
+    buf_truncate(&b, 990);
+    assert_true(buf_ok(&b));
+    buf_printf(&b, "%d", 12345);
+    assert_int_equal(b.len, 995);
+    buf_consume(&b, 990);
+    assert_slice_is(buf_slice(&b), "12345");
+    buf_fini(&b);
+}
+
+static void map_keeps_what_was_put_and_forgets_what_was_deleted(void **state)
+{
+    (void)state;
+    enum { N = 2000 };
+    static char keys[N][16];
+    struct map m;
+    map_init(&m);
+    for (int i = 0; i < N; i++) {
+        snprintf(keys[i], sizeof(keys[i]), "key%d", i);
+        assert_int_equal(map_put(&m, slice_str(keys[i]), keys[i]), BG_OK);
+    }
+    for (int i = 0; i < N; i += 2)
+        assert_ptr_equal(map_del(&m, slice_str(keys[i])), keys[i]);
+    for (int i = 0; i < N; i++)
+        assert_ptr_equal(map_get(&m, slice_str(keys[i])), i % 2 ? keys[i] : NULL);
+    assert_int_equal(m.count, N / 2);
+    assert_null(map_del(&m, SLICE_LIT("key0")));
+    size_t pos = 0, seen = 0;
+    while (map_next(&m, &pos, NULL))
+        seen++;
+    assert_int_equal(seen, N / 2);
+    map_fini(&m);
+}
+
+static void stale_handle_finds_nothing(void **state)
+{
+    (void)state;
+    struct slots s;
+    int a, b;
+    slots_init(&s, 2);
+    handle_t ha = slots_add(&s, &a);
+    assert_ptr_equal(slots_get(&s, ha), &a);
+    assert_ptr_equal(slots_remove(&s, ha), &a);
+    assert_null(slots_get(&s, ha));
+    handle_t hb = slots_add(&s, &b);
+    assert_int_equal(handle_index(hb), handle_index(ha));
+    assert_null(slots_get(&s, ha));
+    assert_ptr_equal(slots_get(&s, hb), &b);
+    assert_true(slots_add(&s, &a) != HANDLE_NONE);
+    assert_true(slots_add(&s, &a) == HANDLE_NONE);
+    assert_null(slots_get(&s, HANDLE_NONE));
+    slots_fini(&s);
+}
+
+struct ticker {
+    struct timer timer;
+    unsigned id;
+};
+static unsigned fired[64], fired_count;
+
+static void on_tick(struct timer *t)
+{
+    fired[fired_count++] = container_of(t, struct ticker, timer)->id;
+}
+
+static void timers_fire_in_order_of_their_deadline(void **state)
+{
+    (void)state;
+    enum { N = 50 };
+    struct timers ts;
+    struct ticker t[N] = {0};
+    timers_init(&ts, 0);
+    fired_count = 0;
+    for (unsigned i = 0; i < N; i++) {
+        t[i].timer.fn = on_tick;
+        t[i].id = i;
+        assert_int_equal(timer_arm(&ts, &t[i].timer, (i * 37) % N), BG_OK);
+    }
+    for (unsigned i = 0; i < N; i += 5)
+        timer_disarm(&ts, &t[i].timer);
+    assert_int_equal(timers_run(&ts, N, 0), N - N / 5);
+    for (unsigned i = 1; i < fired_count; i++)
+        assert_true((fired[i - 1] * 37) % N < (fired[i] * 37) % N);
+    assert_int_equal(timers_next(&ts), UINT64_MAX);
+    timers_fini(&ts);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(slices_compare_and_copy),
+        cmocka_unit_test(buffer_grows_to_its_bound_and_fails_once),
+        cmocka_unit_test(map_keeps_what_was_put_and_forgets_what_was_deleted),
+        cmocka_unit_test(stale_handle_finds_nothing),
+        cmocka_unit_test(timers_fire_in_order_of_their_deadline),
+    };
+    return cmocka_run_group_tests_name("base", tests, NULL, NULL);
+}
