@@ -11,29 +11,42 @@
 
 struct config_db;
 
+/* Versions of one function that may stand side by side. */
+enum { CONFIG_DB_VERSIONS = 128 };
+
 enum config_lookup { CONFIG_FOUND, CONFIG_NOT_FOUND, CONFIG_DISABLED };
 
 struct config_db *config_db_new(struct metrics *m, size_t max_configs) MUST_CHECK;
 void config_db_free(struct config_db *db);
 
-/* Stores fc (taking a reference), replacing the entry of the same key. source names who offers it
- * (the pulled service's name): config_db_retain() works on it. BG_ELIMIT when max_configs is reached. */
+/* Stores fc (taking a reference of its own), replacing the entry of the same key. source names who offers it (the
+ * pulled service's name): mark and sweep work on it. What an operator disabled stays so (S-074 want): fc->disabled is
+ * set to what holds. BG_ELIMIT when max_configs, or CONFIG_DB_VERSIONS of one function, is reached; BG_ENOMEM. */
 int config_db_put(struct config_db *db, struct fun_config *fc, struct slice source) MUST_CHECK;
-/* Removes every entry of that source that was not put since config_db_mark(): a function that the service no longer offers disappears
- * (S-029, S-058 wants). Returns how many. */
+/* Begins a new offer of that source... */
 void config_db_mark(struct config_db *db, struct slice source);
+/* ...counts the entry as still offered, although its new config was refused: the last good one goes on working... */
+void config_db_keep(struct config_db *db, struct slice source, struct slice service, struct slice request_type,
+                    struct slice version);
+/* ...and removes every entry of the source that was neither put nor kept since the mark: a function that the service
+ * no longer offers disappears (S-029, S-058 wants). Returns how many. */
 size_t config_db_sweep(struct config_db *db, struct slice source);
+/* How many entries the source holds now. */
+size_t config_db_source_count(const struct config_db *db, struct slice source);
 
 /* E-030..E-034. version ptr NULL, or the text "0.0.0": the greatest enabled version by semver precedence, else the one
  * without version. The config is borrowed: valid until the loop turns. */
 enum config_lookup config_db_find(const struct config_db *db, struct slice service, struct slice request_type,
                                   struct slice version, struct fun_config **fc);
-/* S-074, S-075. All versions when version is empty and any is true. */
+/* An operator's word (S-074): stands until he says otherwise, also over pulls, pushes and a function that goes and comes
+ * back. version ptr NULL: every version of the function, also later ones. BG_EGONE when there is no such function. */
 int config_db_set_disabled(struct config_db *db, struct slice service, struct slice request_type, struct slice version, bool disabled);
+/* S-075. version ptr NULL: every version. Forgets the operator's word too. BG_EGONE when there was none. */
 int config_db_delete(struct config_db *db, struct slice service, struct slice request_type, struct slice version);
+/* Removes every entry and every operator's word. */
 void config_db_clear(struct config_db *db);
 size_t config_db_count(const struct config_db *db);
-/* Every entry, in no order: start with *pos = 0. */
+/* Every entry, disabled ones too, in no order: start with *pos = 0. The store must not change meanwhile. */
 struct fun_config *config_db_next(const struct config_db *db, size_t *pos);
 /* Semver precedence: <0, 0, >0; text that is no version is lower than any that is. */
 int version_compare(struct slice a, struct slice b);

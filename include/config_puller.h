@@ -6,9 +6,10 @@
 #ifndef BEAMGATE_CONFIG_PULLER_H
 #define BEAMGATE_CONFIG_PULLER_H
 
+#include "call.h"
 #include "config_db.h"
 #include "config_failed.h"
-#include "remote_call.h"
+#include "timers.h"
 
 struct config_puller;
 
@@ -26,21 +27,39 @@ struct service_config {
 };
 
 struct config_puller_options {
-    struct remote_calls *calls;
-    struct cluster *cluster;
+    struct call_ops call; /* remote_calls_ops(): the pulls' way of calling */
     struct timers *timers;
     struct metrics *metrics;
     struct config_db *db;
     struct config_failed *failed;
-    enum call_way way;
-    uint32_t pull_timeout_ms;  /* 5000 */
-    uint32_t pull_interval_ms; /* 30000 */
+    uint32_t pull_timeout_ms;  /* each call; 0: 5000 */
+    uint32_t pull_interval_ms; /* 0: 30000 */
 };
 
 struct config_puller *config_puller_new(const struct config_puller_options *o) MUST_CHECK;
+/* Cancels what is in flight; the functions stay in the store. */
 void config_puller_free(struct config_puller *p);
+/* Adds a service, or replaces the one of the same name (then its stored version is forgotten). It is pulled at
+ * once when one of its nodes is up, else when a link comes up, or after a second (S-050).
+ * BG_EINVAL (no service name, nodes, module or function; args that are no list), BG_ELIMIT, BG_ENOMEM. */
 int config_puller_add(struct config_puller *p, const struct service_config *s, struct err *e) MUST_CHECK;
+/* S-061: forgets the service; its functions stay in the store. BG_EGONE when there is none of that name. */
 int config_puller_delete(struct config_puller *p, struct slice service);
+
+/* What is known of one service, for status and diagnostics (S-060). Borrowed until the loop turns. */
+struct config_puller_status {
+    const struct service_config *config;
+    struct slice version;     /* the term its version function gave; empty: none stored */
+    struct slice node;        /* that delivered last; empty: none yet */
+    uint32_t failures;        /* failed rounds in a row */
+    const char *last_error;   /* "" when the last round was good */
+    uint32_t stored;          /* functions stored by the last full pull */
+    uint32_t refused;         /* functions refused by it */
+    uint64_t pulled_at_us;    /* timers' clock; 0: never */
+    uint64_t next_pull_us;    /* timers' clock; 0: a pull is under way */
+};
+/* Every service, in the order they were added: start with *pos = 0. False at the end. */
+bool config_puller_next(const struct config_puller *p, size_t *pos, struct config_puller_status *s);
 /* A link came up: services on that node that wait for one are pulled now. */
 void config_puller_link_up(struct config_puller *p, struct slice node);
 /* All services now; force forgets the stored versions first (S-053). Resets the timers. */

@@ -6,6 +6,7 @@
 #ifndef BEAMGATE_FUN_CONFIG_H
 #define BEAMGATE_FUN_CONFIG_H
 
+#include "arena.h"
 #include "term.h"
 
 enum response_type { RESPONSE_SYNC, RESPONSE_ASYNC, RESPONSE_STREAM, RESPONSE_NONE };
@@ -84,23 +85,40 @@ struct fun_config {
     struct mfa before_execute;
     struct mfa after_execute;
     uint32_t hook_timeout_ms;
-    struct slice term; /* the struct as received, service enforced and version normalised; everything above that is a slice points into it or the arena */
-    struct buf memory; /* private: owns it all */
+    uint32_t unknown_keys; /* keys of the struct that this version does not know (F-020); they stay in term */
+    struct slice term;     /* the struct as received, with all 18 keys, service enforced and version normalised */
+    struct slice term_head; /* private: term without its last value, which is that of `disabled` */
+    struct arena memory;   /* private: owns every slice above */
 };
 
-/* Most reasons one config can collect; each is a constant text of F-030..F-045 or owned by the list. */
-enum { FUN_CONFIG_REASONS = 24 };
+/* Bounds on what a service may send. */
+enum {
+    FUN_CONFIG_TERM_MAX = 256 * 1024,
+    FUN_CONFIG_NAME_MAX = 512, /* bytes of a request type, service or version */
+    FUN_CONFIG_ARGS_MAX = 255, /* arguments, and arguments of an MFA */
+    FUN_CONFIG_LIST_MAX = 1024 /* nodes, roles, keys of a map argument */
+};
+
+/* Most reasons one config can collect: the texts of F-030..F-045, some followed by one that says more. */
+enum { FUN_CONFIG_REASONS = 24, FUN_CONFIG_REASON_MAX = 200 };
 struct fun_config_reasons {
     uint32_t count;
-    char text[FUN_CONFIG_REASONS][160];
+    char text[FUN_CONFIG_REASONS][FUN_CONFIG_REASON_MAX];
 };
+/* Adds a text, cut where it is too long; what does not fit any more is dropped. */
+void fun_config_reason(struct fun_config_reasons *why, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* Compiles a FunConfig struct or plain map with atom or binary keys. Missing keys take their defaults (F-019, F-020),
+/* Compiles a FunConfig struct or plain map with atom or binary keys; term has passed term_check(). Missing keys take their defaults (F-019, F-020),
  * unknown keys are ignored. service, when given (ptr not NULL), overrides the config's (S-057). Returns a config with one
  * reference, or NULL with every failing rule in *why, in the order of F-030..F-045. */
 struct fun_config *fun_config_from_term(struct slice term, struct slice service, struct fun_config_reasons *why) MUST_CHECK;
 struct fun_config *fun_config_ref(struct fun_config *fc);
+/* NULL is fine. */
 void fun_config_unref(struct fun_config *fc);
+/* Appends the struct as it holds now: fc->term with fc->disabled. */
+void fun_config_put_term(const struct fun_config *fc, struct buf *out);
+/* The value under one of the 18 keys, as atom or binary, of a map that need not be valid: what to show of a refused one. */
+bool fun_config_field(struct slice term, const char *key, struct slice *value);
 /* The argument called name, by binary search, or NULL. *index may be NULL. */
 const struct arg_spec *fun_config_arg(const struct fun_config *fc, struct slice name, uint32_t *index);
 
