@@ -39,7 +39,7 @@ void buf_add_slice(struct buf *b, struct slice s);
 void buf_puts(struct buf *b, const char *cstr);
 void buf_putc(struct buf *b, int c);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void buf_vprintf(struct buf *b, const char *fmt, va_list ap);
+void buf_vprintf(struct buf *b, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
 
 static inline bool buf_ok(const struct buf *b)
 {

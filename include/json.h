@@ -8,6 +8,12 @@
 
 #include "buf.h"
 
+enum {
+    JSON_DEPTH_MAX = 512,  /* what json_limits.max_depth is cut to */
+    JSON_NUMBER_MAX = 4096 /* characters of one number: longer ones are BG_ELIMIT, since converting digits
+                              to a binary integer costs their square */
+};
+
 enum json_kind {
     JSON_END, /* nothing but white space is left */
     JSON_NULL,
@@ -39,18 +45,25 @@ static inline struct json_reader json_reader(struct slice text)
     return (struct json_reader){text.ptr, text.ptr + text.len, text.ptr};
 }
 
-/* Skips white space and tells what comes next without consuming it. */
+/* Skips white space and tells what comes next without consuming it; JSON_BAD for a character that
+ * begins no value. */
 enum json_kind json_peek(struct json_reader *r);
 
 /* Consumes one whole value, checking it entirely, and returns its raw text (no outer white space).
- * 0, BG_EINVAL, or BG_ELIMIT (depth, keys). Depth is bounded without recursion. */
+ * 0, BG_EINVAL, or BG_ELIMIT (depth, keys, digits of a number); *e (may be NULL) says what and at which byte
+ * of the reader's text. On failure the reader does not move. Depth is bounded without recursion. */
 int json_value(struct json_reader *r, const struct json_limits *lim, struct slice *raw, struct err *e) MUST_CHECK;
 /* 0 when nothing but white space is left. */
 int json_finish(struct json_reader *r, struct err *e) MUST_CHECK;
 
+/* Steps over one value of checked text: p stands on its first character, end may lie beyond it.
+ * Returns what follows. */
+const char *json_skip(const char *p, const char *end);
+
 /* Walks a container whose raw text has already passed json_value(): no checks, only speed.
  * Usage: struct json_iter it; json_iter_init(&it, raw); while (json_iter_next(&it, &key, &value)) ...
- * key is the raw string with quotes for objects and empty for arrays. */
+ * key is the raw string with quotes for objects and empty for arrays. Anything but a
+ * container has no elements. */
 struct json_iter {
     const char *p;
     const char *end;
@@ -65,8 +78,13 @@ enum json_kind json_kind(struct slice raw);
 bool json_string_plain(struct slice raw, struct slice *text);
 /* Appends the text of a raw, checked string (with quotes), escapes resolved. */
 void json_string_text(struct slice raw, struct buf *out);
+/* The same to dst, which has room for end - p bytes; p..end is the text without quotes. Returns the length. */
+size_t json_unescape(const char *p, const char *end, uint8_t *dst);
 /* Compares a raw string (with quotes, escapes allowed) with text. */
 bool json_string_is(struct slice raw, struct slice text);
+
+/* The double nearest to a checked number of at most JSON_NUMBER_MAX characters. */
+double json_number_double(struct slice raw);
 
 /* Appends text as a JSON string with quotes; escapes only ", \ and control characters (E-222).
  * BG_EINVAL when text is not valid UTF-8 (then out holds what was written so far). */

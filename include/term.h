@@ -11,7 +11,11 @@
 
 #include "buf.h"
 
-enum { TERM_VERSION = 131, TERM_DEPTH_DEFAULT = 256 };
+enum {
+    TERM_VERSION = 131,
+    TERM_DEPTH_DEFAULT = 256, /* containers inside one another */
+    TERM_DEPTH_MAX = 1024     /* what any max_depth is cut to */
+};
 
 enum term_kind {
     TERM_INVALID,

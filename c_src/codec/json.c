@@ -1,0 +1,569 @@
+/*
+ * json.c: the JSON scanner: one pass that checks a value entirely and gives its raw text, and the
+ * fast walks over text that has passed it.
+ *
+ * Invariant: whatever json_value() returns is well-formed JSON whose strings are valid UTF-8 without
+ * lone surrogates, whose numbers are at most JSON_NUMBER_MAX characters and, where they have a fraction
+ * or exponent, finite as a double. json_iter, json_string_text, json_to_term and the rest rely on
+ * it and check nothing again.
+ *
+ * Nesting is kept in an array, never in the C stack. No tree is built and nothing is allocated.
+ */
+#include "json.h"
+
+#include <stdlib.h>
+
+#include "text_scan.h"
+
+const struct json_limits json_limits_default = {.max_depth = 64, .max_keys = 0};
+
+/* The walk of one json_value(). */
+struct scan {
+    const char *p;
+    const char *end;
+    const char *start;
+    struct err *e;
+    size_t max_keys;
+    unsigned max_depth;
+    unsigned depth;
+    uint32_t keys[JSON_DEPTH_MAX];
+    bool object[JSON_DEPTH_MAX];
+};
+
+static const char *skip_space(const char *p, const char *end)
+{
+    while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+        p++;
+    return p;
+}
+
+static int fail(const struct scan *s, const char *at, const char *what)
+{
+    return err_set(s->e, BG_EINVAL, (size_t)(at - s->start), "%s", what);
+}
+
+static int fail_limit(const struct scan *s, const char *what)
+{
+    return err_set(s->e, BG_ELIMIT, (size_t)(s->p - s->start), "%s", what);
+}
+
+/* ---- strings ---- */
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The code unit of four hex digits, or -1. */
+static int hex4(const char *p, const char *end)
+{
+    int v = 0;
+    if (end - p < 4)
+        return -1;
+    for (int i = 0; i < 4; i++) {
+        int d = hex_digit(p[i]);
+        if (d < 0)
+            return -1;
+        v = v << 4 | d;
+    }
+    return v;
+}
+
+/* What a one-character escape stands for; 0 for those that do not exist and for \u. */
+static const char escape_value[128] = {
+    ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t',
+};
+
+/* Length of the escape at p (a backslash), a surrogate pair counting as one, or 0 when malformed. */
+static size_t escape_length(const char *p, const char *end)
+{
+    if (end - p < 2)
+        return 0;
+    if (p[1] != 'u')
+        return !(p[1] & 0x80) && escape_value[(uint8_t)p[1]] ? 2 : 0;
+    int unit = hex4(p + 2, end);
+    if (unit < 0 || (unit & 0xfc00) == 0xdc00)
+        return 0;
+    if ((unit & 0xfc00) != 0xd800)
+        return 6;
+    if (end - p < 12 || p[6] != '\\' || p[7] != 'u')
+        return 0;
+    int low = hex4(p + 8, end);
+    return low >= 0 && (low & 0xfc00) == 0xdc00 ? 12 : 0;
+}
+
+/* s->p stands behind the opening quote and is moved behind the closing one. */
+static int check_string(struct scan *s)
+{
+    const char *p = s->p, *end = s->end;
+    for (;;) {
+        p = text_run(p, end);
+        if (p == end)
+            return fail(s, p, "unterminated string");
+        if (*p == '"')
+            break;
+        size_t n;
+        if (*p == '\\') {
+            n = escape_length(p, end);
+            if (!n)
+                return fail(s, p, "invalid escape in a string");
+        } else {
+            n = utf8_sequence(p, (size_t)(end - p));
+            if (!n)
+                return fail(s, p, *p & 0x80 ? "invalid UTF-8 in a string" : "control character in a string");
+        }
+        p += n;
+    }
+    s->p = p + 1;
+    return BG_OK;
+}
+
+static size_t put_utf8(uint8_t *dst, uint32_t c)
+{
+    if (c < 0x80) {
+        dst[0] = (uint8_t)c;
+        return 1;
+    }
+    if (c < 0x800) {
+        dst[0] = (uint8_t)(0xc0 | c >> 6);
+        dst[1] = (uint8_t)(0x80 | (c & 0x3f));
+        return 2;
+    }
+    if (c < 0x10000) {
+        dst[0] = (uint8_t)(0xe0 | c >> 12);
+        dst[1] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
+        dst[2] = (uint8_t)(0x80 | (c & 0x3f));
+        return 3;
+    }
+    dst[0] = (uint8_t)(0xf0 | c >> 18);
+    dst[1] = (uint8_t)(0x80 | (c >> 12 & 0x3f));
+    dst[2] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
+    dst[3] = (uint8_t)(0x80 | (c & 0x3f));
+    return 4;
+}
+
+/* Writes the text of the checked escape at *p to dst (at most 4 bytes) and steps over it. */
+static size_t take_escape(const char **p, const char *end, uint8_t *dst)
+{
+    const char *at = *p;
+    if (at[1] != 'u') {
+        *p = at + 2;
+        dst[0] = (uint8_t)escape_value[at[1] & 0x7f];
+        return 1;
+    }
+    uint32_t unit = (uint32_t)hex4(at + 2, end);
+    *p = at + 6;
+    if ((unit & 0xfc00) == 0xd800) {
+        uint32_t low = (uint32_t)hex4(at + 8, end);
+        *p = at + 12;
+        unit = 0x10000 + ((unit & 0x3ff) << 10) + (low & 0x3ff);
+    }
+    return put_utf8(dst, unit);
+}
+
+size_t json_unescape(const char *p, const char *end, uint8_t *dst)
+{
+    uint8_t *out = dst;
+    while (p < end) {
+        const char *slash = memchr(p, '\\', (size_t)(end - p));
+        size_t run = (size_t)((slash ? slash : end) - p);
+        memcpy(out, p, run);
+        out += run;
+        p += run;
+        if (slash)
+            out += take_escape(&p, end, out);
+    }
+    return (size_t)(out - dst);
+}
+
+bool json_string_plain(struct slice raw, struct slice *text)
+{
+    *text = slice_make(raw.ptr + 1, raw.len - 2);
+    return memchr(text->ptr, '\\', text->len) == NULL;
+}
+
+void json_string_text(struct slice raw, struct buf *out)
+{
+    uint8_t *dst = buf_reserve(out, raw.len - 2);
+    if (dst)
+        out->len += json_unescape(raw.ptr + 1, raw.ptr + raw.len - 1, dst);
+}
+
+/* True and steps *text on when it begins with the n bytes at p. */
+static bool eat(struct slice *text, const void *p, size_t n)
+{
+    if (text->len < n || memcmp(text->ptr, p, n) != 0)
+        return false;
+    *text = slice_make(text->ptr + n, text->len - n);
+    return true;
+}
+
+bool json_string_is(struct slice raw, struct slice text)
+{
+    const char *p = raw.ptr + 1, *end = raw.ptr + raw.len - 1;
+    while (p < end) {
+        const char *slash = memchr(p, '\\', (size_t)(end - p));
+        size_t run = (size_t)((slash ? slash : end) - p);
+        uint8_t c[4];
+        if (run && !eat(&text, p, run))
+            return false;
+        p += run;
+        if (slash && !eat(&text, c, take_escape(&p, end, c)))
+            return false;
+    }
+    return text.len == 0;
+}
+
+/* ---- numbers ---- */
+
+static const char *skip_digits(const char *p, const char *end)
+{
+    while (p < end && *p >= '0' && *p <= '9')
+        p++;
+    return p;
+}
+
+/* Powers of ten that a double holds exactly. */
+static const double exact_power[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                     1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+/* A decimal number taken apart: digits * 10^exponent, with what is needed to know its range. */
+struct decimal {
+    uint64_t digits; /* valid when count <= 19 */
+    long exponent;
+    int count; /* significant digits, leading zeros not counted */
+};
+
+/* Exponents beyond this mean overflow or zero whatever the digits, which JSON_NUMBER_MAX bounds. */
+enum { EXPONENT_CLAMP = 100000 };
+
+static long read_exponent(const char *p, const char *end)
+{
+    bool negative = *p == '-';
+    long v = 0;
+    if (*p == '-' || *p == '+')
+        p++;
+    for (; p < end; p++)
+        v = v < EXPONENT_CLAMP ? v * 10 + (*p - '0') : v;
+    return negative ? -v : v;
+}
+
+static struct decimal take_apart(struct slice raw)
+{
+    const char *p = raw.ptr, *end = raw.ptr + raw.len;
+    struct decimal d = {0};
+    bool fraction = false;
+    if (*p == '-')
+        p++;
+    for (; p < end && (*p | 0x20) != 'e'; p++) {
+        if (*p == '.') {
+            fraction = true;
+            continue;
+        }
+        if (d.count || *p != '0') {
+            d.count++;
+            d.digits = d.digits * 10 + (uint64_t)(*p - '0');
+        }
+        d.exponent -= fraction;
+    }
+    if (p < end)
+        d.exponent += read_exponent(p + 1, end);
+    return d;
+}
+
+double json_number_double(struct slice raw)
+{
+    struct decimal d = take_apart(raw);
+    /* Clinger's fast path: both numbers are exact, so one operation rounds correctly. */
+    if (d.count <= 19 && d.digits <= UINT64_C(1) << 53 && d.exponent >= -22 && d.exponent <= 22) {
+        double v = (double)d.digits;
+        v = d.exponent < 0 ? v / exact_power[-d.exponent] : v * exact_power[d.exponent];
+        return raw.ptr[0] == '-' ? -v : v;
+    }
+    char text[JSON_NUMBER_MAX + 1];
+    return strtod(slice_cstr(raw, text, sizeof(text)), NULL);
+}
+
+/* Whether a number with fraction or exponent is too large for a double. Its first digit stands for
+ * 10^(count + exponent - 1); only near 1e308 the conversion itself must decide. */
+static bool overflows(struct slice raw)
+{
+    struct decimal d = take_apart(raw);
+    long top = d.count + d.exponent;
+    if (d.count == 0 || top <= 308)
+        return false;
+    return top > 309 || json_number_double(raw) - json_number_double(raw) != 0;
+}
+
+/* At least one digit must stand at *p; steps over them. */
+static bool digits(const char **p, const char *end)
+{
+    const char *from = *p;
+    *p = skip_digits(from, end);
+    return *p > from;
+}
+
+static int check_number(struct scan *s)
+{
+    const char *start = s->p, *p = start, *end = s->end;
+    bool is_float = false;
+    if (*p == '-')
+        p++;
+    const char *whole = p;
+    if (!digits(&p, end) || (*whole == '0' && p - whole > 1))
+        return fail(s, start, "invalid number");
+    if (p < end && *p == '.') {
+        p++;
+        is_float = true;
+        if (!digits(&p, end))
+            return fail(s, start, "invalid number");
+    }
+    if (p < end && (*p | 0x20) == 'e') {
+        p++;
+        is_float = true;
+        if (p < end && (*p == '+' || *p == '-'))
+            p++;
+        if (!digits(&p, end))
+            return fail(s, start, "invalid number");
+    }
+    if (p - start > JSON_NUMBER_MAX)
+        return fail_limit(s, "number with too many digits");
+    if (is_float && overflows(slice_make(start, (size_t)(p - start))))
+        return fail(s, start, "number out of range");
+    s->p = p;
+    return BG_OK;
+}
+
+/* ---- values ---- */
+
+static int check_word(struct scan *s, const char *word, size_t n)
+{
+    if ((size_t)(s->end - s->p) < n || memcmp(s->p, word, n) != 0)
+        return fail(s, s->p, "invalid value");
+    s->p += n;
+    return BG_OK;
+}
+
+static int push(struct scan *s, bool object)
+{
+    if (s->depth >= s->max_depth)
+        return fail_limit(s, "nesting too deep");
+    s->object[s->depth] = object;
+    s->keys[s->depth] = 0;
+    s->depth++;
+    s->p = skip_space(s->p + 1, s->end);
+    return BG_OK;
+}
+
+/* "key" : up to where the value begins. */
+static int check_key(struct scan *s)
+{
+    s->p = skip_space(s->p, s->end);
+    if (s->p == s->end || *s->p != '"')
+        return fail(s, s->p, "expected a key");
+    if (s->max_keys && s->keys[s->depth - 1]++ >= s->max_keys)
+        return fail_limit(s, "too many keys in an object");
+    s->p++;
+    int rc = check_string(s);
+    if (rc)
+        return rc;
+    s->p = skip_space(s->p, s->end);
+    if (s->p == s->end || *s->p != ':')
+        return fail(s, s->p, "expected ':'");
+    s->p++;
+    return BG_OK;
+}
+
+/* One scalar, or the beginning of a container. *opened tells that a first element must follow. */
+static int check_start(struct scan *s, bool *opened)
+{
+    int rc;
+    *opened = false;
+    s->p = skip_space(s->p, s->end);
+    if (s->p == s->end)
+        return fail(s, s->p, "unexpected end");
+    switch (*s->p) {
+    case '"':
+        s->p++;
+        return check_string(s);
+    case '{':
+        rc = push(s, true);
+        *opened = rc == 0 && !(s->p < s->end && *s->p == '}');
+        return *opened ? check_key(s) : rc;
+    case '[':
+        rc = push(s, false);
+        *opened = rc == 0 && !(s->p < s->end && *s->p == ']');
+        return rc;
+    case 't':
+        return check_word(s, "true", 4);
+    case 'f':
+        return check_word(s, "false", 5);
+    case 'n':
+        return check_word(s, "null", 4);
+    default:
+        return check_number(s);
+    }
+}
+
+/* After a value: closes what ends here. *more tells that another element must follow. */
+static int check_after(struct scan *s, bool *more)
+{
+    *more = false;
+    while (s->depth > 0) {
+        bool object = s->object[s->depth - 1];
+        s->p = skip_space(s->p, s->end);
+        if (s->p < s->end && *s->p == ',') {
+            s->p++;
+            *more = true;
+            return object ? check_key(s) : BG_OK;
+        }
+        if (s->p == s->end || *s->p != (object ? '}' : ']'))
+            return fail(s, s->p, object ? "expected ',' or '}'" : "expected ',' or ']'");
+        s->p++;
+        s->depth--;
+    }
+    return BG_OK;
+}
+
+int json_value(struct json_reader *r, const struct json_limits *lim, struct slice *raw, struct err *e)
+{
+    struct scan s;
+    s.p = skip_space(r->p, r->end);
+    s.end = r->end;
+    s.start = r->start;
+    s.e = e;
+    s.max_keys = lim->max_keys;
+    s.max_depth = lim->max_depth < JSON_DEPTH_MAX ? lim->max_depth : JSON_DEPTH_MAX;
+    s.depth = 0;
+    const char *from = s.p;
+    bool more = true;
+    while (more) {
+        int rc = check_start(&s, &more);
+        if (rc == 0 && !more)
+            rc = check_after(&s, &more);
+        if (rc)
+            return rc;
+    }
+    *raw = slice_make(from, (size_t)(s.p - from));
+    r->p = s.p;
+    return BG_OK;
+}
+
+int json_finish(struct json_reader *r, struct err *e)
+{
+    r->p = skip_space(r->p, r->end);
+    if (r->p == r->end)
+        return BG_OK;
+    return err_set(e, BG_EINVAL, (size_t)(r->p - r->start), "trailing characters");
+}
+
+static enum json_kind kind_of(char c)
+{
+    switch (c) {
+    case '"':
+        return JSON_STRING;
+    case '{':
+        return JSON_OBJECT;
+    case '[':
+        return JSON_ARRAY;
+    case 't':
+        return JSON_TRUE;
+    case 'f':
+        return JSON_FALSE;
+    case 'n':
+        return JSON_NULL;
+    default:
+        return c == '-' || (c >= '0' && c <= '9') ? JSON_NUMBER : JSON_BAD;
+    }
+}
+
+enum json_kind json_kind(struct slice raw)
+{
+    return raw.len ? kind_of(raw.ptr[0]) : JSON_END;
+}
+
+enum json_kind json_peek(struct json_reader *r)
+{
+    r->p = skip_space(r->p, r->end);
+    return r->p == r->end ? JSON_END : kind_of(*r->p);
+}
+
+/* ---- walking checked text ---- */
+
+/* p stands behind the opening quote; returns behind the closing one. */
+static const char *skip_string(const char *p, const char *end)
+{
+    while ((p = text_run(p, end)) < end && *p != '"')
+        p += *p == '\\' ? 2 : 1;
+    return p < end ? p + 1 : end;
+}
+
+static const char *skip_container(const char *p, const char *end)
+{
+    size_t depth = 0;
+    while (p < end) {
+        char c = *p++;
+        if (c == '"')
+            p = skip_string(p, end);
+        else if (c == '{' || c == '[')
+            depth++;
+        else if ((c == '}' || c == ']') && --depth == 0)
+            break;
+    }
+    return p;
+}
+
+const char *json_skip(const char *p, const char *end)
+{
+    if (*p == '"')
+        return skip_string(p + 1, end);
+    if (*p == '{' || *p == '[')
+        return skip_container(p, end);
+    while (p < end && *p > ' ' && *p != ',' && *p != ']' && *p != '}')
+        p++;
+    return p;
+}
+
+void json_iter_init(struct json_iter *it, struct slice raw_container)
+{
+    bool container = raw_container.len >= 2 && (raw_container.ptr[0] == '{' || raw_container.ptr[0] == '[');
+    *it = (struct json_iter){raw_container.ptr, raw_container.ptr, false};
+    if (container) {
+        it->object = raw_container.ptr[0] == '{';
+        it->p = raw_container.ptr + 1;
+        it->end = raw_container.ptr + raw_container.len - 1;
+    }
+}
+
+static struct slice iter_take(struct json_iter *it)
+{
+    const char *from = it->p;
+    it->p = json_skip(from, it->end);
+    return slice_make(from, (size_t)(it->p - from));
+}
+
+/* White space and the one comma or colon that may stand between two pieces. */
+static bool iter_gap(struct json_iter *it, char between)
+{
+    it->p = skip_space(it->p, it->end);
+    if (it->p < it->end && *it->p == between)
+        it->p = skip_space(it->p + 1, it->end);
+    return it->p < it->end;
+}
+
+bool json_iter_next(struct json_iter *it, struct slice *raw_key, struct slice *raw_value)
+{
+    *raw_key = SLICE_NONE;
+    if (!iter_gap(it, ','))
+        return false;
+    if (it->object) {
+        *raw_key = iter_take(it);
+        if (!iter_gap(it, ':'))
+            return false;
+    }
+    *raw_value = iter_take(it);
+    return true;
+}

@@ -1,0 +1,276 @@
+/*
+ * json_write.c: JSON text out: strings, integers and floats, byte for byte as the Elixir gateway writes
+ * them (E-222, E-224, E-225), so that a client that compares texts sees no difference.
+ *
+ * Floats have two ways. Numbers of up to 15 significant digits and ordinary size, which is what people
+ * store, are found with a few exact multiplications. All others go through the C library, 15 to 17
+ * digits until the text reads back as the same number.
+ */
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "json.h"
+#include "text_scan.h"
+
+_Static_assert(FLT_EVAL_METHOD == 0, "the float tests below need plain double arithmetic");
+
+/* ---- strings ---- */
+
+static const char hex[] = "0123456789abcdef";
+
+/* The letter after the backslash; 0 stands for the form \u00xx. */
+static const char short_escape[0x60] = {
+    ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r', ['"'] = '"', ['\\'] = '\\',
+};
+
+static void put_escape(struct buf *out, uint8_t c)
+{
+    char text[6] = {'\\', short_escape[c], '0', '0', hex[c >> 4], hex[c & 15]};
+    if (text[1]) {
+        buf_add(out, text, 2);
+        return;
+    }
+    text[1] = 'u';
+    buf_add(out, text, 6);
+}
+
+/* What stands at p, where a plain run ended: an escape or a sequence. Returns the bytes consumed, 0 when
+ * they are not UTF-8 (then nothing is written). */
+static size_t put_special(struct buf *out, const char *p, const char *end)
+{
+    if (!(*p & 0x80)) {
+        put_escape(out, (uint8_t)*p);
+        return 1;
+    }
+    size_t n = utf8_sequence(p, (size_t)(end - p));
+    buf_add(out, p, n);
+    return n;
+}
+
+int json_put_string(struct buf *out, struct slice text)
+{
+    const char *p = text.ptr, *end = p + text.len;
+    buf_putc(out, '"');
+    while (p < end) {
+        const char *run = text_run(p, end);
+        buf_add(out, p, (size_t)(run - p));
+        p = run;
+        if (p == end)
+            break;
+        size_t n = put_special(out, p, end);
+        if (n == 0)
+            return BG_EINVAL;
+        p += n;
+    }
+    buf_putc(out, '"');
+    return BG_OK;
+}
+
+void json_put_text(struct buf *out, struct slice text)
+{
+    const char *p = text.ptr, *end = p + text.len;
+    buf_putc(out, '"');
+    while (p < end) {
+        const char *run = text_run(p, end);
+        buf_add(out, p, (size_t)(run - p));
+        p = run;
+        if (p == end)
+            break;
+        size_t n = put_special(out, p, end);
+        if (n == 0)
+            buf_puts(out, "\xef\xbf\xbd");
+        p += n ? n : 1;
+    }
+    buf_putc(out, '"');
+}
+
+/* ---- integers ---- */
+
+/* Writes v's digits so that they end before `end`; returns where they begin. */
+static char *format_u64(char *end, uint64_t v)
+{
+    do {
+        *--end = (char)('0' + v % 10);
+        v /= 10;
+    } while (v);
+    return end;
+}
+
+void json_put_int(struct buf *out, int64_t v)
+{
+    char text[24], *end = text + sizeof(text);
+    char *p = format_u64(end, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
+    if (v < 0)
+        *--p = '-';
+    buf_add(out, p, (size_t)(end - p));
+}
+
+/* ---- floats ---- */
+
+enum { DIGITS_MAX = 17 };
+
+/* 0.d1d2d3... * 10^point */
+struct digits {
+    char text[DIGITS_MAX + 1];
+    int count;
+    int point;
+};
+
+static const double power_of_ten[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                      1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+static void strip_zeros(struct digits *d)
+{
+    while (d->count > 1 && d->text[d->count - 1] == '0')
+        d->count--;
+}
+
+/* Decimals of up to 15 digits map one to one to doubles, and m / 10^k is correctly rounded when both
+ * are exact. So the first k at which m / 10^k is v again gives the shortest form. The product's error is
+ * far below one half for m < 10^15, hence m is the only candidate. */
+static bool digits_easy(double v, struct digits *d)
+{
+    for (int k = 0; k < (int)ARRAY_SIZE(power_of_ten); k++) {
+        double scaled = v * power_of_ten[k];
+        if (scaled >= 1e15)
+            return false;
+        uint64_t m = (uint64_t)(scaled + 0.5);
+        if ((double)m / power_of_ten[k] != v)
+            continue;
+        char text[24], *end = text + sizeof(text), *p = format_u64(end, m);
+        d->count = (int)(end - p);
+        d->point = d->count - k;
+        memcpy(d->text, p, (size_t)d->count);
+        strip_zeros(d);
+        return true;
+    }
+    return false;
+}
+
+/* Takes apart "d.ddde[+-]dd" as printf wrote it. */
+static void digits_take(struct digits *d, const char *text)
+{
+    d->count = 0;
+    for (; *text != 'e'; text++)
+        if (*text != '.')
+            d->text[d->count++] = *text;
+    d->point = atoi(text + 1) + 1;
+}
+
+static double digits_value(const struct digits *d)
+{
+    char text[40];
+    snprintf(text, sizeof(text), "0.%.*se%d", d->count, d->text, d->point);
+    return strtod(text, NULL);
+}
+
+/* The next larger number of as many digits. */
+static void digits_up(struct digits *d)
+{
+    int i = d->count - 1;
+    while (i >= 0 && d->text[i] == '9')
+        d->text[i--] = '0';
+    if (i >= 0) {
+        d->text[i]++;
+        return;
+    }
+    d->text[0] = '1';
+    d->point++;
+}
+
+/* At a power of two the numbers below lie twice as dense as those above, so the nearest decimal may be
+ * another double's while the next one up still reads back as v (2^-44 is such a one). */
+static bool digits_fit(struct digits *d, double v)
+{
+    int exponent;
+    if (digits_value(d) == v)
+        return true;
+    if (frexp(v, &exponent) != 0.5)
+        return false;
+    digits_up(d);
+    return digits_value(d) == v;
+}
+
+static void digits_hard(double v, struct digits *d)
+{
+    /* 15 digits always survive the way through a normal double; subnormals hold fewer. */
+    int precision = v < DBL_MIN ? 1 : 15;
+    for (; precision <= DIGITS_MAX; precision++) {
+        char text[40];
+        snprintf(text, sizeof(text), "%.*e", precision - 1, v);
+        digits_take(d, text);
+        if (digits_fit(d, v))
+            break;
+    }
+    strip_zeros(d);
+}
+
+static char *put_zeros(char *p, int n)
+{
+    memset(p, '0', (size_t)n);
+    return p + n;
+}
+
+static char *put_digits(char *p, const struct digits *d, int from, int to)
+{
+    memcpy(p, d->text + from, (size_t)(to - from));
+    return p + (to - from);
+}
+
+/* 123.45, 1200.0, 0.0012 */
+static char *layout_decimal(char *p, const struct digits *d)
+{
+    if (d->point <= 0) {
+        *p++ = '0';
+        *p++ = '.';
+        return put_digits(put_zeros(p, -d->point), d, 0, d->count);
+    }
+    int whole = d->point < d->count ? d->point : d->count;
+    p = put_zeros(put_digits(p, d, 0, whole), d->point - whole);
+    *p++ = '.';
+    if (whole == d->count)
+        *p++ = '0';
+    return put_digits(p, d, whole, d->count);
+}
+
+/* 1.0e22, 1.25e-7 */
+static char *layout_scientific(char *p, const struct digits *d)
+{
+    *p++ = d->text[0];
+    *p++ = '.';
+    if (d->count == 1)
+        *p++ = '0';
+    p = put_digits(p, d, 1, d->count);
+    return p + sprintf(p, "e%d", d->point - 1);
+}
+
+static int decimal_length(const struct digits *d)
+{
+    if (d->point <= 0)
+        return 2 - d->point + d->count;
+    return d->point >= d->count ? d->point + 2 : d->count + 1;
+}
+
+static int scientific_length(const struct digits *d)
+{
+    int e = d->point - 1, a = e < 0 ? -e : e;
+    return 2 + (d->count == 1 ? 1 : d->count - 1) + 1 + (e < 0) + (a >= 100 ? 3 : a >= 10 ? 2 : 1);
+}
+
+void json_put_float(struct buf *out, double v)
+{
+    /* Integers from here on are not exact any more, so Erlang never writes them out (E-225). */
+    const double exact_limit = 9007199254740992.0;
+    char text[64], *p = text;
+    double a = fabs(v);
+    struct digits d = {.text = "0", .count = 1, .point = 1};
+    if (a != 0 && !digits_easy(a, &d))
+        digits_hard(a, &d);
+    if (signbit(v))
+        *p++ = '-';
+    bool decimal = a < exact_limit && decimal_length(&d) <= scientific_length(&d);
+    p = decimal ? layout_decimal(p, &d) : layout_scientific(p, &d);
+    buf_add(out, text, (size_t)(p - text));
+}

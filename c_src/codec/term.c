@@ -1,0 +1,475 @@
+/*
+ * term.c: readers and writers of the external term format.
+ *
+ * The readers walk terms that term_check() has passed, and still never step over the end they were given:
+ * each goes through term_head(), which knows all lengths. On failure the cursor stays where it was, so a caller
+ * may try another kind.
+ *
+ * The writers store bytes themselves instead of calling ei_encode_*: those write without knowing how
+ * much room there is, so each would need a dry run for the size first.
+ */
+#include "term.h"
+
+#include "term_tags.h"
+
+/* ---- reading ---- */
+
+/* Steps over a leaf or head if the term at the cursor has this kind; returns where it began. */
+static const uint8_t *take(struct term_reader *r, enum term_kind kind, uint64_t *children)
+{
+    const uint8_t *p = r->p;
+    if (p >= r->end || term_rules[*p].kind != kind)
+        return NULL;
+    const uint8_t *next = term_head(p, r->end, children);
+    if (!next)
+        return NULL;
+    r->p = next;
+    return p;
+}
+
+/* Same for a leaf. */
+static const uint8_t *take_leaf(struct term_reader *r, enum term_kind kind)
+{
+    uint64_t children;
+    return take(r, kind, &children);
+}
+
+/* Sign and magnitude without leading zeros of the big integer wholly at p. */
+static struct term_big big_at(const uint8_t *p)
+{
+    bool small = *p == TAG_SMALL_BIG;
+    const uint8_t *sign = p + (small ? 2 : 5);
+    struct term_big big = {sign + 1, small ? p[1] : get_be32(p + 1), *sign != 0};
+    while (big.len > 0 && big.bytes[big.len - 1] == 0)
+        big.len--;
+    return big;
+}
+
+static bool big_to_int(const struct term_big *big, int64_t *v)
+{
+    uint64_t m = 0;
+    if (big->len > sizeof(m))
+        return false;
+    for (size_t i = big->len; i > 0; i--)
+        m = m << 8 | big->bytes[i - 1];
+    if (m > (uint64_t)INT64_MAX + big->negative)
+        return false;
+    *v = big->negative ? (int64_t)(0 - m) : (int64_t)m;
+    return true;
+}
+
+/* The integer wholly at p, of any encoding. False when it does not fit. */
+static bool int_at(const uint8_t *p, int64_t *v)
+{
+    if (*p == TAG_SMALL_INT) {
+        *v = p[1];
+        return true;
+    }
+    if (*p == TAG_INT) {
+        *v = (int32_t)get_be32(p + 1);
+        return true;
+    }
+    struct term_big big = big_at(p);
+    return big_to_int(&big, v);
+}
+
+enum term_kind term_peek(const struct term_reader *r)
+{
+    uint64_t children;
+    int64_t v;
+    if (!term_head(r->p, r->end, &children))
+        return TERM_INVALID;
+    enum term_kind kind = (enum term_kind)term_rules[*r->p].kind;
+    return kind == TERM_INT && !int_at(r->p, &v) ? TERM_BIG : kind;
+}
+
+int term_skip(struct term_reader *r, struct slice *term)
+{
+    const uint8_t *p = r->p;
+    /* Each head promises at most as many children as bytes are left, so the sum cannot overflow. */
+    for (uint64_t pending = 1; pending > 0; pending--) {
+        uint64_t children;
+        p = term_head(p, r->end, &children);
+        if (!p)
+            return BG_EINVAL;
+        pending += children;
+    }
+    *term = slice_make(r->p, (size_t)(p - r->p));
+    r->p = p;
+    return BG_OK;
+}
+
+int term_read_int(struct term_reader *r, int64_t *v)
+{
+    struct term_reader at = *r;
+    const uint8_t *p = take_leaf(&at, TERM_INT);
+    if (!p || !int_at(p, v))
+        return BG_EINVAL;
+    *r = at;
+    return BG_OK;
+}
+
+bool term_read_big(struct term_reader *r, struct term_big *big)
+{
+    if (r->p >= r->end || (*r->p != TAG_SMALL_BIG && *r->p != TAG_LARGE_BIG))
+        return false;
+    const uint8_t *p = take_leaf(r, TERM_INT);
+    if (p)
+        *big = big_at(p);
+    return p != NULL;
+}
+
+int term_read_float(struct term_reader *r, double *v)
+{
+    struct term_reader at = *r;
+    const uint8_t *p = take_leaf(&at, TERM_FLOAT);
+    if (!p || !term_float_value(p, v))
+        return BG_EINVAL;
+    *r = at;
+    return BG_OK;
+}
+
+static bool is_ascii(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.ptr[i] & 0x80)
+            return false;
+    return true;
+}
+
+/* Latin-1 atoms that are not ASCII would need converting; no node that knows UTF-8 atoms sends them. */
+static const uint8_t *atom_at(const uint8_t *p, const uint8_t *end, struct slice *text)
+{
+    const uint8_t *next = term_atom_text(p, end, text);
+    bool latin1 = next && (*p == TAG_ATOM || *p == TAG_SMALL_ATOM);
+    return latin1 && !is_ascii(*text) ? NULL : next;
+}
+
+int term_read_atom(struct term_reader *r, struct slice *text)
+{
+    const uint8_t *next = atom_at(r->p, r->end, text);
+    if (!next)
+        return BG_EINVAL;
+    r->p = next;
+    return BG_OK;
+}
+
+int term_read_binary(struct term_reader *r, struct slice *bytes)
+{
+    const uint8_t *p = take_leaf(r, TERM_BINARY);
+    if (!p)
+        return BG_EINVAL;
+    *bytes = slice_make(p + 5, (size_t)(r->p - p) - 5);
+    return BG_OK;
+}
+
+int term_read_string(struct term_reader *r, struct slice *bytes)
+{
+    const uint8_t *p = take_leaf(r, TERM_STRING);
+    if (!p)
+        return BG_EINVAL;
+    *bytes = slice_make(p + 3, (size_t)(r->p - p) - 3);
+    return BG_OK;
+}
+
+int term_read_tuple(struct term_reader *r, uint32_t *arity)
+{
+    uint64_t children;
+    if (!take(r, TERM_TUPLE, &children))
+        return BG_EINVAL;
+    *arity = (uint32_t)children;
+    return BG_OK;
+}
+
+int term_read_list(struct term_reader *r, uint32_t *n)
+{
+    uint64_t children;
+    if (take(r, TERM_NIL, &children)) {
+        *n = 0;
+        return BG_OK;
+    }
+    if (!take(r, TERM_LIST, &children))
+        return BG_EINVAL;
+    *n = (uint32_t)(children - 1);
+    return BG_OK;
+}
+
+int term_read_tail(struct term_reader *r)
+{
+    return take_leaf(r, TERM_NIL) ? BG_OK : BG_EINVAL;
+}
+
+int term_read_map(struct term_reader *r, uint32_t *n)
+{
+    uint64_t children;
+    if (!take(r, TERM_MAP, &children))
+        return BG_EINVAL;
+    *n = (uint32_t)(children / 2);
+    return BG_OK;
+}
+
+int term_read_pid(struct term_reader *r, struct term_pid *pid)
+{
+    struct term_reader at = *r;
+    const uint8_t *p = take_leaf(&at, TERM_PID);
+    const uint8_t *q = p ? atom_at(p + 1, at.p, &pid->node) : NULL;
+    if (!q)
+        return BG_EINVAL;
+    pid->id = get_be32(q);
+    pid->serial = get_be32(q + 4);
+    pid->creation = *p == TAG_NEW_PID ? get_be32(q + 8) : q[8];
+    *r = at;
+    return BG_OK;
+}
+
+/* REFERENCE_EXT has its one word before the creation. */
+static void ref_old(const uint8_t *q, struct term_ref *ref)
+{
+    ref->words = 1;
+    ref->id[0] = get_be32(q);
+    ref->creation = q[4];
+}
+
+static void ref_new(const uint8_t *p, const uint8_t *q, struct term_ref *ref)
+{
+    bool wide = *p == TAG_NEWER_REF;
+    ref->words = get_be16(p + 1);
+    ref->creation = wide ? get_be32(q) : *q;
+    q += wide ? 4 : 1;
+    for (uint32_t i = 0; i < ref->words; i++)
+        ref->id[i] = get_be32(q + 4 * (size_t)i);
+}
+
+int term_read_ref(struct term_reader *r, struct term_ref *ref)
+{
+    struct term_reader at = *r;
+    const uint8_t *p = take_leaf(&at, TERM_REF);
+    const uint8_t *q = p ? atom_at(p + (*p == TAG_REF ? 1 : 3), at.p, &ref->node) : NULL;
+    if (!q)
+        return BG_EINVAL;
+    memset(ref->id, 0, sizeof(ref->id));
+    if (*p == TAG_REF)
+        ref_old(q, ref);
+    else
+        ref_new(p, q, ref);
+    *r = at;
+    return BG_OK;
+}
+
+bool term_read_is_atom(struct term_reader *r, const char *name)
+{
+    struct term_reader at = *r;
+    struct slice text;
+    if (term_read_atom(&at, &text) || !slice_is(text, name))
+        return false;
+    *r = at;
+    return true;
+}
+
+int term_read_tagged(struct term_reader *r, const char *tag, uint32_t *arity)
+{
+    struct term_reader at = *r;
+    uint32_t n;
+    if (term_read_tuple(&at, &n) || n == 0 || !term_read_is_atom(&at, tag))
+        return BG_EINVAL;
+    *arity = n;
+    *r = at;
+    return BG_OK;
+}
+
+/* ---- whole terms ---- */
+
+bool term_map_get(struct slice map, const char *atom_key, struct slice *value)
+{
+    struct term_reader r = term_reader(map);
+    struct slice skipped;
+    uint32_t n;
+    if (term_read_map(&r, &n))
+        return false;
+    for (; n > 0; n--) {
+        if (term_read_is_atom(&r, atom_key))
+            return term_skip(&r, value) == BG_OK;
+        if (term_skip(&r, &skipped) || term_skip(&r, &skipped))
+            return false;
+    }
+    return false;
+}
+
+bool term_is_atom(struct slice term, const char *name)
+{
+    struct term_reader r = term_reader(term);
+    return term_read_is_atom(&r, name) && term_at_end(&r);
+}
+
+bool term_is_nil(struct slice term)
+{
+    return term_is_atom(term, "nil");
+}
+
+bool term_text(struct slice term, struct slice *text)
+{
+    struct term_reader r = term_reader(term);
+    return term_read_atom(&r, text) == BG_OK || term_read_binary(&r, text) == BG_OK;
+}
+
+/* ---- writing ---- */
+
+/* Room for a tag and n more bytes; the tag is stored, b->len moved over all. Returns what follows the tag. */
+static uint8_t *put_tag(struct buf *b, enum term_tag tag, size_t n)
+{
+    uint8_t *p = buf_reserve(b, n + 1);
+    if (!p)
+        return NULL;
+    b->len += n + 1;
+    *p = (uint8_t)tag;
+    return p + 1;
+}
+
+/* A tag and a count or length of 32 bits. */
+static void put_tag32(struct buf *b, enum term_tag tag, uint32_t n)
+{
+    uint8_t *p = put_tag(b, tag, 4);
+    if (p)
+        put_be32(p, n);
+}
+
+void term_put_version(struct buf *b)
+{
+    buf_putc(b, TERM_VERSION);
+}
+
+static void put_big(struct buf *b, uint64_t magnitude, bool negative)
+{
+    uint8_t bytes[8], n = 0;
+    for (; magnitude; magnitude >>= 8)
+        bytes[n++] = (uint8_t)magnitude;
+    uint8_t *p = put_tag(b, TAG_SMALL_BIG, 2u + n);
+    if (!p)
+        return;
+    p[0] = n;
+    p[1] = negative;
+    memcpy(p + 2, bytes, n);
+}
+
+void term_put_int(struct buf *b, int64_t v)
+{
+    if (v >= 0 && v <= 255) {
+        uint8_t *p = put_tag(b, TAG_SMALL_INT, 1);
+        if (p)
+            *p = (uint8_t)v;
+    } else if (v >= INT32_MIN && v <= INT32_MAX) {
+        put_tag32(b, TAG_INT, (uint32_t)v);
+    } else {
+        put_big(b, v < 0 ? 0 - (uint64_t)v : (uint64_t)v, v < 0);
+    }
+}
+
+void term_put_uint(struct buf *b, uint64_t v)
+{
+    if (v <= INT64_MAX)
+        term_put_int(b, (int64_t)v);
+    else
+        put_big(b, v, false);
+}
+
+void term_put_float(struct buf *b, double v)
+{
+    uint64_t bits;
+    uint8_t *p = put_tag(b, TAG_NEW_FLOAT, 8);
+    memcpy(&bits, &v, sizeof(bits));
+    if (p)
+        put_be64(p, bits);
+}
+
+void term_put_atom_slice(struct buf *b, struct slice name)
+{
+    bool is_small = name.len <= UINT8_MAX;
+    assert_always(name.len <= UINT16_MAX);
+    uint8_t *p = put_tag(b, is_small ? TAG_SMALL_ATOM_UTF8 : TAG_ATOM_UTF8, (is_small ? 1u : 2u) + name.len);
+    if (!p)
+        return;
+    if (is_small)
+        *p++ = (uint8_t)name.len;
+    else
+        put_be16(p, (uint16_t)name.len), p += 2;
+    memcpy(p, name.ptr, name.len);
+}
+
+void term_put_atom(struct buf *b, const char *name)
+{
+    term_put_atom_slice(b, slice_str(name));
+}
+
+void term_put_binary(struct buf *b, struct slice bytes)
+{
+    assert_always(bytes.len <= UINT32_MAX);
+    uint8_t *p = put_tag(b, TAG_BINARY, 4 + bytes.len);
+    if (!p)
+        return;
+    put_be32(p, (uint32_t)bytes.len);
+    if (bytes.len)
+        memcpy(p + 4, bytes.ptr, bytes.len);
+}
+
+void term_put_text(struct buf *b, const char *cstr)
+{
+    term_put_binary(b, slice_str(cstr));
+}
+
+void term_put_tuple(struct buf *b, uint32_t arity)
+{
+    if (arity > UINT8_MAX) {
+        put_tag32(b, TAG_LARGE_TUPLE, arity);
+        return;
+    }
+    uint8_t *p = put_tag(b, TAG_SMALL_TUPLE, 1);
+    if (p)
+        *p = (uint8_t)arity;
+}
+
+void term_put_nil(struct buf *b)
+{
+    buf_putc(b, TAG_NIL);
+}
+
+void term_put_list(struct buf *b, uint32_t n)
+{
+    if (n == 0)
+        term_put_nil(b);
+    else
+        put_tag32(b, TAG_LIST, n);
+}
+
+void term_put_map(struct buf *b, uint32_t pairs)
+{
+    put_tag32(b, TAG_MAP, pairs);
+}
+
+void term_put_pid(struct buf *b, const struct term_pid *pid)
+{
+    buf_putc(b, TAG_NEW_PID);
+    term_put_atom_slice(b, pid->node);
+    uint8_t *p = buf_reserve(b, 12);
+    if (!p)
+        return;
+    put_be32(p, pid->id);
+    put_be32(p + 4, pid->serial);
+    put_be32(p + 8, pid->creation);
+    b->len += 12;
+}
+
+void term_put_ref(struct buf *b, const struct term_ref *ref)
+{
+    assert_always(ref->words >= 1 && ref->words <= TERM_REF_WORDS);
+    uint8_t *p = put_tag(b, TAG_NEWER_REF, 2);
+    if (p)
+        put_be16(p, (uint16_t)ref->words);
+    term_put_atom_slice(b, ref->node);
+    p = buf_reserve(b, 4 + 4 * (size_t)ref->words);
+    if (!p)
+        return;
+    put_be32(p, ref->creation);
+    for (uint32_t i = 0; i < ref->words; i++)
+        put_be32(p + 4 + 4 * (size_t)i, ref->id[i]);
+    b->len += 4 + 4 * (size_t)ref->words;
+}

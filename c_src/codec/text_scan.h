@@ -1,0 +1,59 @@
+/*
+ * text_scan.h: the inner loops over text that the JSON scanner, the JSON writer and the transcoder
+ * share. Private to the codec layer.
+ */
+#ifndef BEAMGATE_TEXT_SCAN_H
+#define BEAMGATE_TEXT_SCAN_H
+
+#include <endian.h>
+
+#include "base.h"
+
+/* 1 for bytes that end a run of plain string text: control characters, quote, backslash, not ASCII. */
+extern const uint8_t text_stop[256];
+
+/* Sets the high bit of each byte of w that text_stop[] marks. Bytes after the first marked one may
+ * be marked falsely (borrows of the subtractions), so only the lowest mark counts. */
+static inline uint64_t text_stop_word(uint64_t w)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = UINT64_C(0x8080808080808080);
+    uint64_t quote = w ^ (ones * '"'), slash = w ^ (ones * '\\');
+    uint64_t control = w - ones * 0x20;
+    return (w | ((control | (quote - ones) | (slash - ones)) & ~w)) & high;
+}
+
+/* The first byte of [p, end) that text_stop[] marks, or end. Eight bytes at a time: most strings
+ * are ASCII without escapes. */
+static inline const char *text_run(const char *p, const char *end)
+{
+    for (; end - p >= 8; p += 8) {
+        uint64_t w;
+        memcpy(&w, p, sizeof(w));
+        uint64_t stop = text_stop_word(le64toh(w));
+        if (stop)
+            return p + (__builtin_ctzll(stop) >> 3);
+    }
+    while (p < end && !text_stop[(uint8_t)*p])
+        p++;
+    return p;
+}
+
+/* Length (2..4) of the well-formed UTF-8 sequence of more than one byte at p, or 0 (Unicode table 3-7:
+ * no overlong forms, no surrogates, nothing above U+10FFFF). */
+static inline size_t utf8_sequence(const char *at, size_t left)
+{
+    const uint8_t *p = (const uint8_t *)at;
+    if (left < 2 || p[0] < 0xc2 || p[0] > 0xf4 || (p[1] & 0xc0) != 0x80)
+        return 0;
+    if (p[0] < 0xe0)
+        return 2;
+    if (left < 3 || (p[2] & 0xc0) != 0x80)
+        return 0;
+    if (p[0] < 0xf0)
+        return (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ? 0 : 3;
+    if (left < 4 || (p[3] & 0xc0) != 0x80)
+        return 0;
+    return (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f) ? 0 : 4;
+}
+
+#endif

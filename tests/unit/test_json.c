@@ -1,0 +1,302 @@
+/* test_json.c: the JSON scanner and writer. */
+#include "unit.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "json.h"
+
+static int check(const char *text, struct slice *raw)
+{
+    struct json_reader r = json_reader(slice_str(text));
+    struct err e;
+    int rc = json_value(&r, &json_limits_default, raw, &e);
+    return rc ? rc : json_finish(&r, &e);
+}
+
+static void well_formed_values_pass_and_give_their_raw_text(void **state)
+{
+    (void)state;
+    static const char *const good[][2] = {
+        {" null ", "null"},
+        {"true", "true"},
+        {"\tfalse\r\n", "false"},
+        {"0", "0"},
+        {"-0", "-0"},
+        {"-12.5e+10", "-12.5e+10"},
+        {"1E2", "1E2"},
+        {"123456789012345678901234567890", "123456789012345678901234567890"},
+        {"1.7976931348623157e308", "1.7976931348623157e308"},
+        {"0e999", "0e999"},
+        {"1e-999", "1e-999"},
+        {"\"\"", "\"\""},
+        {"\"a\\u00e9\\ud83d\\ude00\\/\\b\\f\\n\\r\\t\\\"\\\\\"", "\"a\\u00e9\\ud83d\\ude00\\/\\b\\f\\n\\r\\t\\\"\\\\\""},
+        {"\"h\xc3\xa9llo \xf0\x9f\x98\x80 \x7f\"", "\"h\xc3\xa9llo \xf0\x9f\x98\x80 \x7f\""},
+        {"[]", "[]"},
+        {" [ ] ", "[ ]"},
+        {"{ }", "{ }"},
+        {"[1 , [ ] ,{\"a\" : {\"b\":[null]} , \"c\":2}]", "[1 , [ ] ,{\"a\" : {\"b\":[null]} , \"c\":2}]"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+        struct slice raw;
+        if (check(good[i][0], &raw) != 0)
+            fail_msg("refused: %s", good[i][0]);
+        assert_slice_is(raw, good[i][1]);
+    }
+}
+
+/* E-2341 and E-234 first, then RFC 8259. */
+static void malformed_values_are_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "1e400", "-1e400", "1.8e308", "01", "[1,]", "\"a\nb\"", "\"\\ud83d\"", "\"\\ude00\"", "\"\\ud83dx\"",
+        "\"\\ud83d\\u0041\"", "1 1", "[] x", "", " ", "nul", "nulll", "tru", "TRUE", "+1", "-", ".5", "1.", "1.e3", "1e",
+        "1e+", "-01", "0x10", "NaN", "Infinity", "[", "]", "[1", "[1 2]", "[,1]", "[1,,2]", "{", "}", "{\"a\"}", "{\"a\":}",
+        "{\"a\":1,}", "{a:1}", "{1:1}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "{,}", "[1}", "{\"a\":1]", "\"", "\"a", "\"\\",
+        "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "'a'", "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"",
+        "\"\xe2\x82\"", "\"\xc3\"", "\"\x01\"", "\"\t\"", "\"abcdefgh\x1f\"", "/*c*/1", "[1]]", "\xef\xbb\xbf[]",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct slice raw;
+        if (check(bad[i], &raw) != BG_EINVAL)
+            fail_msg("not refused as invalid: %s", bad[i]);
+    }
+}
+
+static void every_prefix_of_a_message_is_refused(void **state)
+{
+    (void)state;
+    static const char text[] = "[\"1\",{\"a\\u00e9\":[1.5e3,true,null,\"\xc3\xa9\"]},{}]";
+    for (size_t n = 0; n + 1 < sizeof(text) - 1; n++) {
+        char *copy = malloc(n + 1); /* exact size, so that reading beyond shows */
+        memcpy(copy, text, n);
+        struct json_reader r = json_reader(slice_make(copy, n));
+        struct slice raw;
+        assert_int_equal(json_value(&r, &json_limits_default, &raw, NULL), BG_EINVAL);
+        free(copy);
+    }
+}
+
+static void bounds_on_depth_keys_and_digits_hold(void **state)
+{
+    (void)state;
+    struct json_limits lim = {.max_depth = 3, .max_keys = 2};
+    struct slice raw;
+    struct err e;
+    struct json_reader r = json_reader(SLICE_LIT("[[{}]]"));
+    assert_int_equal(json_value(&r, &lim, &raw, &e), BG_OK);
+    r = json_reader(SLICE_LIT("[[{\"a\":[]}]]"));
+    assert_int_equal(json_value(&r, &lim, &raw, &e), BG_ELIMIT);
+    assert_string_equal(e.text, "nesting too deep");
+    assert_int_equal(e.pos, 7);
+    r = json_reader(SLICE_LIT("{\"a\":1,\"b\":{\"x\":1,\"y\":2}}"));
+    assert_int_equal(json_value(&r, &lim, &raw, &e), BG_OK);
+    r = json_reader(SLICE_LIT("{\"a\":1,\"b\":2,\"c\":3}"));
+    assert_int_equal(json_value(&r, &lim, &raw, &e), BG_ELIMIT);
+
+    static char text[JSON_DEPTH_MAX * 2 + 3];
+    memset(text, '[', JSON_DEPTH_MAX + 1);
+    memset(text + JSON_DEPTH_MAX + 1, ']', JSON_DEPTH_MAX + 1);
+    lim = (struct json_limits){.max_depth = 1000000};
+    r = json_reader(slice_make(text, JSON_DEPTH_MAX * 2 + 2));
+    assert_int_equal(json_value(&r, &lim, &raw, &e), BG_ELIMIT);
+    r = json_reader(slice_make(text + 1, JSON_DEPTH_MAX * 2));
+    assert_int_equal(json_value(&r, &lim, &raw, &e), BG_OK);
+
+    static char number[JSON_NUMBER_MAX + 1];
+    memset(number, '9', sizeof(number));
+    r = json_reader(slice_make(number, JSON_NUMBER_MAX));
+    assert_int_equal(json_value(&r, &lim, &raw, &e), BG_OK);
+    r = json_reader(slice_make(number, JSON_NUMBER_MAX + 1));
+    assert_int_equal(json_value(&r, &lim, &raw, &e), BG_ELIMIT);
+}
+
+static void reader_goes_on_after_each_value(void **state)
+{
+    (void)state;
+    struct json_reader r = json_reader(SLICE_LIT(" 1 [2] \"x\" "));
+    struct slice raw;
+    struct err e;
+    assert_int_equal(json_peek(&r), JSON_NUMBER);
+    assert_int_equal(json_value(&r, &json_limits_default, &raw, &e), BG_OK);
+    assert_slice_is(raw, "1");
+    assert_int_equal(json_peek(&r), JSON_ARRAY);
+    assert_int_equal(json_value(&r, &json_limits_default, &raw, &e), BG_OK);
+    assert_int_equal(json_kind(raw), JSON_ARRAY);
+    assert_int_equal(json_finish(&r, &e), BG_EINVAL);
+    assert_int_equal(json_value(&r, &json_limits_default, &raw, &e), BG_OK);
+    assert_int_equal(json_peek(&r), JSON_END);
+    assert_int_equal(json_finish(&r, &e), BG_OK);
+    r = json_reader(SLICE_LIT("x"));
+    assert_int_equal(json_peek(&r), JSON_BAD);
+}
+
+static void containers_are_walked_key_by_key(void **state)
+{
+    (void)state;
+    static const char *const want[][2] = {{"\"a\"", "1"},
+                                          {"\"b]}\"", "{\"x\":[1,{\"y\":\"}\\\"\"}]}"},
+                                          {"\"\"", "\"s,\\\\\""},
+                                          {"\"d\"", "[]"},
+                                          {"\"e\"", "null"}};
+    struct slice raw, key, value;
+    assert_int_equal(check("{ \"a\" : 1 , \"b]}\":{\"x\":[1,{\"y\":\"}\\\"\"}]},\"\":\"s,\\\\\",\"d\":[],\"e\":null }", &raw),
+                     BG_OK);
+    struct json_iter it;
+    size_t n = 0;
+    for (json_iter_init(&it, raw); json_iter_next(&it, &key, &value); n++) {
+        assert_slice_is(key, want[n][0]);
+        assert_slice_is(value, want[n][1]);
+    }
+    assert_int_equal(n, ARRAY_SIZE(want));
+    assert_int_equal(check("[ 1 ,-2.5e1,[3, 4],\"x\" ]", &raw), BG_OK);
+    static const char *const elements[] = {"1", "-2.5e1", "[3, 4]", "\"x\""};
+    for (n = 0, json_iter_init(&it, raw); json_iter_next(&it, &key, &value); n++) {
+        assert_int_equal(key.len, 0);
+        assert_slice_is(value, elements[n]);
+    }
+    assert_int_equal(n, ARRAY_SIZE(elements));
+    json_iter_init(&it, SLICE_LIT("{ }"));
+    assert_false(json_iter_next(&it, &key, &value));
+    json_iter_init(&it, SLICE_LIT("\"no container\""));
+    assert_false(json_iter_next(&it, &key, &value));
+}
+
+static void string_text_resolves_escapes(void **state)
+{
+    (void)state;
+    struct buf b;
+    struct slice text;
+    buf_init(&b, 0);
+    struct slice raw = SLICE_LIT("\"\\u00e9\\ud83d\\ude00 \\/ \\b\\f\\n\\r\\t\\u0041 \xe2\x82\xac\"");
+    json_string_text(raw, &b);
+    assert_slice_is(buf_slice(&b), "\xc3\xa9\xf0\x9f\x98\x80 / \b\f\n\r\tA \xe2\x82\xac");
+    assert_false(json_string_plain(raw, &text));
+    assert_true(json_string_plain(SLICE_LIT("\"abc\""), &text));
+    assert_slice_is(text, "abc");
+    assert_true(json_string_is(raw, buf_slice(&b)));
+    assert_true(json_string_is(SLICE_LIT("\"\\u0061bc\""), SLICE_LIT("abc")));
+    assert_false(json_string_is(SLICE_LIT("\"\\u0061bc\""), SLICE_LIT("ab")));
+    assert_false(json_string_is(SLICE_LIT("\"ab\""), SLICE_LIT("abc")));
+    assert_false(json_string_is(SLICE_LIT("\"a\\u0062\""), SLICE_LIT("a")));
+    assert_true(json_string_is(SLICE_LIT("\"\""), SLICE_NONE));
+    buf_fini(&b);
+}
+
+static const char *put(struct buf *b, struct slice text)
+{
+    buf_reset(b);
+    int rc = json_put_string(b, text);
+    buf_putc(b, '\0');
+    return rc ? NULL : (const char *)b->data;
+}
+
+/* E-222: escapes only the quote, the backslash and control characters. */
+static void strings_are_written_with_the_escapes_of_the_elixir_gateway(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 0);
+    assert_string_equal(put(&b, SLICE_LIT("")), "\"\"");
+    assert_string_equal(put(&b, SLICE_LIT("\b\t\n\f\r\x00\x01\x1f\x7f\"\\")),
+                        "\"\\b\\t\\n\\f\\r\\u0000\\u0001\\u001f\x7f\\\"\\\\\"");
+    assert_string_equal(put(&b, SLICE_LIT("/<>&' \xe2\x80\xa8 h\xc3\xa9 \xf0\x9f\x98\x80 long enough for a word")),
+                        "\"/<>&' \xe2\x80\xa8 h\xc3\xa9 \xf0\x9f\x98\x80 long enough for a word\"");
+    assert_null(put(&b, SLICE_LIT("abc\xff")));
+    assert_null(put(&b, SLICE_LIT("abc\xe2\x82")));
+    assert_null(put(&b, SLICE_LIT("\xed\xa0\x80")));
+    buf_reset(&b);
+    json_put_text(&b, SLICE_LIT("a\xff\"\xc3\xa9\xe2\x82"));
+    assert_slice_is(buf_slice(&b), "\"a\xef\xbf\xbd\\\"\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\"");
+    buf_fini(&b);
+}
+
+static void integers_are_written_with_all_their_digits(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 0);
+    json_put_int(&b, 0);
+    buf_putc(&b, ' ');
+    json_put_int(&b, INT64_MIN);
+    buf_putc(&b, ' ');
+    json_put_int(&b, INT64_MAX);
+    assert_slice_is(buf_slice(&b), "0 -9223372036854775808 9223372036854775807");
+    buf_fini(&b);
+}
+
+/* E-225 and the "values" transcript. */
+static void floats_are_written_as_erlang_writes_them(void **state)
+{
+    (void)state;
+    static const struct {
+        double v;
+        const char *text;
+    } want[] = {
+        {1.0, "1.0"}, {0.1, "0.1"}, {1.5e300, "1.5e300"}, {1.0e-7, "1.0e-7"}, {1.0e20, "1.0e20"}, {1.0e15, "1.0e15"},
+        {-0.0, "-0.0"}, {0.0, "0.0"}, {100.0, "100.0"}, {1000.0, "1.0e3"}, {1200.0, "1.2e3"}, {12345.0, "12345.0"},
+        {0.0001, "0.0001"}, {1.0e-5, "1.0e-5"}, {2.5e-8, "2.5e-8"}, {9007199254740992.0, "9.007199254740992e15"},
+        {1.7976931348623157e308, "1.7976931348623157e308"}, {5.0e-324, "5.0e-324"}, {1.0e-10, "1.0e-10"},
+        {1.0e22, "1.0e22"}, {1.0e23, "1.0e23"}, {1.5, "1.5"}, {-2.75, "-2.75"}, {0.1 + 0.2, "0.30000000000000004"},
+        {2.2250738585072014e-308, "2.2250738585072014e-308"}, {5.684341886080802e-14, "5.684341886080802e-14"},
+        {9007199254740991.0, "9007199254740991.0"}, {2251799813685249.5, "2251799813685249.5"},
+    };
+    struct buf b;
+    buf_init(&b, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
+        buf_reset(&b);
+        json_put_float(&b, want[i].v);
+        assert_slice_is(buf_slice(&b), want[i].text);
+    }
+    buf_fini(&b);
+}
+
+static void numbers_become_the_nearest_double(void **state)
+{
+    (void)state;
+    static const char *const text[] = {
+        "1.5", "-0.0", "1E2", "0.1", "123456789.125", "1e22", "1e23", "9007199254740993.0", "0.30000000000000004",
+        "1.7976931348623157e308", "5e-324", "2.4703282292062327e-324", "1e-999", "1000000000000000000000.0",
+        "179769313486231580793728971405301e276",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(text); i++) {
+        double want = strtod(text[i], NULL), got = json_number_double(slice_str(text[i]));
+        assert_memory_equal(&got, &want, sizeof(want));
+    }
+}
+
+static void utf8_prefix_ends_at_the_first_bad_byte(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t good;
+    } want[] = {
+        {"", 0}, {"abc", 3}, {"0123456789\xc3\xa9", 12}, {"01234567\xff", 8}, {"\xc0\xaf", 0}, {"\xe0\x9f\xbf", 0},
+        {"\xe0\xa0\x80", 3}, {"\xed\x9f\xbf\xed\xa0\x80", 3}, {"\xf0\x8f\xbf\xbf", 0}, {"\xf0\x90\x80\x80", 4},
+        {"\xf4\x8f\xbf\xbf", 4}, {"\xf4\x90\x80\x80", 0}, {"\xf5\x80\x80\x80", 0}, {"a\x80", 1}, {"\xe2\x82", 0},
+        {"\xf0\x9f\x98", 0}, {"\xc3(", 0}, {"\xe2\x28\xa1", 0}, {"\xf0\x28\x8c\xbc", 0},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(want); i++)
+        assert_int_equal(utf8_valid_prefix(want[i].text, strlen(want[i].text)), want[i].good);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(well_formed_values_pass_and_give_their_raw_text),
+        cmocka_unit_test(malformed_values_are_refused),
+        cmocka_unit_test(every_prefix_of_a_message_is_refused),
+        cmocka_unit_test(bounds_on_depth_keys_and_digits_hold),
+        cmocka_unit_test(reader_goes_on_after_each_value),
+        cmocka_unit_test(containers_are_walked_key_by_key),
+        cmocka_unit_test(string_text_resolves_escapes),
+        cmocka_unit_test(strings_are_written_with_the_escapes_of_the_elixir_gateway),
+        cmocka_unit_test(integers_are_written_with_all_their_digits),
+        cmocka_unit_test(floats_are_written_as_erlang_writes_them),
+        cmocka_unit_test(numbers_become_the_nearest_double),
+        cmocka_unit_test(utf8_prefix_ends_at_the_first_bad_byte),
+    };
+    return cmocka_run_group_tests_name("json", tests, NULL, NULL);
+}

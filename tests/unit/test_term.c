@@ -1,0 +1,289 @@
+/* test_term.c: the external term format: check, readers, writers. */
+#include "unit.h"
+
+#include <math.h>
+
+#include "term.h"
+
+#define TERM(...) slice_make((const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+
+static int check(struct slice t, unsigned depth)
+{
+    size_t used = 0;
+    /* A copy of exact size shows every read beyond the end under the address sanitizer. */
+    void *copy = malloc(t.len ? t.len : 1);
+    if (t.len)
+        memcpy(copy, t.ptr, t.len);
+    int rc = term_check(copy, t.len, depth, &used, NULL);
+    if (rc == 0)
+        assert_int_equal(used, t.len);
+    free(copy);
+    return rc;
+}
+
+static void put_one_of_each(struct buf *b)
+{
+    struct term_pid pid = {SLICE_LIT("svc@127.0.0.1"), 7, 8, 9};
+    struct term_ref ref = {SLICE_LIT("gw@h"), 5, 3, {1, 2, 3}};
+    term_put_tuple(b, 3);
+    term_put_list(b, 9);
+    term_put_int(b, 0);
+    term_put_int(b, 255);
+    term_put_int(b, 256);
+    term_put_int(b, -1);
+    term_put_int(b, INT64_C(1) << 31);
+    term_put_int(b, INT64_MIN);
+    term_put_uint(b, UINT64_MAX);
+    term_put_float(b, 1.5);
+    term_put_atom(b, "nil");
+    term_put_nil(b);
+    term_put_map(b, 2);
+    term_put_text(b, "key");
+    term_put_pid(b, &pid);
+    term_put_atom(b, "r");
+    term_put_ref(b, &ref);
+    term_put_binary(b, SLICE_NONE);
+}
+
+static void what_was_written_is_read_back(void **state)
+{
+    (void)state;
+    static const int64_t ints[] = {0, 255, 256, -1, INT64_C(1) << 31, INT64_MIN};
+    struct buf b;
+    uint32_t n;
+    int64_t v;
+    double f;
+    struct slice s;
+    struct term_pid pid;
+    struct term_ref ref;
+    buf_init(&b, 0);
+    put_one_of_each(&b);
+    assert_true(buf_ok(&b));
+    assert_int_equal(check(buf_slice(&b), 2), 0);
+    assert_int_equal(check(buf_slice(&b), 1), BG_ELIMIT);
+    struct term_reader r = term_reader(buf_slice(&b));
+    assert_int_equal(term_read_tuple(&r, &n), 0);
+    assert_int_equal(n, 3);
+    assert_int_equal(term_read_list(&r, &n), 0);
+    assert_int_equal(n, 9);
+    for (size_t i = 0; i < ARRAY_SIZE(ints); i++) {
+        assert_int_equal(term_peek(&r), TERM_INT);
+        assert_int_equal(term_read_int(&r, &v), 0);
+        assert_int_equal(v, ints[i]);
+    }
+    assert_int_equal(term_peek(&r), TERM_BIG);
+    assert_int_equal(term_read_int(&r, &v), BG_EINVAL);
+    assert_int_equal(term_skip(&r, &s), 0);
+    assert_int_equal(term_read_float(&r, &f), 0);
+    assert_true(f == 1.5);
+    assert_int_equal(term_read_atom(&r, &s), 0);
+    assert_slice_is(s, "nil");
+    assert_int_equal(term_read_tail(&r), 0);
+    struct slice map = slice_make(r.p, (size_t)(r.end - r.p));
+    assert_int_equal(term_read_map(&r, &n), 0);
+    assert_int_equal(n, 2);
+    assert_int_equal(term_read_binary(&r, &s), 0);
+    assert_slice_is(s, "key");
+    assert_int_equal(term_read_pid(&r, &pid), 0);
+    assert_slice_is(pid.node, "svc@127.0.0.1");
+    assert_true(pid.id == 7 && pid.serial == 8 && pid.creation == 9);
+    assert_true(term_read_is_atom(&r, "r"));
+    assert_int_equal(term_read_ref(&r, &ref), 0);
+    assert_slice_is(ref.node, "gw@h");
+    assert_true(ref.words == 3 && ref.creation == 5 && ref.id[0] == 1 && ref.id[2] == 3 && ref.id[4] == 0);
+    assert_int_equal(term_read_binary(&r, &s), 0);
+    assert_true(term_at_end(&r));
+    assert_true(term_map_get(map, "r", &s));
+    assert_int_equal(s.ptr[0], 90);
+    assert_false(term_map_get(map, "q", &s));
+    buf_fini(&b);
+}
+
+static void integers_take_the_smallest_encoding(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t v;
+        uint8_t tag;
+        size_t len;
+    } want[] = {
+        {0, 97, 2}, {255, 97, 2}, {256, 98, 5}, {-1, 98, 5}, {INT32_MAX, 98, 5}, {INT32_MIN, 98, 5},
+        {INT64_C(2147483648), 110, 7}, {INT64_C(-2147483649), 110, 7}, {INT64_MAX, 110, 11}, {INT64_MIN, 110, 11},
+    };
+    struct buf b;
+    int64_t v;
+    buf_init(&b, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
+        buf_reset(&b);
+        term_put_int(&b, want[i].v);
+        assert_int_equal(b.data[0], want[i].tag);
+        assert_int_equal(b.len, want[i].len);
+        struct term_reader r = term_reader(buf_slice(&b));
+        assert_int_equal(term_read_int(&r, &v), 0);
+        assert_true(v == want[i].v);
+    }
+    buf_fini(&b);
+}
+
+static void every_prefix_of_a_term_is_refused(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 0);
+    put_one_of_each(&b);
+    for (size_t n = 0; n < b.len; n++)
+        assert_int_equal(check(slice_make(b.data, n), 10), BG_EINVAL);
+    buf_fini(&b);
+}
+
+static void old_encodings_of_other_nodes_are_read(void **state)
+{
+    (void)state;
+    struct slice s;
+    struct term_pid pid;
+    struct term_ref ref;
+    double f;
+    struct slice t = TERM(100, 0, 2, 'o', 'k');
+    assert_int_equal(check(t, 0), 0);
+    assert_true(term_is_atom(t, "ok"));
+    assert_true(term_is_atom(TERM(115, 2, 'o', 'k'), "ok"));
+    assert_true(term_is_atom(TERM(118, 0, 2, 'o', 'k'), "ok"));
+    assert_false(term_is_atom(TERM(109, 0, 0, 0, 2, 'o', 'k'), "ok"));
+    assert_true(term_is_nil(TERM(119, 3, 'n', 'i', 'l')));
+    t = TERM(115, 1, 0xe9);
+    assert_int_equal(check(t, 0), 0);
+    struct term_reader r = term_reader(t);
+    assert_int_equal(term_read_atom(&r, &s), BG_EINVAL);
+    t = TERM(103, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 3);
+    assert_int_equal(check(t, 0), 0);
+    r = term_reader(t);
+    assert_int_equal(term_read_pid(&r, &pid), 0);
+    assert_true(pid.id == 1 && pid.serial == 2 && pid.creation == 3);
+    t = TERM(114, 0, 2, 119, 1, 'a', 3, 0, 0, 0, 1, 0, 0, 0, 2);
+    assert_int_equal(check(t, 0), 0);
+    r = term_reader(t);
+    assert_int_equal(term_read_ref(&r, &ref), 0);
+    assert_true(ref.words == 2 && ref.creation == 3 && ref.id[0] == 1 && ref.id[1] == 2);
+    t = TERM(101, 119, 1, 'a', 0, 0, 0, 1, 3);
+    assert_int_equal(check(t, 0), 0);
+    r = term_reader(t);
+    assert_int_equal(term_read_ref(&r, &ref), 0);
+    assert_true(ref.words == 1 && ref.creation == 3 && ref.id[0] == 1);
+    char text[33] = "\x63" "1.50000000000000000000e+00";
+    r = term_reader(slice_make(text, 32));
+    assert_int_equal(check(slice_make(text, 32), 0), 0);
+    assert_int_equal(term_read_float(&r, &f), 0);
+    assert_true(f == 1.5);
+    t = TERM(107, 0, 2, 1, 2);
+    r = term_reader(t);
+    assert_int_equal(term_read_string(&r, &s), 0);
+    assert_int_equal(s.len, 2);
+    assert_int_equal(check(TERM(120, 119, 1, 'a', 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2), 0), 0);
+    assert_int_equal(check(TERM(89, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2), 0), 0);
+    assert_int_equal(check(TERM(102, 119, 1, 'a', 0, 0, 0, 1, 2), 0), 0);
+    assert_int_equal(check(TERM(113, 119, 1, 'm', 119, 1, 'f', 97, 2), 0), 0);
+    assert_int_equal(check(TERM(77, 0, 0, 0, 1, 3, 0xe0), 0), 0);
+    assert_int_equal(check(TERM(111, 0, 0, 0, 1, 1, 5), 0), 0);
+    assert_int_equal(check(TERM(105, 0, 0, 0, 1, 106), 1), 0);
+}
+
+/* NEW_FUN_EXT with one free variable; size counts itself. */
+#define FUN(size, var)                                                                                              \
+    TERM(112, 0, 0, 0, size, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 119, 1, 'm', 97, 1, \
+         97, 2, 88, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 97, var)
+
+static void forged_terms_are_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(check(FUN(54, 1), 1), 0);
+    assert_int_equal(check(FUN(53, 1), 1), BG_EINVAL);
+    assert_int_equal(check(FUN(55, 1), 1), BG_EINVAL);
+    const struct slice bad[] = {
+        TERM(80, 0, 0, 0, 1, 1),                               /* compressed */
+        TERM(82, 0),                                           /* atom cache reference */
+        TERM(131, 106),                                        /* a version byte is no term */
+        TERM(0), TERM(255), TERM(117, 0, 0, 0, 0),             /* unknown tags */
+        TERM(108, 0xff, 0xff, 0xff, 0xff, 106),                /* counts beyond the bytes left */
+        TERM(105, 0xff, 0xff, 0xff, 0xff), TERM(116, 0x7f, 0xff, 0xff, 0xff), TERM(104, 2, 106),
+        TERM(116, 0, 0, 0, 1, 106), TERM(108, 0, 0, 0, 1, 106), TERM(108, 0, 0, 0, 0, 106),
+        TERM(109, 0, 0, 0, 3, 'a', 'b'), TERM(107, 0, 3, 1, 2), /* lengths beyond the bytes left */
+        TERM(110, 2, 0, 1), TERM(111, 0xff, 0xff, 0xff, 0xff, 0), TERM(110, 1, 2, 1), TERM(119, 3, 'a'),
+        TERM(119, 1, 0xff),                                    /* atom that is not UTF-8 */
+        TERM(70, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0),                /* infinity */
+        TERM(70, 0x7f, 0xf8, 0, 0, 0, 0, 0, 0),                /* NaN */
+        TERM(77, 0, 0, 0, 1, 9, 0), TERM(77, 0, 0, 0, 0, 3),   /* bits */
+        TERM(90, 0, 6, 119, 1, 'a', 0, 0, 0, 1), TERM(90, 0, 0, 119, 1, 'a', 0, 0, 0, 1),
+        TERM(88, 97, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1),   /* the node of a pid is an integer */
+        TERM(113, 119, 1, 'm', 97, 1, 97, 2),
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        if (check(bad[i], 10) != BG_EINVAL)
+            fail_msg("case %zu was not refused", i);
+}
+
+static void atoms_are_bounded_in_characters_not_bytes(void **state)
+{
+    (void)state;
+    uint8_t t[3 + 512] = {118, 2, 0};
+    for (size_t i = 3; i < sizeof(t); i += 2) {
+        t[i] = 0xc3;
+        t[i + 1] = 0xa9;
+    }
+    put_be16(t + 1, 510);
+    assert_int_equal(check(slice_make(t, 3 + 510), 0), 0);
+    put_be16(t + 1, 512);
+    assert_int_equal(check(slice_make(t, 3 + 512), 0), BG_EINVAL);
+}
+
+static void depth_is_bounded_whatever_is_asked(void **state)
+{
+    (void)state;
+    static uint8_t t[2 * (TERM_DEPTH_MAX + 2) + 1];
+    for (size_t i = 0; i + 1 < sizeof(t); i += 2) {
+        t[i] = 104;
+        t[i + 1] = 1;
+    }
+    t[sizeof(t) - 1] = 106;
+    assert_int_equal(check(slice_make(t, sizeof(t)), UINT32_MAX), BG_ELIMIT);
+    assert_int_equal(check(slice_make(t + 4, sizeof(t) - 4), UINT32_MAX), 0);
+}
+
+static void a_failed_read_does_not_move(void **state)
+{
+    (void)state;
+    struct slice t = TERM(104, 2, 119, 2, 'o', 'k', 97, 5), s;
+    struct term_reader r = term_reader(t);
+    const uint8_t *at = r.p;
+    uint32_t n;
+    int64_t v;
+    double f;
+    assert_int_equal(term_read_int(&r, &v), BG_EINVAL);
+    assert_int_equal(term_read_list(&r, &n), BG_EINVAL);
+    assert_int_equal(term_read_map(&r, &n), BG_EINVAL);
+    assert_int_equal(term_read_float(&r, &f), BG_EINVAL);
+    assert_int_equal(term_read_atom(&r, &s), BG_EINVAL);
+    assert_int_equal(term_read_binary(&r, &s), BG_EINVAL);
+    assert_int_equal(term_read_tagged(&r, "error", &n), BG_EINVAL);
+    assert_ptr_equal(r.p, at);
+    assert_int_equal(term_read_tagged(&r, "ok", &n), 0);
+    assert_int_equal(n, 2);
+    assert_int_equal(term_read_int(&r, &v), 0);
+    assert_int_equal(v, 5);
+    assert_int_equal(term_read_int(&r, &v), BG_EINVAL);
+    assert_int_equal(term_peek(&r), TERM_INVALID);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_written_is_read_back),
+        cmocka_unit_test(integers_take_the_smallest_encoding),
+        cmocka_unit_test(every_prefix_of_a_term_is_refused),
+        cmocka_unit_test(old_encodings_of_other_nodes_are_read),
+        cmocka_unit_test(forged_terms_are_refused),
+        cmocka_unit_test(atoms_are_bounded_in_characters_not_bytes),
+        cmocka_unit_test(depth_is_bounded_whatever_is_asked),
+        cmocka_unit_test(a_failed_read_does_not_move),
+    };
+    return cmocka_run_group_tests_name("term", tests, NULL, NULL);
+}
