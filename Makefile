@@ -49,6 +49,19 @@ $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libbeamgate.a
 unit: $(addprefix $(BUILD)/unit/,$(UNIT)) ## unit tests (T=test_json for one)
 	$(Q)set -e; for t in $(or $(T),$(UNIT)); do echo "== $$t"; $(TEST_WRAP) $(BUILD)/unit/$$t; done
 
+BENCH_OBJ := $(patsubst tests/bench/%.c,$(BUILD)/bench/%.o,$(wildcard tests/bench/lg_*.c) tests/bench/loadgen.c)
+
+$(BUILD)/bench/%.o: tests/bench/%.c
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/bench/loadgen: $(BENCH_OBJ)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lm
+
+$(BUILD)/bench/lws_echo: $(BUILD)/bench/lws_echo.o
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(shell pkg-config --libs libwebsockets libuv)
+
 layers: ## check that a file includes only its own or lower layers
 	$(Q)sh tests/layers.sh $(LAYERS)
 
