@@ -26,7 +26,7 @@ SRC := $(sort $(foreach l,$(LAYERS),$(wildcard c_src/$(l)/*.c)))
 LIB_OBJ := $(patsubst c_src/%.c,$(BUILD)/%.o,$(filter-out c_src/server/main.c,$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 
-.PHONY: all clean help unit layers
+.PHONY: all clean help unit layers bench
 all: $(BUILD)/beamgate ## build the gateway
 
 $(BUILD)/beamgate: $(LIB_OBJ) $(BUILD)/server/main.o
@@ -61,6 +61,10 @@ $(BUILD)/bench/loadgen: $(BENCH_OBJ)
 
 $(BUILD)/bench/lws_echo: $(BUILD)/bench/lws_echo.o
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(shell pkg-config --libs libwebsockets libuv)
+
+bench: $(BUILD)/beamgate $(BUILD)/bench/loadgen $(BUILD)/bench/lws_echo ## measure (QUICK=1: one minute; SECONDS=3; REPEAT=1; ONLY="echo idle")
+	$(Q)QUICK="$(QUICK)" WINDOW="$(SECONDS)" ONLY="$(ONLY)" REPEAT="$(or $(REPEAT),1)" KEEP="$(KEEP)" \
+		sh tests/bench/run.sh $(BUILD)
 
 layers: ## check that a file includes only its own or lower layers
 	$(Q)sh tests/layers.sh $(LAYERS)

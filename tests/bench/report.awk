@@ -1,0 +1,104 @@
+# Tables from the lines of results.jsonl (run.sh). Where a case has several windows, the one with the median CPU time
+# per request stands for it.
+
+function number(text, key) {
+    if (!match(text, "\"" key "\":[-0-9.]+"))
+        return "-"
+    text = substr(text, RSTART, RLENGTH)
+    sub(/.*:/, "", text)
+    return text
+}
+
+function text_of(text, key) {
+    match(text, "\"" key "\":\"[^\"]*\"")
+    text = substr(text, RSTART, RLENGTH)
+    sub(/^[^:]*:"/, "", text)
+    sub(/"$/, "", text)
+    return text
+}
+
+# One number of one process: {"gateway":{...,"key":number,...}}
+function process(text, name, key) {
+    if (!match(text, "\"" name "\":[{][^}]*[}]"))
+        return "-"
+    return number(substr(text, RSTART, RLENGTH), key)
+}
+
+function fixed(v, digits) { return v == "-" ? "-" : sprintf("%." digits "f", v) }
+
+# Index of the line with the median of field[]: key, 1 .. count[key].
+function median(key,    i, j, n, less, at) {
+    n = count[key]
+    for (i = 1; i <= n; i++) {
+        less = 0
+        for (j = 1; j <= n; j++)
+            if (field[key, j] + 0 < field[key, i] + 0 || (field[key, j] + 0 == field[key, i] + 0 && j < i))
+                less++
+        if (less == int((n - 1) / 2))
+            at = i
+    }
+    return line[key, at]
+}
+
+{
+    label = text_of($0, "label")
+    key = label " " number($0, "connections")
+    if (!(key in count))
+        order[++keys] = key
+    n = ++count[key]
+    line[key, n] = $0
+    field[key, n] = label == "start" ? number($0, "answered_ms") : process($0, "gateway", "us_per_request")
+}
+
+function load_row(key,    l, us, top) {
+    l = median(key)
+    us = process(l, "gateway", "us_per_request")
+    top = ("ceiling " number(l, "connections")) in count ? \
+        process(median("ceiling " number(l, "connections")), "gateway", "us_per_request") : 0
+    cpu[key] = us
+    printf "| %-14s | %5s | %9s | %7s | %7s | %8s | %6s | %8s | %8s | %7s |\n", text_of(l, "label"),
+        number(l, "connections"), fixed(number(l, "per_second"), 0), fixed(number(l, "p50_us"), 0),
+        fixed(number(l, "p99_us"), 0), fixed(us, 2), fixed(process(l, "gateway", "user_percent"), 0),
+        fixed(process(l, "node", "us_per_request"), 2), fixed(process(l, "loadgen", "us_per_request"), 2),
+        (top > 0 ? sprintf("%.2f", us / top) : "-")
+}
+
+function budget(what, have, limit, unit) {
+    if (have != "" && have != "-")
+        printf "| %-52s | %9s | %9s | %5.2f | %s\n", what, fixed(have, 2) unit, limit unit, have / limit,
+            (have + 0 <= limit + 0 ? "met |" : "missed |")
+}
+
+END {
+    print "| case           | conns | answers/s |  p50 us |  p99 us | gw us/rq | user % | node us  | load us  | x echo  |"
+    print "| ---            |   --: |       --: |     --: |     --: |      --: |    --: |      --: |      --: |     --: |"
+    for (i = 1; i <= keys; i++)
+        if (order[i] !~ /^(idle|start) /)
+            load_row(order[i])
+    for (i = 1; i <= keys; i++) {
+        l = median(order[i])
+        if (order[i] ~ /^idle /) {
+            per_conn = number(l, "bytes_per_connection")
+            printf "\nidle: %s joined connections, %d bytes each (%d -> %d kB), %s %% of a core, joined at %s us each\n",
+                number(l, "connections"), per_conn, number(l, "rss_before_kb"), number(l, "rss_after_kb"),
+                number(l, "idle_cpu_percent"), number(l, "us_per_join")
+        }
+        if (order[i] ~ /^start /) {
+            start_ms = number(l, "answered_ms")
+            rest_kb = number(l, "rss_kb")
+            printf "\nstart: listening after %s ms, first right answer after %s ms, %s ms of CPU, %d kB resident then\n",
+                number(l, "listening_ms"), start_ms, number(l, "cpu_ms"), rest_kb
+        }
+    }
+    print "\n| budget                                               |  measured |     limit | ratio |"
+    print "| ---                                                  |       --: |       --: |   --: | ---"
+    budget("CPU per synchronous call (echo), 64 connections", cpu["echo 64"], 8, " us")
+    budget("CPU per synchronous call (echo), 256 connections", cpu["echo 256"], 8, " us")
+    budget("CPU per call answered by 50 maps, 64 connections", cpu["list_users 64"], 16, " us")
+    if (cpu["echo 64"] > 0 && cpu["echo_of_10000 64"] > 0)
+        printf "| %-52s | %8.0f %% | %9s | %5s |\n", "growth of echo from 3 to 10,000 functions",
+            (cpu["echo_of_10000 64"] / cpu["echo 64"] - 1) * 100, "none", ""
+    budget("memory per idle joined connection", per_conn == "" ? "" : per_conn / 1024, 3, " KB")
+    budget("memory at rest", rest_kb == "" ? "" : rest_kb / 1024, 12, " MB")
+    budget("start to first right answer", start_ms, 150, " ms")
+}

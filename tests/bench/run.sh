@@ -1,0 +1,187 @@
+#!/bin/sh
+# Measures the gateway on loopback beside a bare libwebsockets echo, and prints tables. Starts an epmd, a service node
+# and gateways of its own, and ends those and nothing else, by process id.
+#
+# Usage: run.sh BUILD_DIR      (make bench)
+#   QUICK=1      one minute in all: one window a case, the widest cases only
+#   WINDOW=3     seconds of each measured window     REPEAT=1   windows per case; the table shows the median
+#   ONLY="echo"  some of: ceiling echo list spawn functions heartbeat pipeline join idle start
+#   KEEP=1       leave the temporary directory (results.jsonl, logs)
+set -u
+build=$(cd "${1:?usage: run.sh BUILD_DIR}" && pwd) || exit 1
+here=$(cd "$(dirname "$0")" && pwd)
+loadgen=$build/bench/loadgen
+quick=${QUICK:-}
+window=${WINDOW:-${quick:+1.5}}
+window=${window:-3}
+warmup=${quick:+0.5}
+warmup=${warmup:-1}
+repeat=${REPEAT:-1}
+only=${ONLY:-ceiling echo list spawn functions heartbeat pipeline join idle start}
+connections="1 16 64 256"
+idle_connections=10000
+starts=${quick:+3}
+starts=${starts:-5}
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/beamgate-bench-XXXXXX") || exit 1
+results=$dir/results.jsonl
+base=$((12000 + $$ % 9000 * 2)) # below the ephemeral ports
+port=$base
+echo_port=$((base + 1))
+export ERL_EPMD_PORT=$((base + 2)) HOME="$dir"
+: > "$results"
+pids=
+gateway=
+node=
+
+stop() { # PID SIGNAL: ends one process of ours and waits for it
+    kill "-$2" "$1" 2>/dev/null
+    wait "$1" 2>/dev/null
+    left=
+    for p in $pids; do [ "$p" = "$1" ] || left="$left $p"; done
+    pids=$left
+}
+
+cleanup() {
+    trap - EXIT INT TERM
+    for p in $pids; do kill -KILL "$p" 2>/dev/null; done
+    if [ -n "${KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+die() {
+    echo "bench: $*" >&2
+    tail -n 20 "$dir"/*.log >&2 2>/dev/null
+    exit 1
+}
+
+wait_for() { # TEXT FILE: until the file holds the text, at most 15 seconds
+    n=0
+    until grep -q "$1" "$2" 2>/dev/null; do
+        n=$((n + 1))
+        [ $n -gt 300 ] && die "no \"$1\" in $(basename "$2")"
+        sleep 0.05
+    done
+}
+
+wants() { case " $only " in *" $1 "*) return 0 ;; esac; return 1; }
+
+load() { # LABEL ARG...: one window of the load generator, its line added to the results
+    label=$1
+    shift
+    i=0
+    while [ $i -lt "$repeat" ]; do
+        "$loadgen" --json --label "$label" --seconds "$window" --warmup "$warmup" --service bench_service "$@" \
+            >> "$results" || die "case $label failed"
+        i=$((i + 1))
+    done
+}
+
+start_node() {
+    (cd "$dir" && openssl rand -hex 16 > cookie && chmod 400 cookie) || die "no cookie"
+    cp "$dir/cookie" "$dir/.erlang.cookie"
+    epmd -port "$ERL_EPMD_PORT" > "$dir/epmd.log" 2>&1 &
+    pids="$pids $!"
+    sleep 0.2
+    erlc -o "$dir" "$here/bench_service.erl" || die "erlc failed"
+    elixir_ebin=$(dirname "$(readlink -f "$(command -v elixir)")")/../lib/elixir/ebin
+    # No busy waiting: the node's idle schedulers would take the cores from what is measured.
+    erl -noinput -name bench_service@127.0.0.1 -start_epmd false -pa "$dir" -pa "$elixir_ebin" \
+        +sbwt none +sbwtdcpu none +sbwtdio none -s bench_service main > "$dir/node.log" 2>&1 &
+    node=$!
+    pids="$pids $node"
+    wait_for ready "$dir/node.log"
+}
+
+write_config() { # CALL_WAY FUNCTIONS
+    sed -e "s|@DIR@|$dir|; s|@PORT@|$port|; s|@CALL_WAY@|$1|; s|@FUNCTIONS@|$2|" "$here/beamgate-bench.yml" > "$dir/gateway.yml"
+}
+
+start_gateway() { # CALL_WAY FUNCTIONS: a fresh one, until it answers a request
+    write_config "$1" "$2"
+    "$build/beamgate" "$dir/gateway.yml" > "$dir/gateway.log" 2>&1 &
+    gateway=$!
+    pids="$pids $gateway"
+    n=0
+    until "$loadgen" --port "$port" --connections 1 --seconds 0.01 --warmup 0 --service bench_service \
+        > /dev/null 2> "$dir/ready.log"; do
+        n=$((n + 1))
+        [ $n -gt 200 ] && die "the gateway does not answer"
+        kill -0 "$gateway" 2>/dev/null || die "the gateway ended"
+        sleep 0.05
+    done
+}
+
+requests() { # LABEL CONNECTIONS ARG...
+    what=$1
+    numbers=$2
+    shift 2
+    for c in $numbers; do
+        load "$what" --port "$port" --connections "$c" --pid "gateway=$gateway" --pid "node=$node" "$@"
+    done
+}
+
+ceiling() {
+    "$build/bench/lws_echo" "$echo_port" > "$dir/echo.log" 2> "$dir/echo-errors.log" &
+    echo_pid=$!
+    pids="$pids $echo_pid"
+    wait_for listening "$dir/echo.log"
+    for c in $connections; do
+        load ceiling --mode echo --port "$echo_port" --connections "$c" --pid "gateway=$echo_pid"
+    done
+    stop "$echo_pid" KILL
+}
+
+some() { if [ -n "$quick" ]; then echo "$1"; else echo "$2"; fi; }
+
+rex_cases() {
+    start_gateway rex 3
+    wants echo && requests echo "$connections" --mode request --payload-template echo
+    wants list && requests list_users "$(some 64 "$connections")" --mode request --payload-template list_users
+    wants heartbeat && requests heartbeat "$(some 64 "$connections")" --mode heartbeat --inflight 1
+    wants pipeline && requests echo_x16 64 --inflight 16 --payload-template echo
+    wants join && requests join 16 --mode join --inflight 1
+    stop "$gateway" TERM
+}
+
+spawn_cases() {
+    start_gateway spawn 3
+    requests spawn_echo "$(some 64 "$connections")" --mode request --payload-template echo
+    [ -n "$quick" ] || requests spawn_list 64 --mode request --payload-template list_users
+    stop "$gateway" TERM
+}
+
+function_cases() {
+    for f in 100 10000; do
+        start_gateway rex $f
+        requests "echo_of_$f" 64 --mode request --payload-template echo
+        stop "$gateway" TERM
+    done
+}
+
+idle_case() {
+    start_gateway rex 3
+    "$loadgen" --json --label idle --mode idle --port "$port" --connections "$idle_connections" --seconds "$window" \
+        --warmup 1 --pid "gateway=$gateway" >> "$results" || die "case idle failed"
+    stop "$gateway" TERM
+}
+
+start_case() {
+    write_config rex 3
+    i=0
+    while [ $i -lt "$starts" ]; do
+        "$loadgen" --json --label start --mode start --port "$port" --service bench_service \
+            -- "$build/beamgate" "$dir/gateway.yml" >> "$results" 2> "$dir/start.log" || die "case start failed"
+        i=$((i + 1))
+    done
+}
+
+wants ceiling && ceiling
+start_node
+case " $only " in *" echo "* | *" list "* | *" heartbeat "* | *" pipeline "* | *" join "*) rex_cases ;; esac
+wants spawn && spawn_cases
+wants functions && function_cases
+wants idle && idle_case
+wants start && start_case
+awk -f "$here/report.awk" "$results"
