@@ -3,7 +3,9 @@
 # Variables: CC=gcc|clang  V=1 (show commands)  SANITIZE=address,undefined (own build directory)  WERROR=1
 
 VERSION := 0.1.0
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 BUILD ?= build/$(CC)$(if $(SANITIZE),-san)
 PREFIX ?= /usr/local
 PKGS := libwebsockets libuv jansson libssl libcrypto libcyaml
