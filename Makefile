@@ -28,7 +28,7 @@ SRC := $(sort $(foreach l,$(LAYERS),$(wildcard c_src/$(l)/*.c)))
 LIB_OBJ := $(patsubst c_src/%.c,$(BUILD)/%.o,$(filter-out c_src/server/main.c,$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 
-.PHONY: all clean help unit layers bench
+.PHONY: all clean help unit layers bench demo test e2e deps erl_src
 all: $(BUILD)/beamgate ## build the gateway
 
 $(BUILD)/beamgate: $(LIB_OBJ) $(BUILD)/server/main.o
@@ -67,6 +67,25 @@ $(BUILD)/bench/lws_echo: $(BUILD)/bench/lws_echo.o
 bench: $(BUILD)/beamgate $(BUILD)/bench/loadgen $(BUILD)/bench/lws_echo ## measure (QUICK=1: one minute; SECONDS=3; REPEAT=1; ONLY="echo idle")
 	$(Q)QUICK="$(QUICK)" WINDOW="$(SECONDS)" ONLY="$(ONLY)" REPEAT="$(or $(REPEAT),1)" KEEP="$(KEEP)" \
 		sh tests/bench/run.sh $(BUILD)
+
+demo: ## install what is missing, build, start a demo cluster and make some calls (ONCE=1: then end)
+	$(Q)sh tests/setup.sh run
+	$(Q)$(MAKE) -s all erl_src
+	$(Q)BEAMGATE=$(BUILD)/beamgate ONCE=$(ONCE) node tests/e2e/demo.js
+
+test: ## install what is missing, then every test (ONLY="unit e2e" for some)
+	$(Q)sh tests/setup.sh test
+	$(Q)node tests/run_all.js
+
+e2e: all erl_src ## end-to-end tests (T=cluster for one file)
+	$(Q)BEAMGATE=$(BUILD)/beamgate node --test --test-concurrency=1 $(or $(T:%=tests/e2e/%.test.js),tests/e2e/*.test.js)
+
+deps: ## install from Debian and npm what building and testing need
+	$(Q)sh tests/setup.sh test
+
+erl_src: build/erl/.made ## compile the Elixir nodes of the demo and the tests
+build/erl/.made: $(wildcard erl_src/*.ex)
+	$(Q)rm -rf $(@D) && mkdir -p $(@D) && elixirc -o $(@D) $^ && touch $@
 
 layers: ## check that a file includes only its own or lower layers
 	$(Q)sh tests/layers.sh $(LAYERS)

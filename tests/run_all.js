@@ -1,0 +1,145 @@
+// `make test`: every check in turn, each with its log in build/test-logs, and at the end what was skipped and why, what
+// failed, and one line "N passed, N failed, N skipped" that adds up the tests of all runners. A check that is no
+// test runner (a build, the layers) counts as one test. Exits 1 when anything failed or nothing ran.
+// ONLY="unit e2e" runs some of them; FUZZ_SECONDS is the time of each fuzzer.
+"use strict";
+const { spawn } = require("node:child_process");
+const fs = require("node:fs");
+const os = require("node:os");
+const path = require("node:path");
+
+const ROOT = path.resolve(__dirname, "..");
+const LOGS = path.join(ROOT, "build", "test-logs");
+const J = `-j${Math.max(2, os.cpus().length)}`;
+const SAN = "SANITIZE=address,undefined";
+const E2E = "node --test --test-concurrency=1 --test-reporter=tap";
+const files = (...names) => names.map((n) => `tests/e2e/${n}.test.js`).join(" ");
+
+const one = (text, ok) => ({ passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: [], failures: [] });
+
+// cmocka: "[  PASSED  ] 12 test(s)." per binary; a binary that crashed has no such line, and the step fails.
+function cmocka(text, ok) {
+  const count = (re) => [...text.matchAll(re)].reduce((sum, m) => sum + Number(m[1]), 0);
+  const failures = [...text.matchAll(/^\[ {2}FAILED {2}\] (?!\d+ test)(\S+)$/gm)].map((m) => m[1]);
+  const skipped = [...text.matchAll(/^\[ {2}SKIPPED \] (?!\d+ test)(\S+)$/gm)].map((m) => `${m[1]}: skipped by the test itself`);
+  const failed = new Set(failures).size;
+  return {
+    passed: count(/^\[ {2}PASSED {2}\] (\d+) test/gm),
+    failed: failed || (ok ? 0 : 1),
+    skipped: [...new Set(skipped)],
+    failures: [...new Set(failures)],
+  };
+}
+
+// node:test in TAP: leaves only, by their own result lines.
+function tap(text, ok) {
+  const total = (what) => Number(new RegExp(`^# ${what} (\\d+)$`, "m").exec(text)?.[1] || 0);
+  const lines = [...text.matchAll(/^ *(not )?ok \d+ - (.*)$/gm)];
+  const skipped = lines.filter((m) => / # SKIP/.test(m[2])).map((m) => m[2].replace(/ # SKIP ?/, ": "));
+  const failures = lines.filter((m) => m[1] && !/\.test\.js$/.test(m[2])).map((m) => m[2]);
+  const failed = total("fail") + total("cancelled");
+  return { passed: total("pass"), failed: failed || (ok ? 0 : 1), skipped, failures };
+}
+
+// Fuzzers: one test each; the Makefile prints "== fuzz_x".
+function fuzzers(text, ok) {
+  const names = [...text.matchAll(/^== (fuzz_\w+)/gm)].map((m) => m[1]);
+  if (!names.length) return one(text, ok);
+  return { passed: names.length - (ok ? 0 : 1), failed: ok ? 0 : 1, skipped: [], failures: ok ? [] : [names.at(-1)] };
+}
+
+const hasTarget = (name) => new RegExp(`^${name}:`, "m").test(fs.readFileSync(path.join(ROOT, "Makefile"), "utf8"));
+
+const STEPS = [
+  { name: "build-gcc", what: "build with gcc -Werror", run: `make ${J} CC=gcc WERROR=1`, read: one },
+  { name: "build-clang", what: "build with clang -Werror", run: `make ${J} CC=clang WERROR=1`, read: one },
+  { name: "layers", what: "layers of the sources", run: "make layers", read: one },
+  { name: "unit", what: "unit tests", run: `make ${J} unit`, read: cmocka },
+  { name: "unit-san", what: "unit tests under ASan and UBSan", run: `make ${J} unit ${SAN}`, read: cmocka },
+  {
+    name: "unit-valgrind",
+    what: "unit tests under valgrind",
+    run: 'make unit TEST_WRAP="valgrind -q --error-exitcode=99 --leak-check=full"',
+    read: cmocka,
+  },
+  {
+    name: "fuzz",
+    what: "fuzzers, briefly",
+    run: `make fuzz FUZZ_SECONDS=${process.env.FUZZ_SECONDS || 5}`,
+    read: fuzzers,
+    unless: () => !hasTarget("fuzz") && "no fuzz target in the Makefile",
+  },
+  { name: "e2e", what: "end-to-end tests", run: `${E2E} tests/e2e/*.test.js`, read: tap, prepare: "make erl_src" },
+  {
+    name: "e2e-san",
+    what: "end-to-end tests of a build with ASan and UBSan",
+    prepare: `make ${J} ${SAN}`,
+    run: `${E2E} ${files("js_client", "transcripts", "conformance", "cluster", "faults")}`,
+    env: { BEAMGATE: "build/gcc-san/beamgate", E2E_SLOW: "3" },
+    read: tap,
+  },
+];
+
+function shell(command, log, env) {
+  return new Promise((resolve) => {
+    const out = fs.openSync(log, "a");
+    const child = spawn("sh", ["-c", command], { cwd: ROOT, env: { ...process.env, ...env }, stdio: ["ignore", out, out] });
+    child.on("close", (code) => {
+      fs.closeSync(out);
+      resolve(code === 0);
+    });
+  });
+}
+
+async function runStep(step) {
+  const reason = step.unless?.();
+  if (reason) return { passed: 0, failed: 0, skipped: [`${step.what}: ${reason}`], failures: [] };
+  const log = path.join(LOGS, `${step.name}.log`);
+  fs.writeFileSync(log, "");
+  let ok = !step.prepare || (await shell(step.prepare, log, step.env));
+  const prepared = ok;
+  if (ok) ok = await shell(step.run, log, step.env);
+  const text = fs.readFileSync(log, "utf8");
+  if (!ok) console.log(text.split("\n").slice(-60).join("\n"));
+  return prepared ? step.read(text, ok) : one(text, false);
+}
+
+function printSkipped(skipped) {
+  if (!skipped.length) return;
+  console.log("\nSkipped:");
+  const byReason = new Map();
+  for (const s of skipped) {
+    const at = s.indexOf(": ", s.search(/: (not |no |OTP|skipped)/));
+    const [name, reason] = at < 0 ? [s, ""] : [s.slice(0, at), s.slice(at + 2)];
+    byReason.set(reason, [...(byReason.get(reason) || []), name]);
+  }
+  for (const [reason, names] of byReason) {
+    console.log(`  ${reason || "no reason given"} (${names.length})`);
+    for (const n of names) console.log(`      ${n}`);
+  }
+}
+
+async function main() {
+  fs.mkdirSync(LOGS, { recursive: true });
+  const only = (process.env.ONLY || "").split(/\s+/).filter(Boolean);
+  const steps = STEPS.filter((s) => !only.length || only.includes(s.name));
+  const sum = { passed: 0, failed: 0, skipped: [], failures: [] };
+  for (const step of steps) {
+    const began = Date.now();
+    const r = await runStep(step);
+    const seconds = ((Date.now() - began) / 1000).toFixed(0);
+    const counts = `${r.passed} passed, ${r.failed} failed, ${r.skipped.length} skipped`;
+    console.log(`${r.failed ? "FAIL" : "ok  "} ${step.what}: ${counts} (${seconds} s)`);
+    sum.passed += r.passed;
+    sum.failed += r.failed;
+    sum.skipped.push(...r.skipped.map((s) => (step.name === "e2e-san" ? `${s} [sanitizer build]` : s)));
+    sum.failures.push(...r.failures.map((f) => `${step.what}: ${f}`));
+  }
+  printSkipped(sum.skipped);
+  if (sum.failures.length) console.log(`\nFailed:\n${sum.failures.map((f) => `  ${f}`).join("\n")}`);
+  console.log(`\nLogs: build/test-logs\n`);
+  console.log(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped.length} skipped`);
+  process.exitCode = sum.failed || !sum.passed ? 1 : 0;
+}
+
+main();
