@@ -121,7 +121,8 @@ void term_put_int(struct buf *b, int64_t v);
 void term_put_uint(struct buf *b, uint64_t v);
 void term_put_float(struct buf *b, double v);
 void term_put_atom(struct buf *b, const char *name);
-void term_put_atom_slice(struct buf *b, struct slice name); /* <= 255 characters; for our own and the cluster's names only */
+/* <= 255 characters; for our own and the cluster's names only, never for what a client sent (E-235) */
+void term_put_atom_slice(struct buf *b, struct slice name);
 void term_put_binary(struct buf *b, struct slice bytes);
 void term_put_text(struct buf *b, const char *cstr); /* as a binary */
 void term_put_tuple(struct buf *b, uint32_t arity);

@@ -38,6 +38,24 @@ static inline const char *text_run(const char *p, const char *end)
     return p;
 }
 
+/* The first quote or backslash of [p, end), or end. */
+static inline const char *text_quote(const char *p, const char *end)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = UINT64_C(0x8080808080808080);
+    for (; end - p >= 8; p += 8) {
+        uint64_t w;
+        memcpy(&w, p, sizeof(w));
+        w = le64toh(w);
+        uint64_t quote = w ^ (ones * '"'), slash = w ^ (ones * '\\');
+        uint64_t stop = ((quote - ones) & ~quote & high) | ((slash - ones) & ~slash & high);
+        if (stop)
+            return p + (__builtin_ctzll(stop) >> 3);
+    }
+    while (p < end && *p != '"' && *p != '\\')
+        p++;
+    return p;
+}
+
 /* Length (2..4) of the well-formed UTF-8 sequence of more than one byte at p, or 0 (Unicode table 3-7:
  * no overlong forms, no surrogates, nothing above U+10FFFF). */
 static inline size_t utf8_sequence(const char *at, size_t left)
