@@ -8,13 +8,13 @@ CC := gcc
 endif
 BUILD ?= build/$(CC)$(if $(SANITIZE),-san)
 PREFIX ?= /usr/local
-PKGS := libwebsockets libuv jansson libssl libcrypto libcyaml
+PKGS := libwebsockets libuv jansson libssl libcrypto libcyaml yaml-0.1
 ERL_INTERFACE ?= /usr/lib/erlang/usr
 
 Q := $(if $(V),,@)
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings \
-        -Wformat=2 -Wvla -Wimplicit-fallthrough -Wconversion -Wno-sign-conversion $(if $(WERROR),-Werror)
+        -Wformat=2 -Wno-format-zero-length -Wvla -Wimplicit-fallthrough -Wconversion -Wno-sign-conversion $(if $(WERROR),-Werror)
 HARDEN := $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fstack-clash-protection -fPIE
 SAN := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined)
 ALL_CFLAGS = -std=gnu11 -D_REENTRANT -pthread -fno-omit-frame-pointer -DBEAMGATE_VERSION='"$(VERSION)"' \

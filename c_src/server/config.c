@@ -1,0 +1,458 @@
+/*
+ * config.c: from a file to a struct that needs no further doubt: read, check (config_check.c), load by
+ * libcyaml, fill the defaults, then what only the whole can tell (options that contradict each other, names
+ * that occur twice), and the cookie.
+ *
+ * Invariant: whoever holds a struct server_config holds one that is complete and in range. The cookie's bytes
+ * never reach a message.
+ */
+#include "config_schema.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "map.h"
+#include "node_identity.h"
+
+enum { FILE_MAX_BYTES = 4 * 1024 * 1024, REPORT_MAX_BYTES = 64 * 1024, COOKIE_FILE_MAX_BYTES = 4096 };
+
+void config_report_init(struct config_report *r)
+{
+    memset(r, 0, sizeof(*r));
+    buf_init(&r->text, REPORT_MAX_BYTES);
+}
+
+void config_report_fini(struct config_report *r)
+{
+    buf_fini(&r->text);
+}
+
+void config_note(struct config_report *r, bool error, const char *name, const char *text)
+{
+    if (error)
+        config_error(r, name, 0, "%s", text);
+    else
+        config_warning(r, name, 0, "%s", text);
+}
+
+/* ---- names --------------------------------------------------------------------------------------------- */
+
+int config_atom(struct slice text, char *atom, size_t size)
+{
+    bool literal = text.len > 0 && text.ptr[0] == ':';
+    bool module = !literal && text.len > 0 && isupper((unsigned char)text.ptr[0]);
+    if (literal)
+        text = slice_make(text.ptr + 1, text.len - 1);
+    if (module && text.len > 7 && memcmp(text.ptr, "Elixir.", 7) == 0)
+        module = false;
+    if (text.len == 0 || text.len > 255 - 7 || text.len + 8 > size)
+        return BG_EINVAL;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        if (c <= ' ' || c == 0x7f || strchr("\"'(){}[],;:/\\", c))
+            return BG_EINVAL;
+    }
+    int n = snprintf(atom, size, "%s%.*s", module ? "Elixir." : "", (int)text.len, text.ptr);
+    return n > 0 && (size_t)n < size ? BG_OK : BG_EINVAL;
+}
+
+/* ---- loading ------------------------------------------------------------------------------------------- */
+
+static void PRINTF_LIKE(3, 0) on_cyaml_log(cyaml_log_t level, void *ctx, const char *fmt, va_list ap)
+{
+    (void)level;
+    buf_vprintf(ctx, fmt, ap);
+}
+
+static cyaml_config_t cyaml_settings(struct buf *log)
+{
+    return (cyaml_config_t){.log_fn = log ? on_cyaml_log : NULL, .log_ctx = log, .mem_fn = cyaml_mem,
+                            .log_level = CYAML_LOG_ERROR};
+}
+
+/* A refusal here means that config_check() and the schema disagree: say all that libcyaml says. */
+static struct server_config *load(const char *name, struct slice text, struct config_report *report)
+{
+    struct buf log;
+    cyaml_data_t *data = NULL;
+    buf_init(&log, 4096);
+    cyaml_config_t settings = cyaml_settings(&log);
+    cyaml_err_t rc = cyaml_load_data((const uint8_t *)text.ptr, text.len, &settings, &config_top_value, &data, NULL);
+    if (rc != CYAML_OK)
+        config_error(report, name, 0, "%s: %.*s", cyaml_strerror(rc), (int)log.len, log.data ? (char *)log.data : "");
+    buf_fini(&log);
+    return rc == CYAML_OK ? data : NULL;
+}
+
+/* Texts of the struct belong to libcyaml's allocator, as config_free() gives them back to it. */
+static char *owned_text(const char *text)
+{
+    size_t n = strlen(text) + 1;
+    char *copy = cyaml_mem(NULL, NULL, n);
+    assert_always(copy); /* only at start and at reload, where it is fatal */
+    return memcpy(copy, text, n);
+}
+
+static void replace_text(char **where, const char *text)
+{
+    char *copy = owned_text(text); /* first: text may lie in *where */
+    cyaml_mem(NULL, *where, 0);
+    *where = copy;
+}
+
+static void default_number(const struct option *o, void *member)
+{
+    if (o->size == sizeof(uint16_t) && *(uint16_t *)member == 0)
+        *(uint16_t *)member = (uint16_t)o->fallback;
+    else if (o->size == sizeof(uint32_t) && *(uint32_t *)member == 0)
+        *(uint32_t *)member = (uint32_t)o->fallback;
+}
+
+/* 0 stands for "not given" in every number: its minimum is above 0, or 0 is the default (test_config holds this). */
+static void fill_option(const struct option *o, char *member)
+{
+    if (o->kind == OPT_NUMBER)
+        default_number(o, member);
+    else if (o->kind == OPT_SWITCH && *(enum toggle *)(void *)member == TOGGLE_UNSET)
+        *(enum toggle *)(void *)member = (enum toggle)o->fallback;
+    else if (o->kind == OPT_TEXT && o->text_fallback && !*(char **)(void *)member)
+        *(char **)(void *)member = owned_text(o->text_fallback);
+}
+
+/* Depth is the table's, not the input's: three levels. */
+static void fill_defaults(const struct section *s, char *object)
+{
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct option *o = &s->options[i];
+        char *member = object + o->offset;
+        if (o->kind == OPT_SECTION)
+            fill_defaults(o->child, member);
+        else if (o->kind == OPT_SECTIONS)
+            for (uint32_t k = 0; k < *(uint32_t *)(void *)(object + o->count_offset); k++)
+                fill_defaults(o->child, *(char **)(void *)member + k * o->size);
+        else
+            fill_option(o, member);
+    }
+}
+
+static void resolve_atom(char **text)
+{
+    char atom[256 * 4];
+    if (*text && config_atom(slice_str(*text), atom, sizeof(atom)) == BG_OK)
+        replace_text(text, atom);
+}
+
+static void resolve_names(struct server_config *c)
+{
+    for (uint32_t i = 0; i < c->services_count; i++) {
+        struct service_settings *s = &c->services[i];
+        resolve_atom(&s->module);
+        resolve_atom(&s->function);
+        resolve_atom(&s->version_module);
+        resolve_atom(&s->version_function);
+    }
+}
+
+/* The lists of values go where the table says. */
+static void place_terms(struct server_config *c, struct config_terms *terms)
+{
+    for (uint32_t i = 0; i < terms->count; i++) {
+        struct config_term *t = &terms->at[i];
+        assert_always(t->item < c->services_count);
+        *(struct buf *)(void *)((char *)&c->services[t->item] + t->offset) = t->term;
+        buf_init(&t->term, 0);
+    }
+}
+
+/* ---- what only the whole can tell ---------------------------------------------------------------------- */
+
+struct whole {
+    const char *name;
+    const struct server_config *c;
+    struct config_report *report;
+    const struct config_lines *lines;
+};
+
+static size_t line_at(const struct whole *w, const char *list, uint32_t i, const char *key)
+{
+    char path[96];
+    snprintf(path, sizeof(path), "%s[%u].%s", list, i, key);
+    return config_line_of(w->lines, path);
+}
+
+static void check_service(const struct whole *w, uint32_t i, struct map *seen)
+{
+    const struct service_settings *s = &w->c->services[i];
+    if (!s->version_module != !s->version_function) {
+        const char *has = s->version_module ? "version_module" : "version_function";
+        config_error(w->report, w->name, line_at(w, "services", i, has),
+                     "services[%u]: %s needs %s beside it", i, has,
+                     s->version_module ? "version_function" : "version_module");
+    }
+    if (map_get(seen, slice_str(s->service)))
+        config_error(w->report, w->name, line_at(w, "services", i, "service"),
+                     "services[%u]: the service %s is listed twice", i, log_text(slice_str(s->service)));
+    assert_always(map_put(seen, slice_str(s->service), w->c->services) == BG_OK);
+}
+
+static void check_services(const struct whole *w)
+{
+    struct map seen;
+    map_init(&seen);
+    for (uint32_t i = 0; i < w->c->services_count; i++)
+        check_service(w, i, &seen);
+    map_fini(&seen);
+}
+
+static void check_socket(const struct whole *w, uint32_t i)
+{
+    const struct socket_settings *s = &w->c->sockets[i];
+    size_t line = line_at(w, "sockets", i, "path");
+    for (uint32_t k = 0; k < i; k++)
+        if (strcmp(s->path, w->c->sockets[k].path) == 0)
+            config_error(w->report, w->name, line, "sockets[%u]: the path %s is listed twice", i, s->path);
+    bool verified = false;
+    for (uint32_t k = 0; k < s->channels_count; k++)
+        verified = verified || is_on(s->channels[k].require_verified_user_id);
+    if (verified && !s->user_id_param)
+        config_warning(w->report, w->name, line,
+                       "sockets[%u]: without user_id_param no socket has a user, so a channel with "
+                       "require_verified_user_id answers every request with \"Authentication required\"",
+                       i);
+}
+
+static void check_node_settings(const struct whole *w)
+{
+    const struct node_settings *n = &w->c->node;
+    if (n->reconnect_min_ms > n->reconnect_max_ms)
+        config_error(w->report, w->name, config_line_of(w->lines, "node.reconnect_min_ms"),
+                     "node: reconnect_min_ms %u is above reconnect_max_ms %u", n->reconnect_min_ms,
+                     n->reconnect_max_ms);
+    if (n->cookie && n->cookie_file)
+        config_error(w->report, w->name, config_line_of(w->lines, "node.cookie"),
+                     "node: cookie and cookie_file are both given; keep cookie_file");
+    else if (n->cookie)
+        config_warning(w->report, w->name, config_line_of(w->lines, "node.cookie"),
+                       "node.cookie: whoever reads this file can join the cluster; cookie_file keeps it apart");
+}
+
+static void check_whole(const struct whole *w)
+{
+    check_node_settings(w);
+    check_services(w);
+    for (uint32_t i = 0; i < w->c->sockets_count; i++)
+        check_socket(w, i);
+}
+
+/* ---- parse, read, free --------------------------------------------------------------------------------- */
+
+static void free_terms(struct config_terms *t)
+{
+    for (uint32_t i = 0; i < t->count; i++)
+        buf_fini(&t->at[i].term);
+    free(t->at);
+}
+
+struct server_config *config_parse(const char *name, struct slice text, struct config_report *report)
+{
+    struct config_terms terms = {0};
+    struct config_lines lines = {0};
+    struct server_config *c = NULL;
+    if (config_check(name, text, report, &terms, &lines) && (c = load(name, text, report)) != NULL) {
+        place_terms(c, &terms);
+        fill_defaults(&config_section, (char *)c);
+        resolve_names(c);
+        unsigned before = report->errors;
+        check_whole(&(struct whole){name, c, report, &lines});
+        if (report->errors != before) {
+            config_free(c);
+            c = NULL;
+        }
+    }
+    free_terms(&terms);
+    free(lines.at);
+    return c;
+}
+
+/* Whole file into b. BG_ESYS with errno, or BG_ELIMIT when it holds more than max bytes. */
+static int read_file(const char *path, struct buf *b, size_t max, struct stat *st)
+{
+    enum { CHUNK = 4096 };
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return BG_ESYS;
+    ssize_t n = fstat(fd, st);
+    for (bool more = n == 0; more && b->len <= max;) {
+        uint8_t *to = buf_reserve(b, CHUNK);
+        assert_always(to);
+        n = read(fd, to, CHUNK);
+        b->len += n > 0 ? (size_t)n : 0;
+        more = n > 0;
+    }
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return n < 0 ? BG_ESYS : b->len > max ? BG_ELIMIT : BG_OK;
+}
+
+struct server_config *config_load(const char *path, struct config_report *report)
+{
+    struct server_config *c = NULL;
+    struct stat st;
+    struct buf text;
+    buf_init(&text, 0);
+    int rc = read_file(path, &text, FILE_MAX_BYTES, &st);
+    if (rc == BG_ESYS)
+        config_error(report, path, 0, "cannot be read: %s", strerror(errno));
+    else if (rc != BG_OK)
+        config_error(report, path, 0, "is larger than %d MiB", FILE_MAX_BYTES / 1024 / 1024);
+    else
+        c = config_parse(path, buf_slice(&text), report);
+    buf_fini(&text);
+    return c;
+}
+
+void config_free(struct server_config *c)
+{
+    if (!c)
+        return;
+    for (uint32_t i = 0; i < c->services_count; i++) {
+        buf_fini(&c->services[i].args);
+        buf_fini(&c->services[i].version_args);
+    }
+    cyaml_config_t settings = cyaml_settings(NULL);
+    cyaml_free(&settings, &config_top_value, c, 0);
+}
+
+/* ---- command line and environment ---------------------------------------------------------------------- */
+
+static void override_text(char **member, const char *option, const char *value, option_check_fn *check,
+                          struct config_report *report)
+{
+    if (!value)
+        return;
+    const char *problem = check(value);
+    if (problem)
+        config_error(report, option, 0, "%s %s", log_text(slice_str(value)), problem);
+    else
+        replace_text(member, value);
+}
+
+int config_override(struct server_config *c, const struct config_overrides *o, struct config_report *report)
+{
+    unsigned before = report->errors;
+    override_text(&c->node.name, "--name", o->name, config_check_node, report);
+    override_text(&c->log.level, "--log-level", o->log_level, config_check_level, report);
+    return report->errors == before ? BG_OK : BG_EINVAL;
+}
+
+/* ---- cookie -------------------------------------------------------------------------------------------- */
+
+static int take_cookie(const char *from, struct slice text, char *cookie, size_t size, struct config_report *report)
+{
+    while (text.len > 0 && isspace((unsigned char)text.ptr[text.len - 1]))
+        text.len--;
+    if (text.len == 0) {
+        config_error(report, from, 0, "the cookie is empty; put the cluster's cookie there, the text that "
+                                      "erlang:get_cookie() gives on a node of it");
+        return BG_EINVAL;
+    }
+    if (text.len >= size || memchr(text.ptr, '\0', text.len)) {
+        config_error(report, from, 0, "is no cookie: it has %zu bytes; at most %zu are allowed, none of them zero",
+                     text.len, size - 1);
+        return BG_EINVAL;
+    }
+    slice_cstr(text, cookie, size);
+    return BG_OK;
+}
+
+/* As Erlang, the file's text without the line end at its end. */
+static int cookie_from_file(const char *path, char *cookie, size_t size, struct config_report *report)
+{
+    struct stat st;
+    struct buf text;
+    buf_init(&text, 0);
+    int rc = read_file(path, &text, COOKIE_FILE_MAX_BYTES, &st);
+    if (rc == BG_ESYS)
+        config_error(report, path, 0, "the cookie file cannot be read: %s", strerror(errno));
+    else if (rc != BG_OK)
+        config_error(report, path, 0, "is no cookie file: it is larger than 4 KiB");
+    else
+        rc = take_cookie(path, buf_slice(&text), cookie, size, report);
+    if (rc == BG_OK && (st.st_mode & (S_IRWXG | S_IRWXO)))
+        config_warning(report, path, 0, "others can read this cookie file; run: chmod 600 %s", path);
+    if (text.data)
+        explicit_bzero(text.data, text.cap);
+    buf_fini(&text);
+    return rc == BG_OK ? BG_OK : BG_EINVAL;
+}
+
+int config_cookie(const struct server_config *c, const struct config_overrides *o, const char *file, char *cookie,
+                  size_t size, struct config_report *report)
+{
+    if (o->cookie_file)
+        return cookie_from_file(o->cookie_file, cookie, size, report);
+    if (o->cookie)
+        return take_cookie("BEAMGATE_COOKIE", slice_str(o->cookie), cookie, size, report);
+    if (c->node.cookie_file)
+        return cookie_from_file(c->node.cookie_file, cookie, size, report);
+    if (c->node.cookie)
+        return take_cookie("node.cookie", slice_str(c->node.cookie), cookie, size, report);
+    config_error(report, file ? file : "cookie", 0,
+                 "no cookie: set node.cookie_file to a file that holds the cluster's cookie (on an Erlang machine "
+                 "~/.erlang.cookie), or give --cookie-file FILE, or set BEAMGATE_COOKIE");
+    return BG_EINVAL;
+}
+
+/* ---- the table, for its tests -------------------------------------------------------------------------- */
+
+static const char *const kind_name[] = {"text", "number", "true or false", "one of", "section", "list of sections",
+                                        "list of text", "list of values"};
+
+static void describe(const struct option *o, struct config_option *out)
+{
+    out->kind = kind_name[o->kind];
+    out->min = o->min;
+    out->max = o->max;
+    out->required = o->required;
+    if (o->kind == OPT_NUMBER && !o->required)
+        snprintf(out->fallback, sizeof(out->fallback), "%llu", (unsigned long long)o->fallback);
+    else if (o->kind == OPT_SWITCH)
+        snprintf(out->fallback, sizeof(out->fallback), "%s", o->fallback == TOGGLE_ON ? "true" : "false");
+    else if (o->kind == OPT_WORD)
+        snprintf(out->fallback, sizeof(out->fallback), "%s", config_call_way[0].str);
+    else
+        snprintf(out->fallback, sizeof(out->fallback), "%s", o->text_fallback ? o->text_fallback : "");
+}
+
+/* Counts *left options down in reading order; the table's depth bounds the recursion. */
+static bool find_option(const struct section *s, size_t *left, const char *prefix, struct config_option *out)
+{
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct option *o = &s->options[i];
+        char path[sizeof(out->path)];
+        snprintf(path, sizeof(path), "%s%s%s", prefix, prefix[0] ? "." : "", o->key);
+        if ((*left)-- == 0) {
+            memcpy(out->path, path, sizeof(path));
+            describe(o, out);
+            return true;
+        }
+        if (o->kind == OPT_SECTIONS)
+            strncat(path, "[]", sizeof(path) - strlen(path) - 1);
+        if (o->child && find_option(o->child, left, path, out))
+            return true;
+    }
+    return false;
+}
+
+bool config_next_option(size_t *pos, struct config_option *o)
+{
+    memset(o, 0, sizeof(*o));
+    size_t left = (*pos)++;
+    return find_option(&config_section, &left, "", o);
+}

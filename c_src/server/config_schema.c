@@ -1,0 +1,235 @@
+/*
+ * config_schema.c: the one table of every option: key, member, range, default, check. From each row come
+ * both libcyaml's field, by which the file is loaded, and the rule by which config_check.c explains
+ * what is wrong with it; so the two cannot disagree.
+ *
+ * To add an option: a member in include/config.h, a row here, a comment block in rel/beamgate.yml and a
+ * row in docs/configuration.md (test_config fails until both name it with its default and range).
+ *
+ * Why rules beside libcyaml 1.3.1's schema: it knows no number ranges and no defaults, takes any
+ * unknown word for true, lets the second of two equal keys win and names no near key.
+ */
+#include "config_schema.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+
+/* ---- checks -------------------------------------------------------------------------------------------- */
+
+static bool node_name_char(char c)
+{
+    return isalnum((unsigned char)c) || c == '_' || c == '-' || c == '.';
+}
+
+const char *config_check_node(const char *text)
+{
+    const char *at = strchr(text, '@');
+    if (!at || at == text || at[1] == '\0')
+        return "is not a node name; write it as name@host, e.g. beamgate@127.0.0.1";
+    for (const char *p = text; *p; p++)
+        if (p != at && !node_name_char(*p))
+            return "is not a node name; letters, digits, - _ . and one @ are allowed";
+    return NULL;
+}
+
+static const char *check_address(const char *text)
+{
+    struct in6_addr any;
+    bool ok = inet_pton(AF_INET, text, &any) == 1 || inet_pton(AF_INET6, text, &any) == 1;
+    return ok ? NULL : "is not an IP address; write 0.0.0.0 for all IPv4 or :: for all addresses";
+}
+
+static const char *check_path(const char *text)
+{
+    if (text[0] != '/')
+        return "must begin with /";
+    size_t n = strlen(text);
+    if (n < 2 || text[n - 1] == '/')
+        return "must name something and not end with /";
+    return strpbrk(text, "?#% ") ? "must not hold ? # % or blanks" : NULL;
+}
+
+/* P-050: a prefix ends in one *. */
+static const char *check_topic(const char *text)
+{
+    const char *star = strchr(text, '*');
+    return star && star[1] != '\0' ? "may hold one * only, at its end" : NULL;
+}
+
+static const char *check_atom(const char *text)
+{
+    char atom[256 * 4];
+    return config_atom(slice_str(text), atom, sizeof(atom)) == BG_OK
+               ? NULL
+               : "is not a name; write MyApp.Supporter, :my_mod or my_mod";
+}
+
+const char *config_check_level(const char *text)
+{
+    enum log_level level;
+    return log_level_parse(slice_str(text), &level) == BG_OK ? NULL
+                                                            : "is not a level; use debug, info, warning or error";
+}
+
+/* ---- from rows to tables ------------------------------------------------------------------------------- */
+
+static const cyaml_strval_t switch_words[] = {{"false", TOGGLE_OFF}, {"true", TOGGLE_ON}};
+const cyaml_strval_t config_call_way[] = {{"rex", CALL_WAY_REX}, {"spawn", CALL_WAY_SPAWN}};
+
+enum { MiB = 1024 * 1024, TEXT_MAX = 1024, ITEMS_MAX = 10000 };
+#define OPTIONAL CYAML_FLAG_OPTIONAL
+
+/* Rows: TEXT(struct, member, required, max bytes, default, check)   NUMBER(struct, member, required, min, max, default)
+ *       SWITCH(struct, member, default)   WORD(struct, member)   SECTION(struct, member, required)
+ *       SECTIONS/TEXTS(struct, member, required, check)   TERMS(struct, member). The key is the member's name. */
+#define FIELD_TEXT(s, m, req, most, def, chk) CYAML_FIELD_STRING_PTR(#m, OPTIONAL, struct s, m, 1, most),
+#define FIELD_NUMBER(s, m, req, lo, hi, def) CYAML_FIELD_UINT(#m, OPTIONAL, struct s, m),
+#define FIELD_SWITCH(s, m, def) CYAML_FIELD_ENUM(#m, OPTIONAL | CYAML_FLAG_STRICT, struct s, m, switch_words, 2),
+#define FIELD_WORD(s, m) \
+    CYAML_FIELD_ENUM(#m, OPTIONAL | CYAML_FLAG_STRICT, struct s, m, config_call_way, CONFIG_CALL_WAYS),
+#define FIELD_SECTION(s, m, req) CYAML_FIELD_MAPPING(#m, OPTIONAL, struct s, m, m##_fields),
+#define FIELD_SECTIONS(s, m, req) \
+    CYAML_FIELD_SEQUENCE(#m, OPTIONAL | CYAML_FLAG_POINTER, struct s, m, &m##_value, 0, ITEMS_MAX),
+#define FIELD_TEXTS(s, m, req, chk) \
+    CYAML_FIELD_SEQUENCE(#m, OPTIONAL | CYAML_FLAG_POINTER, struct s, m, &text_value, 0, ITEMS_MAX),
+#define FIELD_TERMS(s, m) CYAML_FIELD_IGNORE(#m, OPTIONAL),
+
+#define AT(s, m) .key = #m, .offset = offsetof(struct s, m), .size = sizeof(((struct s *)0)->m)
+#define LIST_AT(s, m) \
+    .key = #m, .offset = offsetof(struct s, m), .size = sizeof(*((struct s *)0)->m), \
+    .count_offset = offsetof(struct s, m##_count)
+#define RULE_TEXT(s, m, req, most, def, chk) \
+    {.kind = OPT_TEXT, AT(s, m), .min = 1, .max = (most), .text_fallback = (def), .check = (chk), .required = (req)},
+#define RULE_NUMBER(s, m, req, lo, hi, def) \
+    {.kind = OPT_NUMBER, AT(s, m), .min = (lo), .max = (hi), .fallback = (def), .required = (req)},
+#define RULE_SWITCH(s, m, def) {.kind = OPT_SWITCH, AT(s, m), .fallback = (def)},
+#define RULE_WORD(s, m) {.kind = OPT_WORD, AT(s, m)},
+#define RULE_SECTION(s, m, req) {.kind = OPT_SECTION, AT(s, m), .child = &m##_section, .required = (req)},
+#define RULE_SECTIONS(s, m, req) \
+    {.kind = OPT_SECTIONS, LIST_AT(s, m), .min = 1, .max = ITEMS_MAX, .child = &m##_section, .required = (req)},
+#define RULE_TEXTS(s, m, req, chk) \
+    {.kind = OPT_TEXTS, LIST_AT(s, m), .min = 1, .max = ITEMS_MAX, .check = (chk), .required = (req)},
+#define RULE_TERMS(s, m) {.kind = OPT_TERMS, AT(s, m), .max = 255},
+
+#define TABLES(name, ROWS) \
+    static const cyaml_schema_field_t name##_fields[] = {ROWS(FIELD) CYAML_FIELD_END}; \
+    static const struct option name##_options[] = {ROWS(RULE)}; \
+    static const struct section name##_section = {name##_options, ARRAY_SIZE(name##_options)}
+
+static const cyaml_schema_value_t text_value = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, TEXT_MAX)};
+
+/* ---- the options --------------------------------------------------------------------------------------- */
+
+/* The bounds of time and size are where a value stops making sense, not what is advisable. */
+#define NODE(R) \
+    R##_TEXT(node_settings, name, false, 255, NULL, config_check_node) \
+    R##_TEXT(node_settings, cookie, false, 512, NULL, NULL) \
+    R##_TEXT(node_settings, cookie_file, false, TEXT_MAX, NULL, NULL) \
+    R##_TEXT(node_settings, listen_address, false, 64, NULL, check_address) \
+    R##_NUMBER(node_settings, listen_port, false, 0, 65535, 0) \
+    R##_SWITCH(node_settings, epmd, TOGGLE_ON) \
+    R##_NUMBER(node_settings, tick_interval_s, false, 1, 3600, 15) \
+    R##_NUMBER(node_settings, handshake_timeout_s, false, 1, 600, 7) \
+    R##_NUMBER(node_settings, reconnect_min_ms, false, 10, 3600000, 100) \
+    R##_NUMBER(node_settings, reconnect_max_ms, false, 10, 3600000, 10000) \
+    R##_NUMBER(node_settings, max_packet_bytes, false, 65536, 1024 * MiB, 64 * MiB) \
+    R##_NUMBER(node_settings, max_output_bytes, false, 65536, 1024 * MiB, 64 * MiB) \
+    R##_NUMBER(node_settings, max_pending, false, 1, 65535, 256) \
+    R##_WORD(node_settings, call_way)
+TABLES(node, NODE);
+
+#define LISTEN(R) \
+    R##_TEXT(listen_settings, address, false, 64, "127.0.0.1", check_address) \
+    R##_NUMBER(listen_settings, port, true, 0, 65535, 0)
+TABLES(listen, LISTEN);
+
+#define CHANNELS(R) \
+    R##_TEXT(channel_settings, topic, true, TEXT_MAX, NULL, check_topic) \
+    R##_TEXT(channel_settings, event, false, 255, "phoenix_gen_api", NULL) \
+    R##_SWITCH(channel_settings, override_user_id, TOGGLE_ON) \
+    R##_SWITCH(channel_settings, require_verified_user_id, TOGGLE_ON)
+TABLES(channels, CHANNELS);
+static const cyaml_schema_value_t channels_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct channel_settings, channels_fields)};
+
+#define SOCKETS(R) \
+    R##_TEXT(socket_settings, path, true, 255, NULL, check_path) \
+    R##_TEXT(socket_settings, user_id_param, false, 64, NULL, NULL) \
+    R##_NUMBER(socket_settings, timeout_ms, false, 1000, 86400000, 60000) \
+    R##_NUMBER(socket_settings, max_channels, false, 1, 100000, 100) \
+    R##_NUMBER(socket_settings, max_frame_bytes, false, 1024, 1024 * MiB, 10000000) \
+    R##_NUMBER(socket_settings, max_topic_bytes, false, 16, 65535, 1024) \
+    R##_SECTIONS(socket_settings, channels, true)
+TABLES(sockets, SOCKETS);
+static const cyaml_schema_value_t sockets_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct socket_settings, sockets_fields)};
+
+#define SERVICES(R) \
+    R##_TEXT(service_settings, service, true, 255, NULL, NULL) \
+    R##_TEXTS(service_settings, nodes, true, config_check_node) \
+    R##_TEXT(service_settings, module, true, 255, NULL, check_atom) \
+    R##_TEXT(service_settings, function, true, 255, NULL, check_atom) \
+    R##_TERMS(service_settings, args) \
+    R##_TEXT(service_settings, version_module, false, 255, NULL, check_atom) \
+    R##_TEXT(service_settings, version_function, false, 255, NULL, check_atom) \
+    R##_TERMS(service_settings, version_args)
+TABLES(services, SERVICES);
+static const cyaml_schema_value_t services_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct service_settings, services_fields)};
+
+#define PULL(R) \
+    R##_NUMBER(pull_settings, timeout_ms, false, 100, 600000, 5000) \
+    R##_NUMBER(pull_settings, interval_ms, false, 1000, 86400000, 30000)
+TABLES(pull, PULL);
+
+#define REQUESTS(R) \
+    R##_NUMBER(requests_settings, max_in_flight, false, 1, 10000000, 100000) \
+    R##_NUMBER(requests_settings, max_in_flight_per_channel, false, 1, 1000000, 1000) \
+    R##_NUMBER(requests_settings, max_payload_bytes, false, 64, 1024 * MiB, 1000000) \
+    R##_NUMBER(requests_settings, max_depth, false, 4, 256, 64) \
+    R##_NUMBER(requests_settings, max_keys, false, 16, 1000000, 10000) \
+    R##_SWITCH(requests_settings, detail_error, TOGGLE_OFF) \
+    R##_SWITCH(requests_settings, pass_error_reason, TOGGLE_OFF) \
+    R##_SWITCH(requests_settings, fallback_on_exit, TOGGLE_OFF) \
+    R##_NUMBER(requests_settings, string_max_bytes, false, 1, 1024 * MiB, 3000) \
+    R##_NUMBER(requests_settings, list_max_items, false, 1, 10000000, 1000) \
+    R##_NUMBER(requests_settings, map_max_items, false, 1, 10000000, 1000)
+TABLES(requests, REQUESTS);
+
+#define LIMITS(R) \
+    R##_NUMBER(limits_settings, max_connections, false, 1, 1000000, 50000) \
+    R##_NUMBER(limits_settings, max_buffered_bytes, false, 65536, 1024 * MiB, 4 * MiB) \
+    R##_NUMBER(limits_settings, max_functions, false, 1, 1000000, 100000) \
+    R##_NUMBER(limits_settings, max_processes, false, 16, 10000000, 1000000)
+TABLES(limits, LIMITS);
+
+#define CONSOLE(R) \
+    R##_SWITCH(console_settings, enabled, TOGGLE_OFF) \
+    R##_TEXT(console_settings, phoenix_js, false, TEXT_MAX, NULL, NULL)
+TABLES(console, CONSOLE);
+
+#define LOG(R) R##_TEXT(log_settings, level, false, 16, "info", config_check_level)
+TABLES(log, LOG);
+
+#define DRAIN(R) \
+    R##_NUMBER(drain_settings, batch, false, 1, 100000, 200) \
+    R##_NUMBER(drain_settings, interval_ms, false, 1, 60000, 100) \
+    R##_NUMBER(drain_settings, timeout_ms, false, 100, 3600000, 25000)
+TABLES(drain, DRAIN);
+
+#define TOP(R) \
+    R##_SECTION(server_config, node, false) \
+    R##_SECTION(server_config, listen, true) \
+    R##_SECTIONS(server_config, sockets, true) \
+    R##_SECTIONS(server_config, services, false) \
+    R##_SECTION(server_config, pull, false) \
+    R##_SECTION(server_config, requests, false) \
+    R##_SECTION(server_config, limits, false) \
+    R##_SECTION(server_config, console, false) \
+    R##_SECTION(server_config, log, false) \
+    R##_SECTION(server_config, drain, false)
+static const cyaml_schema_field_t top_fields[] = {TOP(FIELD) CYAML_FIELD_END};
+static const struct option top_options[] = {TOP(RULE)};
+const struct section config_section = {top_options, ARRAY_SIZE(top_options)};
+const cyaml_schema_value_t config_top_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct server_config, top_fields)};

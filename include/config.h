@@ -1,0 +1,187 @@
+/*
+ * config.h: the configuration file (YAML) as one checked struct, and the cookie from wherever it is
+ * kept. The option table is in c_src/server/config_schema.c; rel/beamgate.yml explains every option.
+ *
+ * After config_load() every number is inside its range, every default is filled in and every text has
+ * passed its check: readers of the struct check nothing again.
+ */
+#ifndef BEAMGATE_CONFIG_H
+#define BEAMGATE_CONFIG_H
+
+#include "buf.h"
+#include "log.h"
+
+/* A switch as it is loaded: 0 while the file says nothing. After config_load() only OFF and ON remain. */
+enum toggle { TOGGLE_UNSET, TOGGLE_OFF, TOGGLE_ON };
+
+enum call_way_setting { CALL_WAY_REX, CALL_WAY_SPAWN };
+
+/* Texts are NULL where the file says nothing and there is no default. */
+struct node_settings {
+    char *name;
+    char *cookie;
+    char *cookie_file;
+    char *listen_address; /* NULL: every address */
+    uint16_t listen_port; /* 0: the kernel chooses */
+    enum toggle epmd;
+    uint32_t tick_interval_s;
+    uint32_t handshake_timeout_s;
+    uint32_t reconnect_min_ms;
+    uint32_t reconnect_max_ms;
+    uint32_t max_packet_bytes;
+    uint32_t max_output_bytes;
+    uint32_t max_pending;
+    enum call_way_setting call_way;
+};
+
+struct listen_settings {
+    char *address;
+    uint16_t port; /* 0: the kernel chooses */
+};
+
+struct channel_settings {
+    char *topic;
+    char *event;
+    enum toggle override_user_id;
+    enum toggle require_verified_user_id;
+};
+
+struct socket_settings {
+    char *path;
+    char *user_id_param; /* NULL: sockets have no user id */
+    uint32_t timeout_ms;
+    uint32_t max_channels;
+    uint32_t max_frame_bytes;
+    uint32_t max_topic_bytes;
+    struct channel_settings *channels;
+    uint32_t channels_count;
+};
+
+/* Modules and functions hold the atom's text: 'Elixir.MyApp.Supporter', not MyApp.Supporter. */
+struct service_settings {
+    char *service;
+    char **nodes;
+    uint32_t nodes_count;
+    char *module;
+    char *function;
+    char *version_module;
+    char *version_function;
+    struct buf args;         /* a list term; empty when not given */
+    struct buf version_args; /* the same */
+};
+
+struct pull_settings {
+    uint32_t timeout_ms;
+    uint32_t interval_ms;
+};
+
+struct requests_settings {
+    uint32_t max_in_flight;
+    uint32_t max_in_flight_per_channel;
+    uint32_t max_payload_bytes;
+    uint32_t max_depth;
+    uint32_t max_keys;
+    enum toggle detail_error;
+    enum toggle pass_error_reason;
+    enum toggle fallback_on_exit;
+    uint32_t string_max_bytes;
+    uint32_t list_max_items;
+    uint32_t map_max_items;
+};
+
+struct limits_settings {
+    uint32_t max_connections;
+    uint32_t max_buffered_bytes;
+    uint32_t max_functions;
+    uint32_t max_processes;
+};
+
+struct console_settings {
+    enum toggle enabled;
+    char *phoenix_js;
+};
+
+struct log_settings {
+    char *level;
+};
+
+struct drain_settings {
+    uint32_t batch;
+    uint32_t interval_ms;
+    uint32_t timeout_ms;
+};
+
+struct server_config {
+    struct node_settings node;
+    struct listen_settings listen;
+    struct socket_settings *sockets;
+    uint32_t sockets_count;
+    struct service_settings *services;
+    uint32_t services_count;
+    struct pull_settings pull;
+    struct requests_settings requests;
+    struct limits_settings limits;
+    struct console_settings console;
+    struct log_settings log;
+    struct drain_settings drain;
+};
+
+static inline bool is_on(enum toggle t)
+{
+    return t == TOGGLE_ON;
+}
+
+/* Every message for the operator, one a line, "FILE:LINE: text" (no line number where none applies). */
+struct config_report {
+    struct buf text;
+    unsigned errors;
+    unsigned warnings;
+};
+
+void config_report_init(struct config_report *r);
+void config_report_fini(struct config_report *r);
+/* Adds one message of the caller's: an error, or a warning. */
+void config_note(struct config_report *r, bool error, const char *name, const char *text);
+
+/* Reads and checks the file. NULL when it is not usable: then report says why, all problems at once up
+ * to a bound. The caller frees the result with config_free(). */
+struct server_config *config_load(const char *path, struct config_report *report) MUST_CHECK;
+/* The same for text in memory; name stands for the file in messages. */
+struct server_config *config_parse(const char *name, struct slice text, struct config_report *report) MUST_CHECK;
+void config_free(struct server_config *c);
+
+/* What the command line and the environment say; NULL where they say nothing. */
+struct config_overrides {
+    const char *name;        /* --name */
+    const char *cookie_file; /* --cookie-file */
+    const char *cookie;      /* the environment's BEAMGATE_COOKIE */
+    const char *log_level;   /* --log-level */
+};
+
+/* Puts them in place of what the file says. BG_OK, or BG_EINVAL with every problem reported. */
+int config_override(struct server_config *c, const struct config_overrides *o, struct config_report *report) MUST_CHECK;
+
+/* The cookie, in this order: --cookie-file, the environment, node.cookie_file, node.cookie. Never
+ * written to the report or a log. BG_OK with cookie filled and terminated; BG_EINVAL when there is none
+ * or its file is unusable: reported with what to do. A file that others can read is a warning.
+ * file, where not NULL, is the configuration file's name for the message. */
+int config_cookie(const struct server_config *c, const struct config_overrides *o, const char *file, char *cookie,
+                  size_t size, struct config_report *report) MUST_CHECK;
+
+/* One option of the table, for the tests that hold the documentation against it. */
+struct config_option {
+    char path[96]; /* sockets[].timeout_ms */
+    const char *kind; /* "text", "number", "true or false", "one of", "list of text", "list of values" */
+    uint64_t min, max; /* numbers: value; texts: bytes; lists: items */
+    char fallback[64]; /* the default as it would be written; empty: none */
+    bool required;
+};
+
+/* The options in the order of the table: start with *pos = 0; false at the end. */
+bool config_next_option(size_t *pos, struct config_option *o);
+
+/* Writes the atom a name in the file stands for: MyApp.Supporter gives Elixir.MyApp.Supporter, :my_mod and
+ * my_mod give my_mod. BG_EINVAL when it names no atom or is too long. */
+int config_atom(struct slice text, char *atom, size_t size) MUST_CHECK;
+
+#endif
