@@ -1,0 +1,763 @@
+/*
+ * cluster.c: who is connected to whom. Accepts and dials, drives each connection through its handshake, keeps the one
+ * link per node in a table, and connects again to the configured peers.
+ *
+ * Invariants:
+ * - A node has at most one listed link. Another connection of it takes its place only after it proved the cookie, so a
+ *   stranger can neither take a link down nor hold one up by lying about its name.
+ * - Of two simultaneous connects the one begun by the greater name survives, on both sides (dist_handshake_decide).
+ * - link_up and link_down alternate for a node; nothing is delivered before or after.
+ *
+ * A stranger holds a place among max_pending for handshake_timeout_s at most; when all are taken the oldest that has
+ * not even said its name goes, since a node says it at once (D-02).
+ */
+#include "cluster.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "dist_dial.h"
+#include "dist_link_internal.h"
+#include "epmd.h"
+#include "log.h"
+#include "map.h"
+#include "slots.h"
+
+enum {
+    LINKS_MAX = 4096,
+    PEERS_MAX = 1024,
+    BACKLOG = 512,
+    DRAIN_US = 1500 * 1000,
+    REPORT_US = 60 * 1000 * 1000, /* a peer that stays away is mentioned this often */
+    OUTPUT_BYTES_MAX = 1 << 30
+};
+
+/* A node we want to be connected to. At most one of these is the case: a link to it is up (is_up); an attempt is under
+ * way (dial, and opening once an address is found); its timer runs towards the next attempt. */
+struct peer {
+    struct cluster *c;
+    char name[NODE_NAME_MAX + 1];
+    struct slice alive; /* within name */
+    struct slice host;
+    uint16_t port; /* 0: ask epmd */
+    struct timer timer; /* next attempt, or end of patience with this one's step */
+    uint32_t backoff_ms;
+    uint64_t due_us; /* when the attempt under way or next was or is to begin */
+    struct dist_dial *dial;
+    struct dist_link *opening;
+    bool is_up;
+    uint64_t reported_us; /* 0: not since it was last up */
+    char reported[96];
+};
+
+struct cluster {
+    struct cluster_options o;
+    struct link_host host;
+    struct slots links;
+    struct map by_node; /* name -> listed link */
+    struct map peers;   /* name -> peer */
+    struct list pending;
+    uint32_t pending_count;
+    uv_tcp_t listener;
+    bool listening;
+    uint16_t port;
+    struct timer accept_again;
+    struct epmd_registration *registration;
+    bool stopping;
+    void (*stopped)(void *ctx);
+    void *stopped_ctx;
+};
+
+static void check_stopped(struct cluster *c);
+static void peer_up(struct peer *p, struct dist_link *l);
+static void peer_down(struct peer *p, uint64_t up_us);
+static void attempt_failed(struct peer *p, const char *why, const char *hint);
+static void attempt_abandon(struct peer *p);
+static void try_next_address(struct peer *p, const char *why);
+static void hasten(struct peer *p);
+
+static uint64_t now_us(const struct cluster *c)
+{
+    return c->o.timers->now_us;
+}
+
+static uint64_t patience_us(const struct cluster *c)
+{
+    return (uint64_t)c->o.handshake_timeout_s * 1000000u;
+}
+
+static struct peer *find_peer(const struct cluster *c, const char *node)
+{
+    return map_get(&c->peers, slice_str(node));
+}
+
+/* Listed links */
+
+static int list_link(struct cluster *c, struct dist_link *l)
+{
+    struct dist_handshake *hs = l->hs;
+    handle_t h = slots_add(&c->links, l);
+    if (h == HANDLE_NONE)
+        return BG_ELIMIT;
+    dist_link_up(l, hs->peer, hs->flags, hs->peer_creation, h);
+    if (map_put(&c->by_node, slice_str(l->node), l) != BG_OK) {
+        slots_remove(&c->links, h);
+        return BG_ENOMEM;
+    }
+    l->listed = true;
+    l->hs = NULL;
+    free(hs);
+    metric_inc(c->o.metrics, METRIC_LINKS_UP);
+    metric_inc(c->o.metrics, METRIC_LINK_UPS);
+    log_info("cluster", "link up", "node=%s direction=%s address=%s flags=0x%llx", log_text(slice_str(l->node)),
+             l->outgoing ? "out" : "in", l->stats.address, (unsigned long long)l->flags);
+    return BG_OK;
+}
+
+/* Takes l out of the tables and tells about it; the socket's end is another matter. Harmless when done before. */
+static void unlist_link(struct cluster *c, struct dist_link *l, const char *reason)
+{
+    if (!l->listed)
+        return;
+    uint64_t up_us = now_us(c) - l->stats.up_since_us;
+    struct peer *p = find_peer(c, l->node);
+    l->listed = false;
+    map_del(&c->by_node, slice_str(l->node));
+    slots_remove(&c->links, l->handle);
+    metric_dec(c->o.metrics, METRIC_LINKS_UP);
+    metric_inc(c->o.metrics, METRIC_LINK_DOWNS);
+    log_write(p && !c->stopping ? LOG_WARNING : LOG_INFO, "cluster", "link down", "node=%s reason=\"%s\" up_s=%llu",
+              log_text(slice_str(l->node)), reason, (unsigned long long)(up_us / 1000000u));
+    c->o.events.link_down(c->o.events.ctx, l, reason);
+    if (p)
+        peer_down(p, up_us);
+}
+
+/* Both proved the cookie. Which of the two is the connection that the other side keeps, too? */
+static bool supersedes(const struct cluster *c, const struct dist_link *l, const struct dist_link *old)
+{
+    if (l->hs->was_alive || l->outgoing == old->outgoing)
+        return true; /* whoever began both has lost the older one */
+    bool ours_wins = strcmp(c->o.self->name, l->hs->peer) > 0;
+    return l->outgoing == ours_wins;
+}
+
+static void leave_pending(struct cluster *c, struct dist_link *l)
+{
+    if (!list_linked(&l->pending))
+        return;
+    list_remove(&l->pending);
+    c->pending_count--;
+}
+
+static void handshake_done(struct cluster *c, struct dist_link *l)
+{
+    struct dist_link *old = map_get(&c->by_node, slice_str(l->hs->peer));
+    leave_pending(c, l);
+    if (old && !supersedes(c, l, old)) {
+        if (l->peer)
+            attempt_abandon(l->peer);
+        dist_link_close(l, "the node has another connection to us");
+        return;
+    }
+    if (old) {
+        dist_link_close(old, "replaced by a newer connection of the node");
+        unlist_link(c, old, "replaced by a newer connection of the node");
+    }
+    if (list_link(c, l) != BG_OK) {
+        log_limited(LOG_ERROR, "cluster", "no room for another link", "limit=%d", LINKS_MAX);
+        dist_link_close(l, "no room for another link");
+        return;
+    }
+    struct peer *p = find_peer(c, l->node);
+    if (p)
+        peer_up(p, l);
+    l->peer = NULL;
+    c->o.events.link_up(c->o.events.ctx, l);
+}
+
+/* Handshakes */
+
+static void handshake_failed(struct cluster *c, struct dist_link *l, const char *why, const char *hint)
+{
+    struct peer *p = l->peer;
+    l->peer = NULL;
+    leave_pending(c, l);
+    metric_inc(c->o.metrics, METRIC_LINK_HANDSHAKES_REFUSED);
+    if (!l->outgoing)
+        log_limited(LOG_WARNING, "cluster", "handshake failed", "address=%s node=%s reason=\"%s\" hint=\"%s\"",
+                    l->stats.address, log_text(slice_str(l->hs ? l->hs->peer : "")), why, hint);
+    dist_link_close(l, "handshake failed");
+    if (p)
+        attempt_failed(p, why, hint);
+    else if (l->hs && (p = find_peer(c, l->hs->peer)))
+        hasten(p);
+}
+
+static bool is_dialling(const struct peer *p)
+{
+    return p && p->opening && p->opening->state == LINK_HANDSHAKE;
+}
+
+static void attempt_abandon(struct peer *p)
+{
+    struct dist_link *l = p->opening;
+    timer_disarm(p->c->o.timers, &p->timer);
+    dist_dial_cancel(p->dial);
+    p->dial = NULL;
+    p->opening = NULL;
+    if (l) {
+        l->peer = NULL;
+        dist_link_close(l, "another connection to the node is made");
+    }
+}
+
+/* The node calls us while we look for it. Our own attempt waits for how that ends, but no longer than one handshake may
+ * take, else a stranger who takes the node's name in vain could keep us apart. True when it waits. */
+static bool attempt_yield(struct peer *p)
+{
+    uint64_t until = p->due_us + patience_us(p->c);
+    if (p->is_up || now_us(p->c) >= until)
+        return false;
+    attempt_abandon(p);
+    return timer_arm(p->c->o.timers, &p->timer, until) == BG_OK;
+}
+
+static enum handshake_result decide(struct cluster *c, struct dist_link *l, struct err *e)
+{
+    struct peer *p = find_peer(c, l->hs->peer);
+    bool up = map_get(&c->by_node, slice_str(l->hs->peer)) != NULL;
+    bool dialling = is_dialling(p) || (p && p->dial && !attempt_yield(p));
+    enum handshake_status status = dist_handshake_decide(c->o.self->name, l->hs->peer, up, dialling);
+    return dist_handshake_status(l->hs, status, dist_link_raw(l), e);
+}
+
+static size_t on_handshake(void *ctx, struct dist_link *l, struct slice in)
+{
+    struct cluster *c = ctx;
+    struct err e = {0};
+    size_t at = 0;
+    while (at < in.len && l->state == LINK_HANDSHAKE) {
+        size_t used = 0;
+        enum handshake_result r =
+            dist_handshake_feed(l->hs, slice_make(in.ptr + at, in.len - at), &used, dist_link_raw(l), &e);
+        at += used;
+        if (r == HS_NAMED)
+            r = decide(c, l, &e);
+        else if (r == HS_ALIVE)
+            r = dist_handshake_go_on(l->hs, !map_get(&c->by_node, slice_str(l->hs->peer)), dist_link_raw(l), &e);
+        if (r == HS_DONE)
+            handshake_done(c, l);
+        else if (r == HS_FAILED)
+            handshake_failed(c, l, e.text, "");
+    }
+    return at;
+}
+
+static int begin_handshake(struct cluster *c, struct dist_link *l, struct slice peer)
+{
+    l->hs = malloc(sizeof(*l->hs));
+    if (!l->hs)
+        return BG_ENOMEM;
+    dist_handshake_init(l->hs, l->outgoing ? HS_DIALLING : HS_ACCEPTING, c->o.self, peer, dist_link_raw(l));
+    dist_link_deadline(l, patience_us(c));
+    return BG_OK;
+}
+
+static void on_late(void *ctx, struct dist_link *l)
+{
+    struct cluster *c = ctx;
+    if (l->hs) {
+        handshake_failed(c, l, "handshake is not done in time", dist_handshake_hint(l->hs));
+        return;
+    }
+    struct peer *p = l->peer;
+    l->peer = NULL;
+    dist_link_close(l, "not connected in time");
+    if (p)
+        try_next_address(p, "its address does not answer in time");
+}
+
+static void on_packet(void *ctx, struct dist_link *l, struct slice packet)
+{
+    struct cluster *c = ctx;
+    c->o.events.packet(c->o.events.ctx, l, packet);
+}
+
+static void on_lost(void *ctx, struct dist_link *l, const char *reason)
+{
+    struct cluster *c = ctx;
+    if (l->listed)
+        unlist_link(c, l, reason);
+    else if (l->hs && (l->peer || list_linked(&l->pending)))
+        handshake_failed(c, l, reason, dist_handshake_hint(l->hs));
+    else if (l->peer)
+        attempt_failed(l->peer, reason, "");
+}
+
+static void on_freed(void *ctx)
+{
+    check_stopped(ctx);
+}
+
+/* Accepting */
+
+static void drop_a_pending(struct cluster *c)
+{
+    struct dist_link *victim = container_of(c->pending.next, struct dist_link, pending);
+    for (struct list *it = c->pending.next; it != &c->pending; it = it->next) {
+        struct dist_link *l = container_of(it, struct dist_link, pending);
+        if (l->hs->step == HS_WAIT_NAME) {
+            victim = l;
+            break;
+        }
+    }
+    handshake_failed(c, victim, "too many handshakes in progress", "many connections without a handshake: a port scan?");
+}
+
+static void on_connection(uv_stream_t *server, int status)
+{
+    struct cluster *c = server->data;
+    link_host_wake(&c->host);
+    struct dist_link *l = status == 0 ? dist_link_new(&c->host, false) : NULL;
+    if (!l) {
+        /* libuv calls again only after uv_accept, which needs the memory that is missing now. */
+        log_limited(LOG_ERROR, "cluster", "cannot accept a connection", "reason=\"%s\"",
+                    status ? uv_strerror(status) : "out of memory");
+        if (status == 0 && timer_arm_in(c->o.timers, &c->accept_again, 100 * 1000) != BG_OK)
+            log_error("cluster", "no connection will be accepted any more", "reason=\"out of memory\"");
+        return;
+    }
+    if (c->pending_count >= c->o.max_pending)
+        drop_a_pending(c);
+    int rc = dist_link_accept(l, server);
+    if (rc != 0 || begin_handshake(c, l, SLICE_NONE) != BG_OK) {
+        dist_link_close(l, "not accepted");
+        return;
+    }
+    list_append(&c->pending, &l->pending);
+    c->pending_count++;
+}
+
+static void on_accept_again(struct timer *t)
+{
+    struct cluster *c = container_of(t, struct cluster, accept_again);
+    if (!c->stopping)
+        on_connection((uv_stream_t *)&c->listener, 0);
+}
+
+/* Dialling */
+
+static void schedule(struct peer *p, uint64_t delay_us)
+{
+    p->due_us = now_us(p->c) + delay_us;
+    if (timer_arm(p->c->o.timers, &p->timer, p->due_us) != BG_OK)
+        log_error("cluster", "no memory to connect again", "node=%s", p->name);
+}
+
+/* Half of it fixed, half by lot: many gateways that lost the same node must not come back in step. */
+static void schedule_with_backoff(struct peer *p)
+{
+    uint64_t half_us = (uint64_t)p->backoff_ms * 500u;
+    uint32_t max = p->c->o.reconnect_max_ms;
+    schedule(p, half_us + random_u64() % (half_us + 1));
+    p->backoff_ms = p->backoff_ms < max / 2 ? p->backoff_ms * 2 : max;
+}
+
+/* One line when it begins to fail, when the reason changes, and once a minute. */
+static void report_failure(struct peer *p, const char *why, const char *hint)
+{
+    uint64_t now = now_us(p->c);
+    if (p->reported_us && now - p->reported_us < REPORT_US && strcmp(why, p->reported) == 0)
+        return;
+    p->reported_us = now;
+    slice_cstr(slice_str(why), p->reported, sizeof(p->reported));
+    log_warning("cluster", "cannot connect", "node=%s reason=\"%s\" hint=\"%s\"", p->name, why, hint);
+}
+
+static void attempt_failed(struct peer *p, const char *why, const char *hint)
+{
+    attempt_abandon(p);
+    if (p->is_up || p->c->stopping)
+        return;
+    report_failure(p, why, hint);
+    schedule_with_backoff(p);
+}
+
+static void on_address(void *ctx, int rc, const struct sockaddr *addr, const char *why, const char *hint)
+{
+    struct peer *p = ctx;
+    struct cluster *c = p->c;
+    timer_disarm(c->o.timers, &p->timer);
+    link_host_wake(&c->host);
+    if (rc != BG_OK) {
+        p->dial = NULL; /* gone */
+        attempt_failed(p, why, hint);
+        return;
+    }
+    struct dist_link *l = dist_link_new(&c->host, true);
+    if (!l) {
+        attempt_failed(p, "out of memory", "");
+        return;
+    }
+    l->peer = p;
+    p->opening = l;
+    /* Half the time, so that another address gets its turn while the peer may still expect us. */
+    dist_link_deadline(l, patience_us(c) / 2);
+    int status = dist_link_connect(l, addr);
+    if (status != 0)
+        c->host.owner.connected(c, l, status);
+}
+
+static void on_connected(void *ctx, struct dist_link *l, int status)
+{
+    struct cluster *c = ctx;
+    struct peer *p = l->peer;
+    if (status == 0 && p && begin_handshake(c, l, slice_str(p->name)) == BG_OK)
+        return;
+    l->peer = NULL;
+    dist_link_close(l, "not connected");
+    if (p)
+        try_next_address(p, status ? uv_strerror(status) : "out of memory");
+}
+
+static void try_next_address(struct peer *p, const char *why)
+{
+    p->opening = NULL;
+    if (timer_arm_in(p->c->o.timers, &p->timer, patience_us(p->c)) == BG_OK)
+        dist_dial_next(p->dial, why);
+    else
+        attempt_failed(p, "out of memory", "");
+}
+
+/* What an attempt waited for came to nothing. due_us stays: it bounds how often this can happen. */
+static void hasten(struct peer *p)
+{
+    uint64_t soon = now_us(p->c) + (uint64_t)p->c->o.reconnect_min_ms * 1000u;
+    if (!p->dial && timer_armed(&p->timer) && p->timer.deadline_us > soon)
+        timer_arm(p->c->o.timers, &p->timer, soon);
+}
+
+/* A handshake that the peer began and that is under way. */
+static bool peer_is_calling(const struct peer *p)
+{
+    const struct list *head = &p->c->pending;
+    for (const struct list *it = head->next; it != head; it = it->next) {
+        const struct dist_link *l = container_of(it, struct dist_link, pending);
+        if (strcmp(l->hs->peer, p->name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void attempt_begin(struct peer *p)
+{
+    struct cluster *c = p->c;
+    if (peer_is_calling(p) && attempt_yield(p))
+        return;
+    p->dial = dist_dial_new(c->o.loop, p->alive, p->host, p->port, on_address, p);
+    if (!p->dial)
+        attempt_failed(p, "its host name cannot be looked up", "check the part behind the @ of its name");
+    else if (timer_arm_in(c->o.timers, &p->timer, patience_us(c)) != BG_OK)
+        attempt_failed(p, "out of memory", "");
+}
+
+static void on_peer_timer(struct timer *t)
+{
+    struct peer *p = container_of(t, struct peer, timer);
+    if (!p->dial) {
+        attempt_begin(p);
+        return;
+    }
+    if (timer_arm_in(p->c->o.timers, &p->timer, patience_us(p->c)) == BG_OK)
+        dist_dial_late(p->dial);
+    else
+        attempt_failed(p, "out of memory", "");
+}
+
+/* l, whoever began it, is the connection to p. */
+static void peer_up(struct peer *p, struct dist_link *l)
+{
+    if (p->opening == l)
+        p->opening = NULL;
+    attempt_abandon(p);
+    p->is_up = true;
+    p->reported_us = 0;
+}
+
+static void peer_down(struct peer *p, uint64_t up_us)
+{
+    p->is_up = false;
+    if (p->c->stopping)
+        return;
+    /* A node that comes up and goes down at once keeps its backoff. */
+    if (up_us >= (uint64_t)p->c->o.reconnect_max_ms * 1000u)
+        p->backoff_ms = p->c->o.reconnect_min_ms;
+    schedule_with_backoff(p);
+}
+
+/* "alive@host:4711": the port is split off when there is just one colon (an IPv6 address has more). */
+static int parse_peer(struct peer *p, struct slice node)
+{
+    const char *colon = memchr(node.ptr, ':', node.len);
+    size_t after = colon ? node.len - (size_t)(colon + 1 - node.ptr) : 0;
+    if (colon && !memchr(colon + 1, ':', after)) {
+        unsigned port = 0;
+        for (const char *d = colon + 1; d < node.ptr + node.len; d++) {
+            if (*d < '0' || *d > '9' || port > UINT16_MAX)
+                return BG_EINVAL;
+            port = port * 10 + (unsigned)(*d - '0');
+        }
+        if (port == 0 || port > UINT16_MAX)
+            return BG_EINVAL;
+        p->port = (uint16_t)port;
+        node.len = (size_t)(colon - node.ptr);
+    }
+    if (node.len > NODE_NAME_MAX)
+        return BG_EINVAL;
+    slice_cstr(node, p->name, sizeof(p->name));
+    return node_name_split(slice_str(p->name), &p->alive, &p->host) ? BG_OK : BG_EINVAL;
+}
+
+int cluster_add_peer(struct cluster *c, struct slice node)
+{
+    if (c->peers.count >= PEERS_MAX)
+        return BG_ELIMIT;
+    struct peer *p = calloc(1, sizeof(*p));
+    if (!p)
+        return BG_ENOMEM;
+    p->c = c;
+    p->timer.fn = on_peer_timer;
+    p->backoff_ms = c->o.reconnect_min_ms;
+    int rc = node.len ? parse_peer(p, node) : BG_EINVAL;
+    if (rc == BG_OK && (strcmp(p->name, c->o.self->name) == 0 || (!p->port && !c->o.epmd)))
+        rc = BG_EINVAL;
+    bool known = rc == BG_OK && find_peer(c, p->name);
+    if (rc == BG_OK && !known)
+        rc = map_put(&c->peers, slice_str(p->name), p);
+    if (rc != BG_OK || known) {
+        free(p);
+        return rc;
+    }
+    p->is_up = cluster_link(c, slice_str(p->name)) != NULL;
+    if (!p->is_up)
+        schedule(p, 0);
+    return BG_OK;
+}
+
+/* Beginning and end */
+
+void cluster_options_default(struct cluster_options *o)
+{
+    o->listen_address = NULL;
+    o->listen_port = 0;
+    o->epmd = true;
+    o->tick_interval_s = 15;
+    o->handshake_timeout_s = 7;
+    o->reconnect_min_ms = 100;
+    o->reconnect_max_ms = 10000;
+    o->max_packet_bytes = (size_t)64 << 20;
+    o->max_output_bytes = (size_t)64 << 20;
+    o->max_pending = 256;
+}
+
+/* A listening socket, or a negative errno. */
+static int open_listener(const char *address, uint16_t port)
+{
+    struct sockaddr_storage a = {0};
+    int on = 1, off = 0;
+    if (uv_ip6_addr(address, port, (struct sockaddr_in6 *)&a) != 0 &&
+        uv_ip4_addr(address, port, (struct sockaddr_in *)&a) != 0)
+        return -EINVAL;
+    socklen_t len = a.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    int fd = socket(a.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (a.ss_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+    if (bind(fd, (struct sockaddr *)&a, len) == 0 && listen(fd, BACKLOG) == 0)
+        return fd;
+    int rc = -errno;
+    close(fd);
+    return rc;
+}
+
+static uint16_t port_of(int fd)
+{
+    struct sockaddr_storage a = {0};
+    socklen_t len = sizeof(a);
+    getsockname(fd, (struct sockaddr *)&a, &len);
+    return ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
+                                         : ((struct sockaddr_in *)&a)->sin_port);
+}
+
+static int listen_on(struct cluster *c, struct err *e)
+{
+    const char *address = c->o.listen_address;
+    int fd = open_listener(address ? address : "::", c->o.listen_port);
+    if (fd < 0 && !address)
+        fd = open_listener("0.0.0.0", c->o.listen_port); /* a host without IPv6 */
+    if (fd < 0)
+        return err_set(e, fd == -EINVAL ? BG_EINVAL : BG_ESYS, 0, "cannot listen for nodes at %s port %u: %s",
+                       address ? address : "any address", (unsigned)c->o.listen_port, strerror(-fd));
+    c->port = port_of(fd);
+    c->listener.data = c;
+    /* On a socket that listens already none of these can fail. */
+    assert_always(uv_tcp_init(c->o.loop, &c->listener) == 0);
+    assert_always(uv_tcp_open(&c->listener, fd) == 0);
+    assert_always(uv_listen((uv_stream_t *)&c->listener, BACKLOG, on_connection) == 0);
+    c->listening = true;
+    return BG_OK;
+}
+
+static void host_setup(struct cluster *c)
+{
+    c->host.loop = c->o.loop;
+    c->host.timers = c->o.timers;
+    c->host.metrics = c->o.metrics;
+    c->host.max_packet_bytes = c->o.max_packet_bytes;
+    c->host.max_output_bytes = c->o.max_output_bytes < OUTPUT_BYTES_MAX ? c->o.max_output_bytes : OUTPUT_BYTES_MAX;
+    c->host.tick_us = (uint64_t)c->o.tick_interval_s * 1000000u;
+    c->host.owner = (struct link_owner){
+        .connected = on_connected,
+        .handshake = on_handshake,
+        .packet = on_packet,
+        .late = on_late,
+        .lost = on_lost,
+        .freed = on_freed,
+        .ctx = c,
+    };
+}
+
+struct cluster *cluster_new(const struct cluster_options *o, struct err *e)
+{
+    struct cluster *c = calloc(1, sizeof(*c));
+    if (!c) {
+        err_set(e, BG_ENOMEM, 0, "no memory");
+        return NULL;
+    }
+    c->o = *o;
+    c->accept_again.fn = on_accept_again;
+    host_setup(c);
+    slots_init(&c->links, LINKS_MAX);
+    map_init(&c->by_node);
+    map_init(&c->peers);
+    list_init(&c->pending);
+    if (link_host_init(&c->host) != BG_OK)
+        err_set(e, BG_ENOMEM, 0, "no memory");
+    else if (listen_on(c, e) == BG_OK)
+        goto listening;
+    cluster_free(c);
+    return NULL;
+listening:
+    log_info("cluster", "listening for nodes", "node=%s port=%u", c->o.self->name, (unsigned)c->port);
+    if (c->o.epmd)
+        c->registration = epmd_registration_new(c->o.loop, c->o.timers, c->o.metrics, c->o.self, c->port);
+    return c;
+}
+
+void cluster_free(struct cluster *c)
+{
+    if (!c)
+        return;
+    assert_always(!c->listening);
+    size_t pos = 0;
+    struct peer *p;
+    while ((p = map_next(&c->peers, &pos, NULL)))
+        free(p);
+    map_fini(&c->peers);
+    map_fini(&c->by_node);
+    slots_fini(&c->links);
+    link_host_fini(&c->host);
+    free(c);
+}
+
+static void check_stopped(struct cluster *c)
+{
+    if (c->stopping && !c->listening && c->host.open == 0)
+        c->stopped(c->stopped_ctx);
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+    struct cluster *c = handle->data;
+    c->listening = false;
+    check_stopped(c);
+}
+
+static void stop_links(struct cluster *c)
+{
+    struct list *node;
+    uint32_t pos = 0;
+    struct dist_link *l;
+    while ((node = list_pop(&c->pending)))
+        dist_link_close(container_of(node, struct dist_link, pending), "stopping");
+    c->pending_count = 0;
+    while ((l = slots_next(&c->links, &pos, NULL))) {
+        dist_link_drain(l, DRAIN_US);
+        unlist_link(c, l, "this node stops");
+    }
+}
+
+void cluster_stop(struct cluster *c, void (*done)(void *ctx), void *ctx)
+{
+    assert_always(!c->stopping);
+    c->stopping = true;
+    c->stopped = done;
+    c->stopped_ctx = ctx;
+    timer_disarm(c->o.timers, &c->accept_again);
+    epmd_registration_free(c->registration);
+    c->registration = NULL;
+    uv_close((uv_handle_t *)&c->listener, on_listener_closed);
+    size_t pos = 0;
+    struct peer *p;
+    while ((p = map_next(&c->peers, &pos, NULL)))
+        attempt_abandon(p);
+    stop_links(c);
+}
+
+/* Answers for others */
+
+struct dist_link *cluster_link(const struct cluster *c, struct slice node)
+{
+    struct dist_link *l = map_get(&c->by_node, node);
+    return l && l->state == LINK_UP ? l : NULL;
+}
+
+struct dist_link *cluster_link_by_handle(const struct cluster *c, handle_t h)
+{
+    struct dist_link *l = slots_get(&c->links, h);
+    return l && l->state == LINK_UP ? l : NULL;
+}
+
+struct dist_link *cluster_next_link(const struct cluster *c, uint32_t *pos)
+{
+    struct dist_link *l;
+    do
+        l = slots_next(&c->links, pos, NULL);
+    while (l && l->state != LINK_UP);
+    return l;
+}
+
+void cluster_flush(struct cluster *c)
+{
+    dist_links_flush(&c->host);
+}
+
+uint16_t cluster_port(const struct cluster *c)
+{
+    return c->port;
+}
+
+bool cluster_registered(const struct cluster *c)
+{
+    return !c->o.epmd || (c->registration && epmd_registered(c->registration));
+}
+
+bool cluster_failed(const struct cluster *c, struct err *e)
+{
+    return c->registration && epmd_registration_failed(c->registration, e);
+}
