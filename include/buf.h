@@ -34,12 +34,35 @@ void buf_consume(struct buf *b, size_t n);
 /* Makes room for n more bytes and returns where they go, or NULL (then b->failed is set).
  * The caller writes up to n bytes there and adds what it wrote to b->len. */
 uint8_t *buf_reserve(struct buf *b, size_t n);
-void buf_add(struct buf *b, const void *src, size_t n);
-void buf_add_slice(struct buf *b, struct slice s);
 void buf_puts(struct buf *b, const char *cstr);
-void buf_putc(struct buf *b, int c);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
+
+/* Appends n bytes when they do not fit as things are: buf_add() and nobody else calls it. */
+void buf_add_slow(struct buf *b, const void *src, size_t n);
+
+/* Most appends are a few bytes that fit, and a message is made of hundreds of them: hence in place. */
+static inline void buf_add(struct buf *b, const void *src, size_t n)
+{
+    bool within = b->limit == 0 || b->len + n <= b->limit;
+    if (n - 1 < b->cap - b->len && within && !b->failed) { /* n == 0 wraps and is for the slow way too */
+        memcpy(b->data + b->len, src, n);
+        b->len += n;
+    } else {
+        buf_add_slow(b, src, n);
+    }
+}
+
+static inline void buf_putc(struct buf *b, int c)
+{
+    uint8_t byte = (uint8_t)c;
+    buf_add(b, &byte, 1);
+}
+
+static inline void buf_add_slice(struct buf *b, struct slice s)
+{
+    buf_add(b, s.ptr, s.len);
+}
 
 static inline bool buf_ok(const struct buf *b)
 {

@@ -81,7 +81,7 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
     return b->data + b->len;
 }
 
-void buf_add(struct buf *b, const void *src, size_t n)
+void buf_add_slow(struct buf *b, const void *src, size_t n)
 {
     if (n == 0)
         return;
@@ -92,23 +92,9 @@ void buf_add(struct buf *b, const void *src, size_t n)
     b->len += n;
 }
 
-void buf_add_slice(struct buf *b, struct slice s)
-{
-    buf_add(b, s.ptr, s.len);
-}
-
 void buf_puts(struct buf *b, const char *cstr)
 {
     buf_add(b, cstr, strlen(cstr));
-}
-
-void buf_putc(struct buf *b, int c)
-{
-    uint8_t *dst = buf_reserve(b, 1);
-    if (!dst)
-        return;
-    *dst = (uint8_t)c;
-    b->len++;
 }
 
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
