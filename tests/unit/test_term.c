@@ -1,8 +1,7 @@
 /* test_term.c: the external term format: check, readers, writers. */
-#include "unit.h"
+#include "vectors.h"
 
-#include <math.h>
-
+#include "json.h"
 #include "term.h"
 
 #define TERM(...) slice_make((const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
@@ -273,6 +272,105 @@ static void a_failed_read_does_not_move(void **state)
     assert_int_equal(term_peek(&r), TERM_INVALID);
 }
 
+/* ---- inspect ---- */
+
+static void check_inspect(const char *dir, const char *name)
+{
+    size_t len;
+    uint8_t *bytes = vector_hex(dir, name, &len);
+    char *want = vector_text(dir, name, ".inspect");
+    struct slice term = slice_make(bytes + 1, len - 1);
+    struct buf b;
+    buf_init(&b, 0);
+    term_inspect(term, &b, SIZE_MAX / 2);
+    if (want && !slice_is(buf_slice(&b), want))
+        fail_msg("%s: got %.*s, want %s", name, (int)b.len, (char *)b.data, want);
+    assert_true(term_equal(term, term));
+    struct slice whole = buf_slice(&b);
+    struct buf part;
+    buf_init(&part, 0);
+    for (size_t max = 0; max < whole.len && max < 400; max++) {
+        buf_reset(&part);
+        buf_puts(&part, "xy");
+        term_inspect(term, &part, max);
+        assert_true(part.len <= max + 2);
+        assert_memory_equal(part.data, "xy", 2);
+        assert_int_equal(utf8_valid_prefix(part.data, part.len), part.len);
+    }
+    buf_fini(&part);
+    buf_fini(&b);
+    free(want), free(bytes);
+}
+
+static void terms_are_shown_as_elixir_shows_them(void **state)
+{
+    (void)state;
+    assert_true(vector_each("tests/data/terms", check_inspect) > 80);
+}
+
+static void assert_inspects(struct slice term, size_t max, const char *want)
+{
+    struct buf b;
+    buf_init(&b, 0);
+    term_inspect(term, &b, max);
+    assert_slice_is(buf_slice(&b), want);
+    buf_fini(&b);
+}
+
+static void what_has_no_text_in_elixir_is_still_shown(void **state)
+{
+    (void)state;
+    assert_inspects(TERM(88, 119, 1, 'a', 0, 0, 0, 7, 0, 0, 0, 2, 0, 0, 0, 1), 100, "#PID<0.7.2>");
+    assert_inspects(TERM(90, 0, 2, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0, 6), 100, "#Reference<0.6.5>");
+    assert_inspects(TERM(115, 1, 0xe9), 100, ":\"\\xE9\"");
+    assert_inspects(TERM(107, 0, 2, 'o', 'k'), 100, "~c\"ok\"");
+    assert_inspects(TERM(108, 0, 0, 0, 2, 97, 'o', 97, 'k', 106), 100, "~c\"ok\"");
+    assert_inspects(TERM(109, 0, 0, 0, 10, '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'), 8, "\"0123...");
+    assert_inspects(TERM(104, 2, 97), 100, "...");
+}
+
+/* ---- equality ---- */
+
+static void same_values_in_other_encodings_are_equal(void **state)
+{
+    (void)state;
+    assert_true(term_equal(TERM(100, 0, 2, 'o', 'k'), TERM(119, 2, 'o', 'k')));
+    assert_true(term_equal(TERM(97, 5), TERM(98, 0, 0, 0, 5)));
+    assert_true(term_equal(TERM(98, 0, 0, 0, 5), TERM(110, 2, 0, 5, 0)));
+    assert_true(term_equal(TERM(110, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1), TERM(111, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0)));
+    assert_true(term_equal(TERM(107, 0, 2, 1, 2), TERM(108, 0, 0, 0, 2, 97, 1, 97, 2, 106)));
+    assert_true(term_equal(TERM(108, 0, 0, 0, 2, 97, 1, 97, 2, 106), TERM(107, 0, 2, 1, 2)));
+    assert_true(term_equal(TERM(103, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 3),
+                           TERM(88, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3)));
+    /* %{a: 1, b: {"x"}} in both orders */
+    assert_true(term_equal(TERM(116, 0, 0, 0, 2, 119, 1, 'a', 97, 1, 119, 1, 'b', 104, 1, 109, 0, 0, 0, 1, 'x'),
+                           TERM(116, 0, 0, 0, 2, 119, 1, 'b', 104, 1, 109, 0, 0, 0, 1, 'x', 119, 1, 'a', 98, 0, 0, 0, 1)));
+}
+
+static void different_values_are_not_equal(void **state)
+{
+    (void)state;
+    const struct slice terms[] = {
+        TERM(97, 1), TERM(97, 2), TERM(98, 255, 255, 255, 255), TERM(110, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1),
+        TERM(110, 9, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1), TERM(110, 9, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1),
+        TERM(70, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0), TERM(70, 0x40, 0, 0, 0, 0, 0, 0, 0), TERM(119, 1, '1'), TERM(119, 1, '2'),
+        TERM(109, 0, 0, 0, 1, '1'), TERM(109, 0, 0, 0, 1, '2'), TERM(106), TERM(107, 0, 1, 1), TERM(107, 0, 1, 2),
+        TERM(107, 0, 2, 1, 2), TERM(108, 0, 0, 0, 1, 97, 1, 97, 1), TERM(108, 0, 0, 0, 1, 106, 106), TERM(104, 0),
+        TERM(104, 1, 97, 1), TERM(104, 1, 97, 2), TERM(104, 2, 97, 1, 97, 2), TERM(116, 0, 0, 0, 0),
+        TERM(116, 0, 0, 0, 1, 97, 1, 97, 1), TERM(116, 0, 0, 0, 1, 97, 1, 97, 2), TERM(116, 0, 0, 0, 1, 97, 2, 97, 1),
+        TERM(116, 0, 0, 0, 2, 97, 1, 97, 2, 97, 2, 97, 1), TERM(116, 0, 0, 0, 2, 97, 2, 97, 2, 97, 1, 97, 1),
+        TERM(88, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3), TERM(88, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 4),
+        TERM(90, 0, 1, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 5), TERM(90, 0, 1, 119, 1, 'b', 0, 0, 0, 1, 0, 0, 0, 5),
+        TERM(77, 0, 0, 0, 1, 3, 0xe0), TERM(113, 119, 1, 'm', 119, 1, 'f', 97, 2), TERM(113, 119, 1, 'm', 119, 1, 'f', 97, 3),
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(terms); i++) {
+        assert_int_equal(check(terms[i], 10), 0);
+        for (size_t k = 0; k < ARRAY_SIZE(terms); k++)
+            if (term_equal(terms[i], terms[k]) != (i == k))
+                fail_msg("terms %zu and %zu", i, k);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +382,10 @@ int main(void)
         cmocka_unit_test(atoms_are_bounded_in_characters_not_bytes),
         cmocka_unit_test(depth_is_bounded_whatever_is_asked),
         cmocka_unit_test(a_failed_read_does_not_move),
+        cmocka_unit_test(terms_are_shown_as_elixir_shows_them),
+        cmocka_unit_test(what_has_no_text_in_elixir_is_still_shown),
+        cmocka_unit_test(same_values_in_other_encodings_are_equal),
+        cmocka_unit_test(different_values_are_not_equal),
     };
     return cmocka_run_group_tests_name("term", tests, NULL, NULL);
 }
