@@ -1,0 +1,253 @@
+/*
+ * channel_frame.c: see channel_frame.h. Reads one client message into slices and writes server frames.
+ *
+ * Invariant: what channel_frame_parse() accepts is fully checked: every slice lies inside the message, text is valid
+ * JSON (also the elements that are ignored, P-020), the names of a binary frame are valid UTF-8. So nobody behind it
+ * has to doubt these bytes again.
+ *
+ * It does not interpret events, does not compare refs, and copies nothing on the way in.
+ */
+#include "channel_frame.h"
+
+enum { V2_ELEMENTS = 5, BINARY_NAME_MAX = 255, BINARY_PUSH_HEAD = 5 };
+enum binary_kind { BINARY_PUSH = 0, BINARY_REPLY = 1, BINARY_BROADCAST = 2 };
+
+/* --- reading ------------------------------------------------------------------------------------------------------ */
+
+static int frame_error(const struct json_reader *r, struct err *e, const char *what)
+{
+    return err_set(e, BG_EINVAL, (size_t)(r->p - r->start), "%s", what);
+}
+
+/* Skips white space and returns the next character without consuming it, 0 at the end. */
+static char next_char(struct json_reader *r)
+{
+    json_peek(r);
+    return r->p < r->end ? *r->p : '\0';
+}
+
+/* After one member of a container: consumes `,` (returns 1) or the closing character (returns 0). */
+static int next_member(struct json_reader *r, char close, struct err *e)
+{
+    char c = next_char(r);
+    if (c != ',' && c != close)
+        return frame_error(r, e, "expected , or the end of the message");
+    r->p++;
+    return c == ',';
+}
+
+/* P-020: an array of five or more elements; what follows the fifth is checked and dropped. */
+static int parse_v2(struct slice message, const struct json_limits *lim, struct channel_frame *f, struct err *e)
+{
+    struct json_reader r = json_reader(message);
+    struct slice *const element[V2_ELEMENTS] = {&f->join_ref, &f->ref, &f->topic, &f->event, &f->payload};
+    struct slice ignored;
+    size_t n = 0;
+    if (next_char(&r) != '[')
+        return frame_error(&r, e, "not an array");
+    r.p++;
+    for (int more = 1; more; n++) {
+        int rc = json_value(&r, lim, n < V2_ELEMENTS ? element[n] : &ignored, e);
+        if (rc != BG_OK)
+            return rc;
+        more = next_member(&r, ']', e);
+        if (more < 0)
+            return more;
+    }
+    if (n < V2_ELEMENTS)
+        return frame_error(&r, e, "fewer than five elements");
+    return json_finish(&r, e);
+}
+
+/* The member of f that a V1 key names; NULL for keys that mean nothing here. */
+static struct slice *v1_member(struct channel_frame *f, struct slice raw_key)
+{
+    const struct {
+        struct slice name;
+        struct slice *member;
+    } keys[] = {
+        {SLICE_LIT("topic"), &f->topic},     {SLICE_LIT("event"), &f->event},       {SLICE_LIT("payload"), &f->payload},
+        {SLICE_LIT("ref"), &f->ref},         {SLICE_LIT("join_ref"), &f->join_ref},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        if (json_string_is(raw_key, keys[i].name))
+            return keys[i].member;
+    }
+    return NULL;
+}
+
+static int parse_v1_member(struct json_reader *r, const struct json_limits *lim, struct channel_frame *f, struct err *e)
+{
+    struct slice key, value;
+    if (next_char(r) != '"')
+        return frame_error(r, e, "expected a key");
+    int rc = json_value(r, lim, &key, e);
+    if (rc != BG_OK)
+        return rc;
+    if (next_char(r) != ':')
+        return frame_error(r, e, "expected :");
+    r->p++;
+    rc = json_value(r, lim, &value, e);
+    if (rc != BG_OK)
+        return rc;
+    struct slice *member = v1_member(f, key);
+    /* Of duplicate keys the first wins, as everywhere (E-234). */
+    if (member && !member->ptr)
+        *member = value;
+    return BG_OK;
+}
+
+/* P-021: an object with topic, event, payload and ref; join_ref may be missing. */
+static int parse_v1(struct slice message, const struct json_limits *lim, struct channel_frame *f, struct err *e)
+{
+    struct json_reader r = json_reader(message);
+    if (next_char(&r) != '{')
+        return frame_error(&r, e, "not an object");
+    r.p++;
+    size_t keys = 0;
+    for (int more = 1; more;) {
+        if (lim->max_keys && ++keys > lim->max_keys)
+            return err_set(e, BG_ELIMIT, (size_t)(r.p - r.start), "too many keys");
+        int rc = parse_v1_member(&r, lim, f, e);
+        if (rc != BG_OK)
+            return rc;
+        more = next_member(&r, '}', e);
+        if (more < 0)
+            return more;
+    }
+    if (!f->topic.ptr || !f->event.ptr || !f->payload.ptr || !f->ref.ptr)
+        return frame_error(&r, e, "topic, event, payload or ref is missing");
+    if (!f->join_ref.ptr)
+        f->join_ref = SLICE_LIT("null");
+    return json_finish(&r, e);
+}
+
+/* P-030: 00, four lengths, four names, data. */
+static int parse_binary_push(struct slice m, struct channel_frame *f, struct err *e)
+{
+    struct slice *const name[] = {&f->join_ref, &f->ref, &f->topic, &f->event};
+    const uint8_t *head = (const uint8_t *)m.ptr;
+    size_t pos = BINARY_PUSH_HEAD;
+    if (m.len < BINARY_PUSH_HEAD || head[0] != BINARY_PUSH)
+        return err_set(e, BG_EINVAL, 0, "not a binary push");
+    for (size_t i = 0; i < ARRAY_SIZE(name); i++) {
+        size_t len = head[1 + i];
+        if (len > m.len - pos)
+            return err_set(e, BG_EINVAL, 1 + i, "a length points beyond the frame");
+        *name[i] = slice_make(m.ptr + pos, len);
+        if (utf8_valid_prefix(name[i]->ptr, len) != len)
+            return err_set(e, BG_EINVAL, pos, "a name is not UTF-8");
+        pos += len;
+    }
+    f->payload = slice_make(m.ptr + pos, m.len - pos);
+    return BG_OK;
+}
+
+int channel_frame_parse(enum serializer v, bool binary_opcode, struct slice message, const struct json_limits *lim,
+                        struct channel_frame *f, struct err *e)
+{
+    *f = (struct channel_frame){.binary = binary_opcode && v == SERIALIZER_V2};
+    if (f->binary)
+        return parse_binary_push(message, f, e);
+    /* V1 reads JSON from a binary frame too (P-022). */
+    return v == SERIALIZER_V2 ? parse_v2(message, lim, f, e) : parse_v1(message, lim, f, e);
+}
+
+/* --- writing ------------------------------------------------------------------------------------------------------ */
+
+static void put_raw(struct buf *out, struct slice raw)
+{
+    if (raw.len)
+        buf_add_slice(out, raw);
+    else
+        buf_add(out, "null", 4);
+}
+
+#define PUT_LIT(out, lit) buf_add(out, lit, sizeof(lit) - 1)
+
+static void put_head(struct buf *out, enum serializer v, struct slice join_ref, struct slice ref, struct slice topic,
+                     struct slice event)
+{
+    if (v == SERIALIZER_V1) {
+        PUT_LIT(out, "{\"ref\":");
+        put_raw(out, ref);
+        PUT_LIT(out, ",\"event\":");
+        json_put_text(out, event);
+        PUT_LIT(out, ",\"payload\":");
+        return;
+    }
+    buf_putc(out, '[');
+    put_raw(out, join_ref);
+    buf_putc(out, ',');
+    put_raw(out, ref);
+    buf_putc(out, ',');
+    put_raw(out, topic);
+    buf_putc(out, ',');
+    json_put_text(out, event);
+    buf_putc(out, ',');
+}
+
+void frame_put_push_head(struct buf *out, enum serializer v, struct slice join_ref, struct slice ref, struct slice topic,
+                         struct slice event)
+{
+    put_head(out, v, join_ref, ref, topic, event);
+}
+
+void frame_put_push_tail(struct buf *out, enum serializer v, struct slice topic)
+{
+    if (v == SERIALIZER_V2) {
+        buf_putc(out, ']');
+        return;
+    }
+    PUT_LIT(out, ",\"topic\":");
+    put_raw(out, topic);
+    buf_putc(out, '}');
+}
+
+void frame_put_reply(struct buf *out, enum serializer v, struct slice join_ref, struct slice ref, struct slice topic,
+                     const char *status, struct slice response)
+{
+    put_head(out, v, join_ref, ref, topic, SLICE_LIT("phx_reply"));
+    PUT_LIT(out, "{\"status\":\"");
+    buf_puts(out, status);
+    PUT_LIT(out, "\",\"response\":");
+    put_raw(out, response);
+    buf_putc(out, '}');
+    frame_put_push_tail(out, v, topic);
+}
+
+/* Writes kind, the lengths of names, the names, then data; or nothing when a name is too long (C-57). */
+static int put_binary(struct buf *out, enum binary_kind kind, const struct slice *names, size_t n, struct slice data)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (names[i].len > BINARY_NAME_MAX)
+            return BG_ELIMIT;
+    }
+    buf_putc(out, (int)kind);
+    for (size_t i = 0; i < n; i++)
+        buf_putc(out, (int)names[i].len);
+    for (size_t i = 0; i < n; i++)
+        buf_add_slice(out, names[i]);
+    buf_add_slice(out, data);
+    return BG_OK;
+}
+
+int frame_put_binary_push(struct buf *out, struct slice join_ref, struct slice topic, struct slice event,
+                          struct slice data)
+{
+    const struct slice names[] = {join_ref, topic, event};
+    return put_binary(out, BINARY_PUSH, names, ARRAY_SIZE(names), data);
+}
+
+int frame_put_binary_reply(struct buf *out, struct slice join_ref, struct slice ref, struct slice topic,
+                           struct slice status, struct slice data)
+{
+    const struct slice names[] = {join_ref, ref, topic, status};
+    return put_binary(out, BINARY_REPLY, names, ARRAY_SIZE(names), data);
+}
+
+int frame_put_binary_broadcast(struct buf *out, struct slice topic, struct slice event, struct slice data)
+{
+    const struct slice names[] = {topic, event};
+    return put_binary(out, BINARY_BROADCAST, names, ARRAY_SIZE(names), data);
+}
