@@ -40,6 +40,8 @@ $(BUILD)/%.o: c_src/%.c
 	@echo "  CC    $<"
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+$(BUILD)/edge/console_assets.o: c_src/edge/console.html c_src/edge/console_client.js
+
 $(BUILD)/libbeamgate.a: $(LIB_OBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 

@@ -12,7 +12,6 @@
 
 struct edge;
 
-/* Where the user id of a socket comes from. Real authentication takes this place later. */
 struct channel_config {
     const char *topic; /* exact, or a prefix ending in * (P-050); first declared wins */
     const char *event; /* default phoenix_gen_api */
@@ -38,21 +37,31 @@ struct edge_options {
     struct process_table *processes;
     struct config_db *db;      /* for the function list of the console page */
     const char *listen_address; /* default 127.0.0.1 */
-    uint16_t listen_port;
+    uint16_t listen_port;       /* 0: the kernel chooses */
+    bool reuse_port;            /* SO_REUSEPORT: several workers share the port */
     const struct socket_config *sockets;
     uint32_t sockets_count;
-    uint32_t max_connections;
+    uint32_t max_connections;      /* clients in all; more get 503 */
+    uint32_t handshake_timeout_ms; /* for a client's whole request head: 10000 */
     size_t max_buffered_bytes; /* unsent bytes of one client before it is closed as too slow */
     bool console;              /* serve the page at / and the function list it needs */
-    const char *console_phoenix_js; /* path of the phoenix.js the page loads; NULL: built in place */
+    const char *console_phoenix_js; /* path of the phoenix.js that the page loads, read at start; NULL: a small client that is built in */
     /* For /ready: fills a short reason when not ready. */
     bool (*ready)(void *ctx, char *reason, size_t size);
     void *ready_ctx;
 };
 
+/* Fills the defaults; loop, timers, metrics, processes, db and sockets stay for the caller. */
 void edge_options_default(struct edge_options *o);
+/* The defaults of one socket (P-150), of one channel. */
+void socket_config_default(struct socket_config *c);
+void channel_config_default(struct channel_config *c);
+/* Listens. The options' arrays and strings are borrowed until edge_free(). NULL with a text for the operator. */
 struct edge *edge_new(const struct edge_options *o, struct err *e) MUST_CHECK;
+/* Drops every client and runs the loop until all handles are closed; not from a callback. The gateway and the process
+ * table must still be there: channels end in both. */
 void edge_free(struct edge *ed);
+/* Until then requests are answered with an error. NULL takes the gateway away again: its requests must be gone. */
 void edge_set_gateway(struct edge *ed, struct gateway *gw);
 /* The frames of the rules reach the clients through these. */
 struct client_ops edge_client_ops(struct edge *ed);
@@ -60,7 +69,9 @@ struct client_ops edge_client_ops(struct edge *ed);
 void edge_flush(struct edge *ed);
 /* Refuses new clients, closes the others with 1012 in batches of batch every interval_ms (P-083, P-074 want), then calls done(ctx). */
 void edge_drain(struct edge *ed, uint32_t batch, uint32_t interval_ms, void (*done)(void *ctx), void *ctx);
+/* Clients that hold a socket now: WebSockets, and HTTP requests in progress. */
 uint32_t edge_connections(const struct edge *ed);
+/* The port it listens on. */
 uint16_t edge_port(const struct edge *ed);
 
 #endif

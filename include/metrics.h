@@ -11,6 +11,7 @@
 #define METRICS(X)                                                                                      \
     X(CLIENT_ACCEPTED, "client_accepted_total", "TCP connections accepted from clients")                \
     X(CLIENT_REFUSED, "client_refused_total", "connections refused because a limit was reached")        \
+    X(HTTP_REQUESTS, "http_requests_total", "HTTP requests read, upgrades included")                    \
     X(CLIENT_CONNECTED, "client_connected", "WebSocket connections open now")                           \
     X(CLIENT_FRAMES_IN, "client_frames_in_total", "messages received from clients")                     \
     X(CLIENT_FRAMES_OUT, "client_frames_out_total", "messages sent to clients")                         \
@@ -22,6 +23,7 @@
     X(CHANNEL_JOINED, "channel_joined", "channels joined now")                                          \
     X(CHANNEL_JOINS, "channel_joins_total", "joins accepted")                                           \
     X(CHANNEL_JOIN_ERRORS, "channel_join_errors_total", "joins refused")                                \
+    X(CHANNEL_UNKNOWN_MESSAGES, "channel_unknown_messages_total", "messages to a channel's process that mean nothing to it") \
     X(REQUESTS, "requests_total", "requests accepted into the pipeline")                                \
     X(REQUESTS_IN_FLIGHT, "requests_in_flight", "requests waiting for their answer now")                \
     X(REQUESTS_OK, "requests_ok_total", "requests answered with success true")                          \

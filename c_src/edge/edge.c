@@ -1,0 +1,206 @@
+/*
+ * edge.c: see edge.h. Puts the parts together: http_server accepts and reads requests, http_routes says what they get,
+ * ws_server holds the WebSockets, phoenix_socket speaks the channel protocol on them.
+ *
+ * It holds no client itself; what it owns is the order in which the parts come up and go down.
+ */
+#include "edge.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "authenticate.h"
+#include "http_routes.h"
+#include "http_server.h"
+#include "log.h"
+#include "phoenix_socket.h"
+#include "ws_server.h"
+
+struct edge {
+    struct edge_options o;
+    struct http_routes routes;
+    struct phoenix phoenix;
+    struct http_server *http;
+    struct ws_server *ws;
+    struct upgrade upgrade; /* between on_request() and on_upgrade(), which follows at once */
+    struct timer drain;
+    uint32_t drain_batch;
+    uint32_t drain_interval_ms;
+    void (*drain_done)(void *ctx);
+    void *drain_ctx;
+};
+
+void channel_config_default(struct channel_config *c)
+{
+    *c = (struct channel_config){
+        .topic = "*",
+        .event = "phoenix_gen_api",
+        .rules = {.override_user_id = true, .require_verified_user_id = true},
+    };
+}
+
+void socket_config_default(struct socket_config *c)
+{
+    *c = (struct socket_config){
+        .path = "/socket",
+        .timeout_ms = 60000,
+        .max_channels = 100,
+        .max_frame_bytes = 10000000,
+        .max_topic_bytes = 1024,
+    };
+}
+
+void edge_options_default(struct edge_options *o)
+{
+    *o = (struct edge_options){
+        .listen_address = "127.0.0.1",
+        .max_connections = 65536,
+        .handshake_timeout_ms = 10000,
+        .max_buffered_bytes = 8 * 1024 * 1024,
+    };
+}
+
+static bool on_request(void *ctx, const struct http_head *h, struct slice peer_ip, struct http_response *res)
+{
+    struct edge *ed = ctx;
+    (void)peer_ip;
+    ed->upgrade = (struct upgrade){0};
+    buf_init(&ed->upgrade.who.user_id, HTTP_HEAD_MAX);
+    bool upgrade = http_routes_answer(&ed->routes, h, res, &ed->upgrade);
+    if (!upgrade)
+        buf_fini(&ed->upgrade.who.user_id);
+    return upgrade;
+}
+
+static void on_upgrade(void *ctx, int fd, const struct http_head *h, struct slice peer_ip)
+{
+    struct edge *ed = ctx;
+    struct upgrade *up = &ed->upgrade;
+    (void)h;
+    struct ws_conn *c =
+        phoenix_socket_new(&ed->phoenix, up->config, up->serializer, buf_slice(&up->who.user_id), peer_ip);
+    if (c && ws_adopt(ed->ws, c, fd, up->key) != BG_OK) {
+        log_limited(LOG_WARNING, "edge", "upgrade failed", "peer=%s", log_text(peer_ip));
+        phoenix_socket_free(c);
+    } else if (!c) {
+        close(fd);
+    }
+    buf_fini(&up->who.user_id);
+}
+
+static uint32_t others(void *ctx)
+{
+    const struct edge *ed = ctx;
+    return ws_count(ed->ws);
+}
+
+static int start_ws(struct edge *ed, struct err *e)
+{
+    const struct ws_options o = {
+        .loop = ed->o.loop,
+        .timers = ed->o.timers,
+        .metrics = ed->o.metrics,
+        .max_connections = ed->o.max_connections,
+        .max_buffered_bytes = ed->o.max_buffered_bytes,
+        .handlers = phoenix_handlers(),
+    };
+    ed->ws = ws_server_new(&o, e);
+    return ed->ws ? BG_OK : BG_ESYS;
+}
+
+static int start_http(struct edge *ed, struct err *e)
+{
+    const struct http_options o = {
+        .loop = ed->o.loop,
+        .timers = ed->o.timers,
+        .metrics = ed->o.metrics,
+        .address = ed->o.listen_address,
+        .port = ed->o.listen_port,
+        .reuse_port = ed->o.reuse_port,
+        .max_connections = ed->o.max_connections,
+        .timeout_ms = ed->o.handshake_timeout_ms,
+        .handlers = {.ctx = ed, .request = on_request, .upgrade = on_upgrade, .others = others},
+    };
+    ed->http = http_server_new(&o, e);
+    return ed->http ? BG_OK : BG_ESYS;
+}
+
+struct edge *edge_new(const struct edge_options *o, struct err *e)
+{
+    struct edge *ed = calloc(1, sizeof(*ed));
+    if (!ed) {
+        err_set(e, BG_ENOMEM, 0, "no memory");
+        return NULL;
+    }
+    ed->o = *o;
+    phoenix_init(&ed->phoenix, o->processes, o->metrics);
+    ed->phoenix.gateway = o->gateway;
+    if (http_routes_init(&ed->routes, &ed->o, e) != BG_OK || start_ws(ed, e) != BG_OK || start_http(ed, e) != BG_OK) {
+        edge_free(ed);
+        return NULL;
+    }
+    log_info("edge", "listening for clients", "address=%s port=%u max_connections=%u", o->listen_address,
+             edge_port(ed), o->max_connections);
+    return ed;
+}
+
+void edge_free(struct edge *ed)
+{
+    if (!ed)
+        return;
+    timer_disarm(ed->o.timers, &ed->drain);
+    http_server_free(ed->http);
+    ws_server_free(ed->ws);
+    phoenix_fini(&ed->phoenix);
+    http_routes_fini(&ed->routes);
+    free(ed);
+}
+
+void edge_set_gateway(struct edge *ed, struct gateway *gw)
+{
+    ed->phoenix.gateway = gw;
+}
+
+struct client_ops edge_client_ops(struct edge *ed)
+{
+    return phoenix_client_ops(&ed->phoenix);
+}
+
+void edge_flush(struct edge *ed)
+{
+    ws_flush(ed->ws);
+}
+
+/* One batch; the last look is only for connections to be gone. */
+static void on_drain(struct timer *t)
+{
+    enum { LOOK_MS = 50 };
+    struct edge *ed = container_of(t, struct edge, drain);
+    uint32_t closed = ws_close_some(ed->ws, ed->drain_batch, WS_CLOSE_RESTART);
+    if (edge_connections(ed) == 0) {
+        ed->drain_done(ed->drain_ctx);
+        return;
+    }
+    timer_arm_in(ed->o.timers, t, (uint64_t)(closed == ed->drain_batch ? ed->drain_interval_ms : LOOK_MS) * 1000);
+}
+
+void edge_drain(struct edge *ed, uint32_t batch, uint32_t interval_ms, void (*done)(void *ctx), void *ctx)
+{
+    http_server_stop(ed->http);
+    ed->drain.fn = on_drain;
+    ed->drain_batch = batch ? batch : 1;
+    ed->drain_interval_ms = interval_ms;
+    ed->drain_done = done;
+    ed->drain_ctx = ctx;
+    timer_arm_in(ed->o.timers, &ed->drain, 0);
+}
+
+uint32_t edge_connections(const struct edge *ed)
+{
+    return ws_count(ed->ws) + http_server_count(ed->http);
+}
+
+uint16_t edge_port(const struct edge *ed)
+{
+    return http_server_port(ed->http);
+}

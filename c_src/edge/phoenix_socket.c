@@ -1,0 +1,538 @@
+/*
+ * phoenix_socket.c: see phoenix_socket.h.
+ *
+ * Invariants: a topic is joined at most once per socket. A channel is in its socket's list, has a live process, and is found by
+ * its process handle, all three or none; channel_end() is the only way out, so nobody holds a pointer to a channel
+ * that has ended: the gateway and the cluster have handles, and a stale handle finds nothing.
+ *
+ * The path of a message allocates nothing: the frame is slices of the bytes that lws read, answers are written into the
+ * connection's out buffer. Names are kept and compared as raw JSON text, so that they go back as they came (P-025).
+ *
+ * It does not decide about requests (gateway_request) nor about who the user is (authenticate.c).
+ */
+#include "phoenix_socket.h"
+
+#include <stdlib.h>
+
+#include "log.h"
+#include "term.h"
+
+struct phoenix_socket {
+    struct ws_conn ws;
+    struct phoenix *px;
+    const struct socket_config *config;
+    struct channel *channels;
+    uint32_t channels_count;
+    uint8_t serializer;
+    uint8_t ip_len;
+    uint16_t user_len;
+    char text[]; /* user id, ip address */
+};
+
+struct channel {
+    handle_t process;
+    struct phoenix_socket *socket;
+    struct channel *next;
+    const struct channel_config *config;
+    struct request_list waiting;
+    uint32_t topic_len;
+    uint32_t join_ref_len;
+    /* Joined with join_ref null (P-052): join_ref holds the ref of the join, which pushes carry; the close
+     * events carry null; any join_ref matches. */
+    bool null_join_ref;
+    char text[]; /* topic, join_ref: raw JSON */
+};
+
+enum channel_exit { EXIT_LEFT, EXIT_DUPLICATE, EXIT_TRANSPORT, EXIT_CLOSED, EXIT_CRASHED };
+
+/* What links and monitors of the channel's process see, as the library's channels end (terms without version byte). */
+#define SHUTDOWN_TERM(atom_len, atom) "\x68\x02\x77\x08shutdown\x77" atom_len atom
+static const struct slice exit_reasons[] = {
+    [EXIT_LEFT] = SLICE_LIT(SHUTDOWN_TERM("\x04", "left")),
+    [EXIT_DUPLICATE] = SLICE_LIT(SHUTDOWN_TERM("\x0e", "duplicate_join")),
+    [EXIT_TRANSPORT] = SLICE_LIT(SHUTDOWN_TERM("\x06", "closed")),
+    [EXIT_CLOSED] = SLICE_LIT("\x77\x08shutdown"),
+    [EXIT_CRASHED] = SLICE_LIT("\x77\x0d" "channel_crash"),
+};
+
+static const struct slice json_null = SLICE_LIT("null");
+static const struct slice json_empty = SLICE_LIT("{}");
+
+enum { CHANNELS_FIRST = 64, IP_MAX = 64 };
+
+/* --- frames out --------------------------------------------------------------------------------------------------- */
+
+static enum serializer serializer_of(const struct phoenix_socket *s)
+{
+    return (enum serializer)s->serializer;
+}
+
+static struct slice channel_topic(const struct channel *ch)
+{
+    return slice_make(ch->text, ch->topic_len);
+}
+
+/* As pushes and replies carry it. */
+static struct slice channel_join_ref(const struct channel *ch)
+{
+    return slice_make(ch->text + ch->topic_len, ch->join_ref_len);
+}
+
+static void send_reply(struct phoenix_socket *s, struct slice join_ref, struct slice ref, struct slice topic,
+                       const char *status, struct slice response)
+{
+    struct buf *out = ws_frame_begin(&s->ws);
+    if (!out)
+        return;
+    frame_put_reply(out, serializer_of(s), join_ref, ref, topic, status, response);
+    ws_frame_end(&s->ws, WS_TEXT);
+}
+
+static void send_error(struct phoenix_socket *s, struct slice join_ref, const struct channel_frame *f,
+                       struct slice response)
+{
+    send_reply(s, join_ref, f->ref, f->topic, "error", response);
+}
+
+/* phx_close and phx_error carry the join_ref in both places (P-060, P-063), null after a join without one. */
+static void send_end(struct channel *ch, struct slice event, struct slice payload)
+{
+    struct phoenix_socket *s = ch->socket;
+    struct slice ref = ch->null_join_ref ? json_null : channel_join_ref(ch);
+    struct buf *out = ws_frame_begin(&s->ws);
+    if (!out)
+        return;
+    frame_put_push_head(out, serializer_of(s), ref, ref, channel_topic(ch), event);
+    buf_add_slice(out, payload);
+    frame_put_push_tail(out, serializer_of(s), channel_topic(ch));
+    ws_frame_end(&s->ws, WS_TEXT);
+}
+
+/* --- channels ----------------------------------------------------------------------------------------------------- */
+
+static struct channel *channel_by_handle(const struct phoenix *px, handle_t h)
+{
+    uint32_t index = handle_index(h);
+    struct channel *ch = index < px->channels_cap ? px->channels[index] : NULL;
+    return ch && ch->process == h ? ch : NULL;
+}
+
+static bool index_channel(struct phoenix *px, struct channel *ch)
+{
+    uint32_t index = handle_index(ch->process);
+    if (index >= px->channels_cap) {
+        uint32_t cap = index + index / 2 + CHANNELS_FIRST;
+        struct channel **grown = realloc(px->channels, cap * sizeof(struct channel *));
+        if (!grown)
+            return false;
+        memset(grown + px->channels_cap, 0, (cap - px->channels_cap) * sizeof(struct channel *));
+        px->channels = grown;
+        px->channels_cap = cap;
+    }
+    px->channels[index] = ch;
+    return true;
+}
+
+static struct channel *channel_find(const struct phoenix_socket *s, struct slice topic)
+{
+    for (struct channel *ch = s->channels; ch; ch = ch->next) {
+        if (slice_eq(channel_topic(ch), topic))
+            return ch;
+    }
+    return NULL;
+}
+
+static void channel_unlink(struct channel *ch)
+{
+    struct phoenix_socket *s = ch->socket;
+    struct channel **at = &s->channels;
+    while (*at != ch)
+        at = &(*at)->next;
+    *at = ch->next;
+    s->channels_count--;
+    s->px->channels[handle_index(ch->process)] = NULL;
+    metric_dec(s->px->metrics, METRIC_CHANNEL_JOINED);
+}
+
+/* The end of a channel, whatever the cause. reason: an encoded term for whoever watches its process. */
+static void channel_end_with(struct channel *ch, enum channel_exit how, struct slice reason)
+{
+    struct phoenix *px = ch->socket->px;
+    channel_unlink(ch);
+    if (px->gateway)
+        gateway_channel_closed(px->gateway, &ch->waiting);
+    if (how == EXIT_CRASHED)
+        send_end(ch, SLICE_LIT("phx_error"), SLICE_LIT("{\"reason\":\"channel_crash\"}"));
+    else if (how != EXIT_TRANSPORT)
+        send_end(ch, SLICE_LIT("phx_close"), json_empty);
+    process_end(px->processes, ch->process, reason);
+    free(ch);
+}
+
+static void channel_end(struct channel *ch, enum channel_exit how)
+{
+    channel_end_with(ch, how, exit_reasons[how]);
+}
+
+/* P-063: normal, shutdown and {shutdown, _} close a channel, any other reason is an error. */
+static bool reason_is_orderly(struct slice reason)
+{
+    struct term_reader r = term_reader(reason);
+    uint32_t arity;
+    if (term_is_atom(reason, "normal") || term_is_atom(reason, "shutdown"))
+        return true;
+    return term_read_tagged(&r, "shutdown", &arity) == BG_OK && arity == 2;
+}
+
+static void channel_on_exit(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill)
+{
+    struct channel *ch = owner;
+    (void)self;
+    (void)from_pid;
+    channel_end_with(ch, !kill && reason_is_orderly(reason) ? EXIT_CLOSED : EXIT_CRASHED, reason);
+}
+
+static void channel_on_message(void *owner, handle_t self, struct dist_link *from, struct slice msg)
+{
+    struct channel *ch = owner;
+    (void)self;
+    (void)from;
+    (void)msg;
+    metric_inc(ch->socket->px->metrics, METRIC_CHANNEL_UNKNOWN_MESSAGES);
+}
+
+static const struct process_ops channel_ops = {
+    .kind = "channel",
+    .message = channel_on_message,
+    .exit = channel_on_exit,
+};
+
+/* P-050: exact, or a prefix with * at its end; the first that is declared wins. topic: a raw JSON value. */
+static const struct channel_config *config_for(const struct socket_config *config, struct slice topic)
+{
+    if (json_kind(topic) != JSON_STRING)
+        return NULL;
+    struct slice text = slice_make(topic.ptr + 1, topic.len - 2);
+    for (uint32_t i = 0; i < config->channels_count; i++) {
+        struct slice pattern = slice_str(config->channels[i].topic);
+        bool prefix = pattern.len && pattern.ptr[pattern.len - 1] == '*';
+        if (prefix ? text.len >= pattern.len - 1 && memcmp(text.ptr, pattern.ptr, pattern.len - 1) == 0
+                   : slice_eq(text, pattern))
+            return &config->channels[i];
+    }
+    return NULL;
+}
+
+/* A channel with its process, not yet in its socket. NULL when memory or the process table is exhausted. */
+static struct channel *channel_new(struct phoenix_socket *s, const struct channel_config *config,
+                                   const struct channel_frame *f)
+{
+    bool null_ref = json_kind(f->join_ref) == JSON_NULL;
+    struct slice join_ref = null_ref ? f->ref : f->join_ref;
+    struct channel *ch = malloc(sizeof(*ch) + f->topic.len + join_ref.len);
+    if (!ch)
+        return NULL;
+    *ch = (struct channel){.socket = s,
+                           .config = config,
+                           .topic_len = (uint32_t)f->topic.len,
+                           .join_ref_len = (uint32_t)join_ref.len,
+                           .null_join_ref = null_ref};
+    memcpy(ch->text, f->topic.ptr, f->topic.len);
+    memcpy(ch->text + f->topic.len, join_ref.ptr, join_ref.len);
+    request_list_init(&ch->waiting);
+    ch->process = process_start(s->px->processes, &channel_ops, ch);
+    if (ch->process == HANDLE_NONE) {
+        free(ch);
+        return NULL;
+    }
+    if (!index_channel(s->px, ch)) {
+        process_end(s->px->processes, ch->process, exit_reasons[EXIT_CLOSED]);
+        free(ch);
+        return NULL;
+    }
+    return ch;
+}
+
+/* --- events in ---------------------------------------------------------------------------------------------------- */
+
+static const struct slice unmatched_topic = SLICE_LIT("{\"reason\":\"unmatched topic\"}");
+
+/* P-055, P-056, and P-052's want: null matches on either side. */
+static bool join_ref_matches(const struct channel *ch, struct slice join_ref)
+{
+    return ch->null_join_ref || slice_eq(join_ref, channel_join_ref(ch)) || json_kind(join_ref) == JSON_NULL;
+}
+
+/* Why a join cannot be; SLICE_NONE when it can. *join_ref is what the refusal carries. */
+static struct slice join_refusal(const struct phoenix_socket *s, const struct channel_frame *f,
+                                 const struct channel_config *config, bool again, struct slice *join_ref)
+{
+    const size_t quotes = 2;
+    *join_ref = f->join_ref;
+    if (f->topic.len > s->config->max_topic_bytes + quotes)
+        return SLICE_LIT("{\"reason\":\"topic too long\"}");
+    if (f->join_ref.len > s->config->max_topic_bytes || f->ref.len > s->config->max_topic_bytes)
+        return SLICE_LIT("{\"reason\":\"join_ref too long\"}");
+    if (!config) {
+        *join_ref = json_null; /* P-049 */
+        return unmatched_topic;
+    }
+    if (!again && s->channels_count >= s->config->max_channels)
+        return SLICE_LIT("{\"reason\":\"too many channels joined\"}");
+    return SLICE_NONE;
+}
+
+/* P-045..P-052. ch: the channel that has the topic already; it ends after the new one's reply (P-051). */
+static void on_join(struct phoenix_socket *s, struct channel *ch, const struct channel_frame *f)
+{
+    const struct channel_config *config = config_for(s->config, f->topic);
+    struct slice join_ref;
+    struct slice refusal = join_refusal(s, f, config, ch != NULL, &join_ref);
+    struct channel *joined = refusal.ptr ? NULL : channel_new(s, config, f);
+    if (!joined) {
+        metric_inc(s->px->metrics, METRIC_CHANNEL_JOIN_ERRORS);
+        send_error(s, join_ref, f, refusal.ptr ? refusal : SLICE_LIT("{\"reason\":\"gateway is full\"}"));
+        return;
+    }
+    metric_inc(s->px->metrics, METRIC_CHANNEL_JOINS);
+    metric_inc(s->px->metrics, METRIC_CHANNEL_JOINED);
+    send_reply(s, f->join_ref, f->ref, f->topic, "ok", json_empty);
+    if (ch)
+        channel_end(ch, EXIT_DUPLICATE);
+    joined->next = s->channels;
+    s->channels = joined;
+    s->channels_count++;
+}
+
+/* P-060..P-062. */
+static void on_leave(struct phoenix_socket *s, struct channel *ch, const struct channel_frame *f)
+{
+    if (!ch) {
+        send_reply(s, f->join_ref, f->ref, f->topic, "ok", json_empty);
+        return;
+    }
+    if (!join_ref_matches(ch, f->join_ref))
+        return;
+    send_reply(s, channel_join_ref(ch), f->ref, f->topic, "ok", json_empty);
+    channel_end(ch, EXIT_LEFT);
+}
+
+static void request(struct phoenix_socket *s, struct channel *ch, const struct channel_frame *f)
+{
+    const struct session who = {
+        .user_id = slice_make(s->text, s->user_len),
+        .ip_address = slice_make(s->text + s->user_len, s->ip_len),
+    };
+    if (!s->px->gateway) {
+        send_reply(s, channel_join_ref(ch), f->ref, f->topic, "error",
+                   SLICE_LIT("\"Service temporarily unavailable\""));
+        return;
+    }
+    gateway_request(s->px->gateway, ch->process, &ch->waiting, &who, &ch->config->rules, f->ref,
+                    f->binary ? SLICE_NONE : f->payload);
+}
+
+/* Any other event: the channel's own, or one that it has no clause for, which ends it (P-057). */
+static void on_event(struct phoenix_socket *s, struct channel *ch, const struct channel_frame *f)
+{
+    if (!ch) {
+        send_error(s, json_null, f, unmatched_topic);
+        return;
+    }
+    if (!join_ref_matches(ch, f->join_ref))
+        return;
+    if (json_kind(f->event) == JSON_STRING && json_string_is(f->event, slice_str(ch->config->event))) {
+        request(s, ch, f);
+        return;
+    }
+    log_limited(LOG_DEBUG, "edge", "event without a clause, channel ends", "conn=%u topic=%s event=%s", s->ws.id,
+                log_text(f->topic), log_text(f->event));
+    channel_end(ch, EXIT_CRASHED);
+}
+
+static const struct {
+    struct slice event;
+    void (*fn)(struct phoenix_socket *s, struct channel *ch, const struct channel_frame *f);
+} protocol_events[] = {
+    {SLICE_LIT("phx_join"), on_join},
+    {SLICE_LIT("phx_leave"), on_leave},
+};
+
+static void dispatch(struct phoenix_socket *s, const struct channel_frame *f)
+{
+    struct channel *ch = channel_find(s, f->topic);
+    for (size_t i = 0; i < ARRAY_SIZE(protocol_events); i++) {
+        if (json_kind(f->event) == JSON_STRING && json_string_is(f->event, protocol_events[i].event)) {
+            protocol_events[i].fn(s, ch, f);
+            return;
+        }
+    }
+    on_event(s, ch, f);
+}
+
+/* P-040: join_ref null in the answer, whatever was sent. */
+static bool is_heartbeat(const struct channel_frame *f)
+{
+    return slice_is(f->topic, "\"phoenix\"") && slice_is(f->event, "\"heartbeat\"");
+}
+
+/* --- names -------------------------------------------------------------------------------------------------------- */
+
+/* Appends a name as the JSON string it stands for, and points the slice there. The room is reserved: earlier slices
+ * into scratch must stay where they are. */
+static void quote_name(struct buf *scratch, struct slice *name)
+{
+    size_t start = scratch->len;
+    const uint8_t *base = scratch->data;
+    json_put_text(scratch, *name);
+    assert_always(scratch->data == base);
+    *name = slice_make(scratch->data + start, scratch->len - start);
+}
+
+/* Brings the names into one form: raw JSON, and the topic without needless escapes, so that comparing bytes compares
+ * topics. Only binary frames and topics with escapes need any work. */
+static int normalize(struct phoenix *px, struct channel_frame *f)
+{
+    enum { QUOTED_MAX = 6 }; /* bytes that one byte becomes at worst: \u00XX */
+    struct slice *const names[] = {&f->join_ref, &f->ref, &f->topic, &f->event};
+    struct slice plain;
+    size_t need = 0;
+    buf_reset(&px->scratch);
+    if (!f->binary && (json_kind(f->topic) != JSON_STRING || json_string_plain(f->topic, &plain)))
+        return BG_OK;
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        need += QUOTED_MAX * names[i]->len + 2;
+    if (!buf_reserve(&px->scratch, 2 * need))
+        return BG_ENOMEM;
+    if (!f->binary) {
+        json_string_text(f->topic, &px->scratch);
+        f->topic = buf_slice(&px->scratch);
+        quote_name(&px->scratch, &f->topic);
+        return BG_OK;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        quote_name(&px->scratch, names[i]);
+    return BG_OK;
+}
+
+/* --- the connection ----------------------------------------------------------------------------------------------- */
+
+static struct phoenix_socket *socket_of(struct ws_conn *c)
+{
+    return container_of(c, struct phoenix_socket, ws);
+}
+
+/* P-070, P-071: 1007 when a text message is not UTF-8, else 1011. */
+static void close_bad(struct phoenix_socket *s, bool binary, struct slice message, const struct err *e)
+{
+    bool utf8 = binary || utf8_valid_prefix(message.ptr, message.len) == message.len;
+    metric_inc(s->px->metrics, METRIC_CLIENT_BAD_FRAMES);
+    log_limited(LOG_INFO, "edge", "malformed message, closing", "conn=%u reason=%s at=%zu message=%s", s->ws.id,
+                log_text(slice_str(e->text)), e->pos, log_text(message));
+    ws_close(&s->ws, utf8 ? WS_CLOSE_SERVER_ERROR : WS_CLOSE_BAD_UTF8);
+}
+
+static void on_message(struct ws_conn *c, bool binary, struct slice message)
+{
+    struct phoenix_socket *s = socket_of(c);
+    struct channel_frame f;
+    struct err e = {.text = "no memory"};
+    if (channel_frame_parse(serializer_of(s), binary, message, s->px->json, &f, &e) != BG_OK ||
+        normalize(s->px, &f) != BG_OK)
+        close_bad(s, binary, message, &e);
+    else if (is_heartbeat(&f))
+        send_reply(s, json_null, f.ref, f.topic, "ok", json_empty);
+    else
+        dispatch(s, &f);
+}
+
+/* C-76: the transport is gone, its channels end. */
+static void on_ended(struct ws_conn *c)
+{
+    struct phoenix_socket *s = socket_of(c);
+    while (s->channels)
+        channel_end(s->channels, EXIT_TRANSPORT);
+}
+
+void phoenix_socket_free(struct ws_conn *c)
+{
+    free(socket_of(c));
+}
+
+struct ws_handlers phoenix_handlers(void)
+{
+    return (struct ws_handlers){.message = on_message, .ended = on_ended, .release = phoenix_socket_free};
+}
+
+struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_config *config, enum serializer v,
+                                   struct slice user_id, struct slice ip)
+{
+    assert_always(ip.len <= IP_MAX && user_id.len <= UINT16_MAX);
+    struct phoenix_socket *s = calloc(1, sizeof(*s) + user_id.len + ip.len);
+    if (!s)
+        return NULL;
+    s->px = px;
+    s->config = config;
+    s->serializer = (uint8_t)v;
+    s->user_len = (uint16_t)user_id.len;
+    s->ip_len = (uint8_t)ip.len;
+    if (user_id.len)
+        memcpy(s->text, user_id.ptr, user_id.len);
+    if (ip.len)
+        memcpy(s->text + user_id.len, ip.ptr, ip.len);
+    s->ws.max_message_bytes = config->max_frame_bytes;
+    s->ws.idle_timeout_ms = config->timeout_ms;
+    return &s->ws;
+}
+
+/* --- what the gateway calls --------------------------------------------------------------------------------------- */
+
+static struct buf *ops_push_begin(void *ctx, handle_t channel)
+{
+    struct channel *ch = channel_by_handle(ctx, channel);
+    struct buf *out = ch ? ws_frame_begin(&ch->socket->ws) : NULL;
+    if (out)
+        frame_put_push_head(out, serializer_of(ch->socket), channel_join_ref(ch), json_null, channel_topic(ch),
+                            slice_str(ch->config->event));
+    return out;
+}
+
+static void ops_push_end(void *ctx, handle_t channel, bool keep)
+{
+    struct channel *ch = channel_by_handle(ctx, channel);
+    if (!ch)
+        return;
+    if (!keep) {
+        ws_frame_cancel(&ch->socket->ws);
+        return;
+    }
+    frame_put_push_tail(ws_frame_buf(&ch->socket->ws), serializer_of(ch->socket), channel_topic(ch));
+    ws_frame_end(&ch->socket->ws, WS_TEXT);
+}
+
+static void ops_reply(void *ctx, handle_t channel, struct slice ref, const char *status, struct slice response)
+{
+    struct channel *ch = channel_by_handle(ctx, channel);
+    if (ch)
+        send_reply(ch->socket, channel_join_ref(ch), ref, channel_topic(ch), status, response);
+}
+
+struct client_ops phoenix_client_ops(struct phoenix *px)
+{
+    return (struct client_ops){
+        .ctx = px, .push_begin = ops_push_begin, .push_end = ops_push_end, .reply = ops_reply};
+}
+
+void phoenix_init(struct phoenix *px, struct process_table *processes, struct metrics *m)
+{
+    *px = (struct phoenix){.processes = processes, .metrics = m, .json = &json_limits_default};
+    buf_init(&px->scratch, 0);
+}
+
+void phoenix_fini(struct phoenix *px)
+{
+    free(px->channels);
+    px->channels = NULL;
+    px->channels_cap = 0;
+    buf_fini(&px->scratch);
+}

@@ -1,0 +1,726 @@
+/*
+ * ws_server.c: see ws_server.h. The only file that knows libwebsockets.
+ *
+ * What Debian's 4.1.6 does well is kept: parsing and unmasking of frames, control frames, the TCP plumbing on libuv.
+ * What it does badly is kept away from it:
+ *  - HTTP from strangers never reaches it. It is given a request head that this file writes itself, so its HTTP/2 code, its RAW
+ *    fallback for CONNECT, its 128-byte limit for Sec-WebSocket-Protocol and its stale pointer after an unknown
+ *    Upgrade are out of reach; every callback that would mean such a thing closes the connection all the same.
+ *  - A WRITEABLE request per message costs four epoll_ctl calls. Frames are built here, complete with their header, and
+ *    handed down as raw bytes (LWS_WRITE_HTTP on a ws connection ends in lws_issue_raw) once per loop turn. What the
+ *    kernel does not take is kept by lws in front of its own pongs and closes, so frames never mix; until that is
+ *    gone (lws_partial_buffered) nothing more is handed down, and lws itself asks for WRITEABLE.
+ *  - Its UTF-8 check also judges the payload of pongs, so it is off: the JSON scanner checks every text message.
+ *  - Its timeouts only run after I/O on the loop; the deadlines here are ours.
+ *
+ * Invariants: a connection is on `pending` exactly while it has bytes to hand down or a close to finish; `out` and `in` are attached
+ * only while they hold something; handlers are called message* ended release, each of the last two once.
+ *
+ * Known deviations from RFC 6455 that 4.1.6 forces on us:
+ *   unmasked client frames are accepted (C-67, P-077)          lws tells nobody whether a frame was masked
+ *   a peer's close is answered with FIN only while our bytes   lws closes at once when it holds a partial write
+ *     wait in the kernel
+ *   of several pings in one read only the first is answered    lws keeps one pong; RFC 6455 5.5.3 allows it
+ */
+#include "ws_server.h"
+
+#include <errno.h>
+#include <libwebsockets.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "json.h"
+#include "log.h"
+
+enum ws_state { WS_NEW, WS_OPEN, WS_CLOSING, WS_BROKEN };
+
+enum {
+    RX_BUFFER = 1024,           /* per connection, allocated by lws; also the size of one read */
+    WRITE_CHUNK = 64 * 1024,    /* most bytes handed to lws at once: bounds what it copies on a partial write */
+    FLUSH_EARLY = WRITE_CHUNK,  /* a connection with so much to send does not wait for the end of the turn */
+    FRAME_HEADER = 4,           /* room left in front of a payload; right for 126..65535 bytes */
+    POOL_MAX = 256,             /* free buffers kept */
+    POOL_KEEP_BYTES = 16 * 1024, /* and the most memory one of them keeps */
+    SPARE_FDS = 1024,           /* descriptors that are not ours: links, files, listeners */
+    FREE_TURNS = 100
+};
+#define CLOSE_TIMEOUT_US UINT64_C(3000000)
+#define LWS_CLOSES_US UINT64_C(50000)
+
+/* A buffer while it is attached to a connection as out or in. For out: bytes [0, sent) have gone to lws, frame_start
+ * is the start of a frame at or before sent, the open frame begins at open. */
+struct ws_buf {
+    struct buf b;
+    size_t sent;
+    size_t frame_start;
+    size_t open;
+    bool frame_open;
+    size_t in_lws; /* upper bound of what lws holds of us */
+    struct ws_buf *next;
+};
+
+struct ws_server {
+    struct ws_options o;
+    struct lws_context *context;
+    struct lws_vhost *vhost;
+    struct list pending;
+    struct list all;
+    uint32_t count;
+    uint32_t next_id;
+    struct ws_conn *adopting; /* the connection whose upgrade lws is working on right now */
+    struct ws_buf *pool;
+    uint32_t pool_count;
+};
+
+/* --- buffers ------------------------------------------------------------------------------------------------------ */
+
+static struct ws_buf *ws_buf_get(struct ws_server *ws, size_t limit)
+{
+    struct ws_buf *wb = ws->pool;
+    if (wb) {
+        ws->pool = wb->next;
+        ws->pool_count--;
+    } else {
+        wb = calloc(1, sizeof(*wb));
+        if (!wb)
+            return NULL;
+    }
+    wb->b.limit = limit;
+    return wb;
+}
+
+static void ws_buf_put(struct ws_server *ws, struct ws_buf **slot)
+{
+    struct ws_buf *wb = *slot;
+    *slot = NULL;
+    if (!wb)
+        return;
+    if (ws->pool_count >= POOL_MAX) {
+        buf_fini(&wb->b);
+        free(wb);
+        return;
+    }
+    buf_shrink(&wb->b, POOL_KEEP_BYTES);
+    wb->sent = wb->frame_start = wb->open = wb->in_lws = 0;
+    wb->frame_open = false;
+    wb->next = ws->pool;
+    ws->pool = wb;
+    ws->pool_count++;
+}
+
+static void ws_pool_fini(struct ws_server *ws)
+{
+    while (ws->pool) {
+        struct ws_buf *wb = ws->pool;
+        ws->pool = wb->next;
+        buf_fini(&wb->b);
+        free(wb);
+    }
+}
+
+/* --- writing ------------------------------------------------------------------------------------------------------ */
+
+static void want_flush(struct ws_conn *c)
+{
+    if (!list_linked(&c->pending))
+        list_append(&c->server->pending, &c->pending);
+}
+
+/* The bytes that the peer has not taken yet, as far as we know. */
+static size_t unsent(const struct ws_buf *out)
+{
+    return out->b.len - out->sent + out->in_lws;
+}
+
+/* Size of the whole frame at p, one of our own. */
+static size_t frame_size(const uint8_t *p)
+{
+    if (p[1] < 126)
+        return 2 + (size_t)p[1];
+    return p[1] == 126 ? 4 + (size_t)get_be16(p + 2) : 10 + (size_t)get_be64(p + 2);
+}
+
+/* The end of the last frame that has at least partly gone to lws. */
+static size_t sent_frame_end(struct ws_buf *out)
+{
+    while (out->frame_start < out->sent)
+        out->frame_start += frame_size(out->b.data + out->frame_start);
+    return out->frame_start;
+}
+
+/* Gives back the memory of what has been sent when that is most of it; keeps the invariant of frame_start. */
+static void compact(struct ws_buf *out)
+{
+    if (out->sent < WRITE_CHUNK || out->sent < out->b.len / 2)
+        return;
+    size_t end = sent_frame_end(out);
+    size_t drop = out->sent;
+    buf_consume(&out->b, drop);
+    out->sent = 0;
+    out->frame_start = end - drop;
+}
+
+/* The socket is of no use any more: forget what waits, and close as soon as no lws callback is on the stack. */
+static void conn_break(struct ws_conn *c)
+{
+    if (c->state == WS_BROKEN)
+        return;
+    if (c->state == WS_OPEN)
+        c->server->o.handlers.ended(c);
+    c->state = WS_BROKEN;
+    list_remove(&c->pending);
+    ws_buf_put(c->server, &c->out);
+    timer_arm_in(c->server->o.timers, &c->timer, 0);
+}
+
+/* After the close frame has left: FIN, so that the peer sees the end while its own last bytes still find a reader. */
+static void finish_close(struct ws_conn *c)
+{
+    if (c->state != WS_CLOSING || c->half_closed)
+        return;
+    c->half_closed = true;
+    shutdown(lws_get_socket_fd(c->wsi), SHUT_WR);
+}
+
+static void conn_flush(struct ws_conn *c)
+{
+    struct ws_buf *out = c->out;
+    list_remove(&c->pending);
+    while (out && out->sent < out->b.len && !lws_partial_buffered(c->wsi)) {
+        size_t n = out->b.len - out->sent;
+        if (n > WRITE_CHUNK)
+            n = WRITE_CHUNK;
+        if (lws_write(c->wsi, out->b.data + out->sent, n, LWS_WRITE_HTTP) < 0) {
+            conn_break(c);
+            return;
+        }
+        out->sent += n;
+        out->in_lws = lws_partial_buffered(c->wsi) ? n : 0;
+        metric_add(c->server->o.metrics, METRIC_CLIENT_BYTES_OUT, n);
+    }
+    if (out && out->in_lws == 0 && out->sent == out->b.len)
+        ws_buf_put(c->server, &c->out);
+    else if (out)
+        compact(out);
+    if (!c->out)
+        finish_close(c);
+}
+
+/* SERVER_WRITEABLE: what lws held is gone. */
+static void on_writeable(struct ws_conn *c)
+{
+    if (c->out && !lws_partial_buffered(c->wsi))
+        c->out->in_lws = 0;
+    if (c->out)
+        conn_flush(c);
+}
+
+void ws_flush(struct ws_server *ws)
+{
+    struct list *node;
+    while ((node = list_pop(&ws->pending)) != NULL)
+        conn_flush(container_of(node, struct ws_conn, pending));
+}
+
+static struct ws_buf *out_attach(struct ws_conn *c)
+{
+    if (!c->out)
+        c->out = ws_buf_get(c->server, c->server->o.max_buffered_bytes + FLUSH_EARLY);
+    return c->out;
+}
+
+static void put_close_frame(struct ws_conn *c, enum ws_close_code code)
+{
+    const uint8_t frame[] = {0x80 | WS_CLOSE, 2, (uint8_t)(code >> 8), (uint8_t)code};
+    struct ws_buf *out = out_attach(c);
+    if (!out)
+        return;
+    out->b.failed = false;
+    out->b.limit = 0; /* four bytes more, whatever the bound says */
+    buf_add(&out->b, frame, sizeof(frame));
+}
+
+static void close_begin(struct ws_conn *c, enum ws_close_code code)
+{
+    c->state = WS_CLOSING;
+    c->server->o.handlers.ended(c);
+    ws_buf_put(c->server, &c->in);
+    put_close_frame(c, code);
+    want_flush(c);
+    timer_arm_in(c->server->o.timers, &c->timer, CLOSE_TIMEOUT_US);
+}
+
+void ws_close(struct ws_conn *c, enum ws_close_code code)
+{
+    if (c->state == WS_OPEN)
+        close_begin(c, code);
+}
+
+/* The peer does not read: what it has not got yet is dropped, up to the frame it is in the middle of. */
+static void close_slow(struct ws_conn *c)
+{
+    metric_inc(c->server->o.metrics, METRIC_CLIENT_SLOW_CLOSED);
+    log_limited(LOG_WARNING, "edge", "client reads too slowly, closing", "conn=%u unsent_bytes=%zu", c->id,
+                unsent(c->out));
+    buf_truncate(&c->out->b, sent_frame_end(c->out));
+    close_begin(c, WS_CLOSE_POLICY);
+}
+
+struct buf *ws_frame_begin(struct ws_conn *c)
+{
+    if (c->state != WS_OPEN)
+        return NULL;
+    struct ws_buf *out = out_attach(c);
+    if (!out)
+        return NULL;
+    assert_always(!out->frame_open);
+    out->frame_open = true;
+    out->open = out->b.len;
+    if (buf_reserve(&out->b, FRAME_HEADER))
+        out->b.len += FRAME_HEADER;
+    return &out->b;
+}
+
+struct buf *ws_frame_buf(struct ws_conn *c)
+{
+    assert_always(c->out && c->out->frame_open);
+    return &c->out->b;
+}
+
+/* Writes the header of the frame that began at `open`, moving the payload when it is not of the usual size. */
+static void put_header(struct ws_buf *out, enum ws_opcode op)
+{
+    size_t len = out->b.len - out->open - FRAME_HEADER;
+    size_t header = len < 126 ? 2 : len < 65536 ? 4 : 10;
+    if (header > FRAME_HEADER && !buf_reserve(&out->b, header - FRAME_HEADER))
+        return;
+    uint8_t *p = out->b.data + out->open;
+    if (header != FRAME_HEADER)
+        memmove(p + header, p + FRAME_HEADER, len);
+    out->b.len = out->open + header + len;
+    p[0] = (uint8_t)(0x80 | op);
+    p[1] = header == 2 ? (uint8_t)len : header == 4 ? 126 : 127;
+    if (header == 4)
+        put_be16(p + 2, (uint16_t)len);
+    else if (header == 10)
+        put_be64(p + 2, len);
+}
+
+void ws_frame_end(struct ws_conn *c, enum ws_opcode op)
+{
+    struct ws_buf *out = c->out;
+    assert_always(out && out->frame_open);
+    out->frame_open = false;
+    if (buf_ok(&out->b))
+        put_header(out, op);
+    if (!buf_ok(&out->b))
+        buf_truncate(&out->b, out->open), close_slow(c);
+    metric_inc(c->server->o.metrics, METRIC_CLIENT_FRAMES_OUT);
+    if (c->state != WS_OPEN)
+        return;
+    if (out->b.len - out->sent >= FLUSH_EARLY)
+        conn_flush(c);
+    if (c->out && unsent(c->out) > c->server->o.max_buffered_bytes)
+        close_slow(c);
+    else if (c->out && c->out->in_lws == 0)
+        want_flush(c);
+}
+
+void ws_frame_cancel(struct ws_conn *c)
+{
+    struct ws_buf *out = c->out;
+    assert_always(out && out->frame_open);
+    out->frame_open = false;
+    buf_truncate(&out->b, out->open);
+    if (out->b.len == 0)
+        ws_buf_put(c->server, &c->out);
+}
+
+/* --- reading ------------------------------------------------------------------------------------------------------ */
+
+static void deliver(struct ws_conn *c, struct lws *wsi, struct slice message)
+{
+    struct metrics *m = c->server->o.metrics;
+    metric_inc(m, METRIC_CLIENT_FRAMES_IN);
+    metric_add(m, METRIC_CLIENT_BYTES_IN, message.len);
+    c->server->o.handlers.message(c, lws_frame_is_binary(wsi) != 0, message);
+}
+
+/* Keeps a piece of a message. Returns 0 or the code to close with. */
+static int keep_piece(struct ws_conn *c, struct slice piece, size_t frame_rest)
+{
+    size_t have = c->in ? c->in->b.len : 0;
+    if (have + piece.len + frame_rest > c->max_message_bytes)
+        return WS_CLOSE_TOO_BIG;
+    if (!c->in)
+        c->in = ws_buf_get(c->server, c->max_message_bytes);
+    if (c->in)
+        buf_add_slice(&c->in->b, piece);
+    return c->in && buf_ok(&c->in->b) ? 0 : WS_CLOSE_SERVER_ERROR;
+}
+
+/* One piece of a message, as lws read it. Most messages are one piece and are handed up where they lie. */
+static void on_receive(struct ws_conn *c, struct lws *wsi, struct slice piece)
+{
+    c->last_rx_us = c->server->o.timers->now_us;
+    if (c->state != WS_OPEN)
+        return;
+    size_t rest = lws_remaining_packet_payload(wsi);
+    bool first = lws_is_first_fragment(wsi) != 0, final = lws_is_final_fragment(wsi) != 0;
+    int code = 0;
+    /* Endless empty fragments cost the peer nothing and us a callback each (P-078). */
+    if (piece.len == 0 && rest == 0 && !final && !first)
+        code = WS_CLOSE_POLICY;
+    else if (!final || c->in || piece.len > c->max_message_bytes)
+        code = keep_piece(c, piece, rest);
+    if (code) {
+        metric_inc(c->server->o.metrics, METRIC_CLIENT_BAD_FRAMES);
+        ws_close(c, (enum ws_close_code)code);
+        return;
+    }
+    if (!final)
+        return;
+    struct ws_buf *whole = c->in;
+    c->in = NULL;
+    deliver(c, wsi, whole ? buf_slice(&whole->b) : piece);
+    ws_buf_put(c->server, &whole);
+}
+
+/* --- closing ------------------------------------------------------------------------------------------------------ */
+
+/* What a peer's close frame is answered with (P-080). lws has already put 1002 in place of most codes that must not be sent. */
+static enum ws_close_code close_answer(struct slice body)
+{
+    if (body.len == 0)
+        return WS_CLOSE_NORMAL;
+    if (body.len == 1)
+        return WS_CLOSE_PROTOCOL;
+    unsigned code = get_be16((const uint8_t *)body.ptr);
+    if (utf8_valid_prefix(body.ptr + 2, body.len - 2) != body.len - 2)
+        return WS_CLOSE_BAD_UTF8;
+    bool valid = (code >= 1000 && code <= 1011 && code != 1002 && (code < 1004 || code > 1006)) ||
+                 (code >= 3000 && code <= 4999);
+    return valid ? WS_CLOSE_NORMAL : WS_CLOSE_PROTOCOL;
+}
+
+/* The peer closes: answer at once, then let lws end the connection without a word of its own (returns -1). */
+static int on_peer_close(struct ws_conn *c, struct slice body)
+{
+    if (c->state == WS_OPEN) {
+        close_begin(c, close_answer(body));
+        conn_flush(c);
+    }
+    return -1;
+}
+
+/* True when the peer has ended the stream or reset it, so that a close frame would find no reader. */
+static bool peer_is_gone(struct lws *wsi)
+{
+    char byte;
+    ssize_t n = recv(lws_get_socket_fd(wsi), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+/* lws begins to close by itself: the peer went away, or broke the protocol. lws has a close code only for some of the
+ * latter (none for an over-long control frame), and adds texts of its own; P-077 has 1002 for all, without text. */
+static void on_lws_closes(struct ws_conn *c, struct lws *wsi)
+{
+    if (c->state != WS_OPEN)
+        return;
+    conn_flush(c);
+    if (c->state != WS_OPEN)
+        return;
+    unsigned code = WS_CLOSE_PROTOCOL;
+    if (lws_get_close_length(wsi) >= 2)
+        code = get_be16(lws_get_close_payload(wsi));
+    else if (peer_is_gone(wsi))
+        code = 0;
+    c->state = WS_CLOSING;
+    c->server->o.handlers.ended(c);
+    if (!code)
+        return;
+    /* lws sends the frame when the socket is writeable, and does not tell: FIN follows a moment later. */
+    timer_arm_in(c->server->o.timers, &c->timer, LWS_CLOSES_US);
+    metric_inc(c->server->o.metrics, METRIC_CLIENT_BAD_FRAMES);
+    lws_close_reason(wsi, (enum lws_close_status)code, NULL, 0);
+}
+
+/* lws lets go of the connection. */
+static void conn_gone(struct ws_conn *c)
+{
+    struct ws_server *ws = c->server;
+    if (c->state == WS_OPEN)
+        ws->o.handlers.ended(c);
+    c->state = WS_BROKEN;
+    c->wsi = NULL;
+    timer_disarm(ws->o.timers, &c->timer);
+    list_remove(&c->pending);
+    list_remove(&c->all);
+    ws_buf_put(ws, &c->out);
+    ws_buf_put(ws, &c->in);
+    ws->count--;
+    ws->o.metrics->value[METRIC_CLIENT_CONNECTED] = ws->count;
+    ws->o.handlers.release(c);
+}
+
+/* When data last came in, also such that lws keeps to itself (pings): asked only when the messages look idle. */
+static uint64_t kernel_last_rx_us(const struct ws_conn *c, uint64_t now_us)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof(info);
+    if (getsockopt(lws_get_socket_fd(c->wsi), IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+        return c->last_rx_us;
+    uint64_t ago_us = (uint64_t)info.tcpi_last_data_recv * 1000;
+    return ago_us < now_us ? now_us - ago_us : c->last_rx_us;
+}
+
+/* The idle timer runs out: re-armed for the rest of the time when something came in since (no re-arming per message). */
+static void on_idle_timer(struct ws_conn *c)
+{
+    struct timers *ts = c->server->o.timers;
+    uint64_t idle_us = (uint64_t)c->idle_timeout_ms * 1000;
+    if (ts->now_us >= c->last_rx_us + idle_us)
+        c->last_rx_us = kernel_last_rx_us(c, ts->now_us);
+    if (ts->now_us < c->last_rx_us + idle_us) {
+        timer_arm(ts, &c->timer, c->last_rx_us + idle_us);
+        return;
+    }
+    metric_inc(c->server->o.metrics, METRIC_CLIENT_IDLE_CLOSED);
+    ws_close(c, WS_CLOSE_PROTOCOL);
+}
+
+static void on_timer(struct timer *t)
+{
+    struct ws_conn *c = container_of(t, struct ws_conn, timer);
+    if (c->state == WS_OPEN) {
+        on_idle_timer(c);
+    } else if (c->state == WS_CLOSING && !c->out && !c->half_closed) {
+        finish_close(c);
+        timer_arm_in(c->server->o.timers, t, CLOSE_TIMEOUT_US);
+    } else if (c->wsi) { /* the close took too long, or the socket is broken; runs conn_gone() before it returns */
+        lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_SYNC);
+    }
+}
+
+uint32_t ws_close_some(struct ws_server *ws, uint32_t max, enum ws_close_code code)
+{
+    uint32_t closed = 0;
+    struct list *node, *next;
+    list_each_safe(node, next, &ws->all)
+    {
+        struct ws_conn *c = container_of(node, struct ws_conn, all);
+        if (closed == max)
+            break;
+        if (c->state == WS_OPEN) {
+            ws_close(c, code);
+            closed++;
+        }
+    }
+    return closed;
+}
+
+uint32_t ws_count(const struct ws_server *ws)
+{
+    return ws->count;
+}
+
+/* --- libwebsockets ------------------------------------------------------------------------------------------------ */
+
+static void on_established(struct ws_conn *c, struct lws *wsi)
+{
+    struct ws_server *ws = c->server;
+    ws->adopting = NULL;
+    c->wsi = wsi;
+    c->state = WS_OPEN;
+    c->last_rx_us = ws->o.timers->now_us;
+    c->timer.fn = on_timer;
+    list_append(&ws->all, &c->all);
+    ws->count++;
+    ws->o.metrics->value[METRIC_CLIENT_CONNECTED] = ws->count;
+    if (c->idle_timeout_ms)
+        timer_arm_in(ws->o.timers, &c->timer, (uint64_t)c->idle_timeout_ms * 1000);
+}
+
+/* lws calls this for everything. Only what an adopted, upgrading connection can rightly do is let through. */
+static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
+{
+    struct ws_conn *c = user;
+    switch ((int)reason) {
+    case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED: {
+        struct ws_server *ws = lws_context_user(lws_get_context(wsi));
+        lws_set_wsi_user(wsi, ws->adopting);
+        return 0;
+    }
+    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
+        /* h2c above all: never anything but a WebSocket. */
+        return in && strcasecmp(in, "websocket") == 0 ? 0 : -1;
+    case LWS_CALLBACK_ESTABLISHED:
+        on_established(c, wsi);
+        return 0;
+    case LWS_CALLBACK_RECEIVE:
+        on_receive(c, wsi, slice_make(in, len));
+        return 0;
+    case LWS_CALLBACK_RECEIVE_PONG:
+        c->last_rx_us = c->server->o.timers->now_us;
+        return 0;
+    case LWS_CALLBACK_SERVER_WRITEABLE:
+        on_writeable(c);
+        return 0;
+    case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+        return on_peer_close(c, slice_make(in, len));
+    case LWS_CALLBACK_WS_SERVER_DROP_PROTOCOL:
+        if (c && c->wsi)
+            on_lws_closes(c, wsi);
+        return 0;
+    case LWS_CALLBACK_CLOSED:
+        if (c && c->wsi)
+            conn_gone(c);
+        return 0;
+    case LWS_CALLBACK_HTTP:
+    case LWS_CALLBACK_HTTP_BODY:
+    case LWS_CALLBACK_RAW_ADOPT:
+    case LWS_CALLBACK_RAW_RX:
+    case LWS_CALLBACK_FILTER_HTTP_CONNECTION:
+        return -1;
+    default:
+        return 0;
+    }
+}
+
+static const struct lws_protocols protocols[] = {
+    {.name = "", .callback = on_lws, .rx_buffer_size = RX_BUFFER, .tx_packet_size = WRITE_CHUNK},
+    {.name = NULL},
+};
+
+/* The request that lws gets to see. Its answer, the 101, goes to the client. */
+static void put_head(struct buf *b, struct slice key)
+{
+    buf_puts(b, "GET / HTTP/1.1\r\nHost: beamgate\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ");
+    buf_add_slice(b, key);
+    buf_puts(b, "\r\n\r\n");
+}
+
+/* base64 of 16 bytes (RFC 6455 4.2.1): nothing that could break out of its header line. */
+static bool key_is_sane(struct slice key)
+{
+    enum { KEY_MAX = 64 };
+    if (key.len == 0 || key.len > KEY_MAX)
+        return false;
+    for (size_t i = 0; i < key.len; i++) {
+        unsigned char ch = (unsigned char)key.ptr[i];
+        if (ch <= ' ' || ch >= 0x7f)
+            return false;
+    }
+    return true;
+}
+
+int ws_adopt(struct ws_server *ws, struct ws_conn *c, int fd, struct slice key)
+{
+    struct buf head;
+    if (!key_is_sane(key)) {
+        close(fd);
+        return BG_EINVAL;
+    }
+    buf_init(&head, 0);
+    put_head(&head, key);
+    c->server = ws;
+    c->id = ++ws->next_id;
+    c->state = WS_NEW;
+    list_init(&c->pending);
+    list_init(&c->all);
+    ws->adopting = c;
+    struct lws *wsi = NULL;
+    if (buf_ok(&head))
+        wsi = lws_adopt_socket_vhost_readbuf(ws->vhost, fd, (const char *)head.data, head.len);
+    else
+        close(fd);
+    buf_fini(&head);
+    bool opened = ws->adopting == NULL;
+    ws->adopting = NULL;
+    if (!opened && wsi) /* stuck half-way: it must not keep a pointer to c */
+        lws_set_timeout(wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_SYNC);
+    return opened ? BG_OK : BG_ESYS;
+}
+
+/* lws makes tables for as many descriptors as the process may open, and clears them: 16 MB at a limit of a million.
+ * It gets to see only what it can need. Returns the limit to restore. */
+static struct rlimit limit_fds(uint32_t max_connections)
+{
+    struct rlimit was, now;
+    getrlimit(RLIMIT_NOFILE, &was);
+    now = was;
+    if (now.rlim_cur > (rlim_t)max_connections + SPARE_FDS)
+        now.rlim_cur = (rlim_t)max_connections + SPARE_FDS;
+    setrlimit(RLIMIT_NOFILE, &now);
+    return was;
+}
+
+static struct lws_context *context_new(struct ws_server *ws)
+{
+    /* All zero: lws sends no pings of its own; the idle timer is ours. */
+    static const lws_retry_bo_t no_keepalive;
+    void *loops[] = {ws->o.loop};
+    struct lws_context_creation_info info = {
+        .port = CONTEXT_PORT_NO_LISTEN_SERVER,
+        .protocols = protocols,
+        .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
+        .foreign_loops = loops,
+        .alpn = "http/1.1",
+        .timeout_secs = 10,
+        .keepalive_timeout = 5,
+        .max_http_header_data = 1024,
+        .pt_serv_buf_size = 4096,
+        .retry_and_idle_policy = &no_keepalive,
+        .vhost_name = "beamgate",
+        .gid = (gid_t)-1,
+        .uid = (uid_t)-1,
+        .user = ws,
+    };
+    lws_set_log_level(0, NULL);
+    struct rlimit was = limit_fds(ws->o.max_connections);
+    struct lws_context *context = lws_create_context(&info);
+    if (context)
+        ws->vhost = lws_create_vhost(context, &info);
+    setrlimit(RLIMIT_NOFILE, &was);
+    return context;
+}
+
+struct ws_server *ws_server_new(const struct ws_options *o, struct err *e)
+{
+    struct ws_server *ws = calloc(1, sizeof(*ws));
+    if (!ws) {
+        err_set(e, BG_ENOMEM, 0, "no memory");
+        return NULL;
+    }
+    ws->o = *o;
+    list_init(&ws->pending);
+    list_init(&ws->all);
+    ws->context = context_new(ws);
+    if (!ws->context || !ws->vhost) {
+        err_set(e, BG_ESYS, 0, "libwebsockets did not start");
+        ws_server_free(ws);
+        return NULL;
+    }
+    return ws;
+}
+
+void ws_server_free(struct ws_server *ws)
+{
+    if (!ws)
+        return;
+    if (ws->context) {
+        /* The first call begins to close the connections and lws's own libuv handles, which takes turns of the loop; with
+         * a foreign loop lws frees its context only when it is called again after that. */
+        lws_context_destroy(ws->context);
+        for (int i = 0; i < FREE_TURNS; i++)
+            uv_run(ws->o.loop, UV_RUN_NOWAIT);
+        lws_context_destroy(ws->context);
+    }
+    ws_pool_fini(ws);
+    free(ws);
+}

@@ -1,0 +1,21 @@
+/*
+ * authenticate.h: who is behind a socket, decided once, from the upgrade request. The one place where tokens will be
+ * verified.
+ */
+#ifndef BEAMGATE_AUTHENTICATE_H
+#define BEAMGATE_AUTHENTICATE_H
+
+#include "edge.h"
+#include "http_head.h"
+
+enum { USER_ID_MAX = 1024 };
+
+/* What is known about a client after its request was accepted. */
+struct identity {
+    struct buf user_id; /* empty: nobody in particular */
+};
+
+/* Fills *who (the caller's, initialised). 0, or BG_EINVAL: the upgrade is refused with 403 (P-007). */
+int edge_authenticate(const struct socket_config *config, const struct http_head *h, struct identity *who) MUST_CHECK;
+
+#endif

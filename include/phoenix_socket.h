@@ -1,0 +1,39 @@
+/*
+ * phoenix_socket.h: the channel protocol of one client connection (P-020..P-066): joins, leaves, heartbeats, events,
+ * and the frames that go back. A channel is a process of this node; its handle is what everybody else knows it by.
+ */
+#ifndef BEAMGATE_PHOENIX_SOCKET_H
+#define BEAMGATE_PHOENIX_SOCKET_H
+
+#include "channel_frame.h"
+#include "edge.h"
+#include "ws_server.h"
+
+struct channel;
+
+/* What the sockets of one edge share. */
+struct phoenix {
+    struct gateway *gateway; /* NULL until it is there: requests are answered with an error */
+    struct process_table *processes;
+    struct metrics *metrics;
+    const struct json_limits *json;
+    struct channel **channels; /* by index of their process handle */
+    uint32_t channels_cap;
+    struct buf scratch; /* names of the message at hand, when they had to be rewritten */
+};
+
+void phoenix_init(struct phoenix *px, struct process_table *processes, struct metrics *m);
+/* Every socket must be gone. */
+void phoenix_fini(struct phoenix *px);
+/* How the gateway reaches the channels. */
+struct client_ops phoenix_client_ops(struct phoenix *px);
+/* The callbacks that make a ws_conn a phoenix socket. */
+struct ws_handlers phoenix_handlers(void);
+
+/* A socket for ws_adopt(), or NULL without memory. config is borrowed for as long as the socket lives; user_id and
+ * ip are copied. If it is never adopted, phoenix_socket_free(). */
+struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_config *config, enum serializer v,
+                                   struct slice user_id, struct slice ip) MUST_CHECK;
+void phoenix_socket_free(struct ws_conn *c);
+
+#endif
