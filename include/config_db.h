@@ -8,6 +8,7 @@
 #include "fun_config.h"
 #include "map.h"
 #include "metrics.h"
+#include "version.h"
 
 struct config_db;
 
@@ -48,7 +49,4 @@ void config_db_clear(struct config_db *db);
 size_t config_db_count(const struct config_db *db);
 /* Every entry, disabled ones too, in no order: start with *pos = 0. The store must not change meanwhile. */
 struct fun_config *config_db_next(const struct config_db *db, size_t *pos);
-/* Semver precedence: <0, 0, >0; text that is no version is lower than any that is. */
-int version_compare(struct slice a, struct slice b);
-
 #endif
