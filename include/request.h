@@ -30,7 +30,8 @@ struct channel_rules {
     bool require_verified_user_id; /* E-003 */
 };
 
-/* Frames to a client's channel. A channel that has gone makes push_begin return NULL and reply do nothing. */
+/* Frames to a client's channel. A channel that has gone makes push_begin return NULL and reply do nothing. These never
+ * end a channel before they return: a client that must go is closed from the loop. */
 struct client_ops {
     void *ctx;
     /* Begins a push under the channel's event; the caller appends one JSON value to the buffer and ends it. */

@@ -1,0 +1,399 @@
+/* test_request.c: the request pipeline from a client's payload to its frames, with a cluster in memory. */
+#include "unit.h"
+
+#include "fake_world.h"
+
+#define OK_PUSH(id, result)                                                                                      \
+    "push 7 {\"error\":null,\"async\":false,\"success\":true,\"result\":" result ",\"request_id\":\"" id         \
+    "\",\"can_retry\":false,\"has_more\":false}"
+#define ACK_PUSH(id)                                                                                             \
+    "push 7 {\"error\":null,\"async\":true,\"success\":true,\"result\":null,\"request_id\":\"" id                \
+    "\",\"can_retry\":false,\"has_more\":false}"
+#define ERROR_PUSH(id, text, retry)                                                                              \
+    "push 7 {\"error\":\"" text "\",\"async\":false,\"success\":false,\"result\":null,\"request_id\":\"" id      \
+    "\",\"can_retry\":" retry ",\"has_more\":false}"
+#define ASK(type, id, rest) "{\"service\":\"svc\",\"request_type\":\"" type "\",\"request_id\":\"" id "\"" rest "}"
+#define ONE_STRING ", arg_types: %{\"msg\" => :string}, arg_orders: [\"msg\"]"
+
+static struct fake_world world;
+
+static int setup(void **state)
+{
+    *state = &world;
+    fake_world_init(&world, NULL);
+    fake_function(&world, "echo", ONE_STRING);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fake_world_fini(*state);
+    return 0;
+}
+
+/* E-001, E-004, F-112 */
+static void sync_pushes_the_result_and_then_replies(void **state)
+{
+    struct fake_world *w = *state;
+    fake_request(w, "\"9\"", ASK("echo", "r1", ",\"args\":{\"msg\":\"hi\"}"));
+    assert_call_args(w, 0, "[\"hi\"]");
+    assert_int_equal(w->frames, 0);
+    fake_answer(w, 0, CALL_RETURN, "{:ok, \"hi\"}");
+    assert_frame(w, 0, OK_PUSH("r1", "\"hi\""));
+    assert_frame(w, 1, "reply 7 \"9\" ok \"echo\"");
+    assert_int_equal(w->frames, 2);
+}
+
+/* E-200..E-203, E-010 want */
+static void results_are_mapped(void **state)
+{
+    struct fake_world *w = *state;
+    static const struct {
+        const char *term;
+        const char *push;
+    } rows[] = {
+        {"{:ok, nil}", OK_PUSH("r", "null")},
+        {":done", OK_PUSH("r", "\"done\"")},
+        {"nil", OK_PUSH("r", "null")},
+        {"%{plain: true}", OK_PUSH("r", "{\"plain\":true}")},
+        {"{:error, :not_found}", ERROR_PUSH("r", "Internal Server Error", "false")},
+        {"{:error, :a, :b}", ERROR_PUSH("r", "Internal Server Error", "false")},
+        {"{:a, :b, :c}", ERROR_PUSH("r", "Unexpected execution result", "false")},
+        {"{:ok, 1, 2}", ERROR_PUSH("r", "Unexpected execution result", "false")},
+        {"{}", ERROR_PUSH("r", "Unexpected execution result", "false")},
+        {"{:ok, {:a, :b}}", ERROR_PUSH("r", "Internal Server Error", "false")},
+        {"[{:a, 1}]", ERROR_PUSH("r", "Internal Server Error", "false")},
+    };
+    for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        fake_request(w, "1", ASK("echo", "r", ",\"args\":{\"msg\":\"x\"}"));
+        fake_answer(w, i, CALL_RETURN, rows[i].term);
+        assert_frame(w, i * 2, rows[i].push);
+        assert_frame(w, i * 2 + 1, "reply 7 1 ok \"echo\"");
+    }
+}
+
+/* E-021, E-022, E-007, E-009 */
+static void what_cannot_be_decoded_is_refused_with_its_reason(void **state)
+{
+    struct fake_world *w = *state;
+#define INVALID(id, text) ERROR_PUSH(id, "Invalid request: " text, "false"), "reply 7 \"1\" error \"" text "\""
+    static const struct {
+        const char *payload;
+        const char *push;
+        const char *reply;
+    } rows[] = {
+        {"{}", INVALID("unknown", "Missing required fields: request_type, request_id, service")},
+        {"{\"service\":\"svc\",\"request_type\":\"echo\"}", INVALID("unknown", "Missing required fields: request_id")},
+        {"{\"service\":\"\",\"request_type\":null,\"request_id\":\"r\"}", INVALID("r", "Missing required fields: request_type, service")},
+        {"{\"service\":\"svc\",\"request_type\":{\"a\":1},\"request_id\":\"r\"}", INVALID("r", "request_type must be a string")},
+        {"{\"service\":\"svc\",\"request_type\":\"echo\",\"request_id\":[1]}", INVALID("unknown", "request_id must be a string")},
+        {"[1]", INVALID("unknown", "the payload must be a JSON object")},
+        {"null", INVALID("unknown", "the payload must be a JSON object")},
+        {NULL, INVALID("unknown", "the payload must be a JSON object")},
+    };
+    for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        fake_request(w, "\"1\"", rows[i].payload);
+        assert_frame(w, i * 2, rows[i].push);
+        assert_frame(w, i * 2 + 1, rows[i].reply);
+    }
+    assert_int_equal(w->calls, 0);
+}
+
+/* Recorded: a number as request_id is echoed, as service or version it finds nothing (E-022, E-026) */
+static void numbers_in_fields_behave_as_recorded(void **state)
+{
+    struct fake_world *w = *state;
+    fake_request(w, "1", "{\"service\":\"svc\",\"request_type\":\"echo\",\"request_id\":304,\"args\":{\"msg\":\"x\"}}");
+    fake_answer(w, 0, CALL_RETURN, "\"x\"");
+    assert_frame(w, 0,
+                 "push 7 {\"error\":null,\"async\":false,\"success\":true,\"result\":\"x\",\"request_id\":304,"
+                 "\"can_retry\":false,\"has_more\":false}");
+    fake_request(w, "1", "{\"service\":5,\"request_type\":\"echo\",\"request_id\":\"r\"}");
+    assert_frame(w, 2, ERROR_PUSH("r", "unsupported function: echo version latest", "false"));
+    assert_frame(w, 3, "reply 7 1 ok \"echo\"");
+    fake_request(w, "1", ASK("echo", "r", ",\"version\":1"));
+    assert_frame(w, 4, ERROR_PUSH("r", "unsupported function: echo version 1", "false"));
+}
+
+/* E-030, E-031 want, E-034 */
+static void versions_are_found_or_named_in_the_error(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "get", ", version: \"1.0.0\"");
+    fake_function(w, "get", ", version: \"0.9.0\", disabled: true");
+    fake_function(w, "old", ", disabled: true");
+    static const struct {
+        const char *payload;
+        const char *push;
+    } rows[] = {
+        {ASK("nope", "r", ""), ERROR_PUSH("r", "unsupported function: nope version latest", "false")},
+        {ASK("get", "r", ",\"version\":\"9.9.9\""), ERROR_PUSH("r", "unsupported function: get version 9.9.9", "false")},
+        {ASK("get", "r", ",\"version\":\"0.9.0\""), ERROR_PUSH("r", "disabled function: get version 0.9.0", "false")},
+        {ASK("get", "r", ",\"version\":\"\""), ERROR_PUSH("r", "unsupported function: get version ", "false")},
+        {ASK("old", "r", ""), ERROR_PUSH("r", "disabled function: old version latest", "false")},
+        {"{\"service\":\"other\",\"request_type\":\"get\",\"request_id\":\"r\"}", ERROR_PUSH("r", "unsupported function: get version latest", "false")},
+    };
+    for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        fake_request(w, "1", rows[i].payload);
+        assert_frame(w, i * 2, rows[i].push);
+    }
+    assert_int_equal(w->calls, 0);
+    fake_request(w, "1", ASK("get", "r", ",\"version\":\"0.0.0\""));
+    fake_request(w, "1", ASK("get", "r", ""));
+    assert_int_equal(w->calls, 2);
+}
+
+/* E-008: the reason is in the reply */
+static void bad_arguments_of_sync_are_told_in_the_reply(void **state)
+{
+    struct fake_world *w = *state;
+    fake_request(w, "\"4\"", ASK("echo", "r", ""));
+    assert_frame(w, 0, ERROR_PUSH("r", "Request processing failed", "false"));
+    assert_frame(w, 1, "reply 7 \"4\" error \"missing or nil argument \\\"msg\\\" in \\\"echo\\\"\"");
+    assert_int_equal(w->waiting.count, 0);
+}
+
+/* E-136, F-113, F-114, E-140 want */
+static void async_is_acknowledged_and_answered_later(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "later", ", response_type: :async" ONE_STRING);
+    fake_request(w, "1", ASK("later", "r", ",\"args\":{\"msg\":\"x\"}"));
+    assert_frame(w, 0, ACK_PUSH("r"));
+    assert_frame(w, 1, "reply 7 1 ok \"later\"");
+    fake_answer(w, 0, CALL_RETURN, "\"x\"");
+    assert_frame(w, 2, OK_PUSH("r", "\"x\""));
+    assert_int_equal(w->frames, 3);
+    fake_request(w, "1", ASK("later", "r", ""));
+    assert_frame(w, 5, ERROR_PUSH("r", "missing or nil argument \\\"msg\\\" in \\\"later\\\"", "false"));
+    assert_int_equal(w->frames, 6);
+}
+
+/* E-006, E-137 */
+static void none_is_only_replied_to(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "notify", ", response_type: :none");
+    fake_request(w, "1", ASK("notify", "r", ""));
+    assert_frame(w, 0, "reply 7 1 ok \"notify\"");
+    fake_answer(w, 0, CALL_EXIT, "{:boom, []}");
+    assert_int_equal(w->frames, 1);
+    assert_int_equal(w->waiting.count, 0);
+}
+
+/* E-002, E-003 */
+static void the_socket_proves_the_user(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "whoami", ", request_info: true");
+    fake_request(w, "1", ASK("whoami", "r", ",\"user_id\":\"mallory\",\"device_id\":\"d\""));
+    assert_call_args(w, 0, "[%{request_id: \"r\", user_id: \"u1\", device_id: \"d\"}]");
+    w->session.user_id = SLICE_NONE;
+    fake_request(w, "1", ASK("whoami", "r", ""));
+    assert_frame(w, 0, ERROR_PUSH("r", "Authentication required", "false"));
+    assert_frame(w, 1, "reply 7 1 error \"Authentication required\"");
+    w->rules.require_verified_user_id = false;
+    fake_request(w, "1", ASK("whoami", "r", ",\"user_id\":\"client\""));
+    assert_call_args(w, 1, "[%{request_id: \"r\", user_id: \"client\", device_id: nil}]");
+}
+
+/* E-131 */
+static void the_mfa_own_arguments_come_first(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "prefixed", ", mfa: {M, :f, [\"p1\", 2]}, request_info: true" ONE_STRING);
+    fake_request(w, "1", ASK("prefixed", "r", ",\"args\":{\"msg\":\"x\"}"));
+    assert_call_args(w, 0, "[\"p1\", 2, \"x\", %{request_id: \"r\", user_id: \"u1\", device_id: nil}]");
+}
+
+/* E-050..E-054; roles come from the session only (E-024 want) */
+static void permissions_are_checked_before_the_call(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "own", ", check_permission: {:arg, \"user_id\"}, arg_types: %{\"user_id\" => :string}, arg_orders: [\"user_id\"]");
+    fake_function(w, "admin", ", check_permission: {:role, [\"admin\"]}");
+    fake_request(w, "1", ASK("own", "r", ",\"args\":{\"user_id\":\"u2\"}"));
+    fake_request(w, "1", ASK("admin", "r", ",\"user_roles\":[\"admin\"]"));
+    assert_frame(w, 0, ERROR_PUSH("r", "Permission denied", "false"));
+    assert_frame(w, 2, ERROR_PUSH("r", "Permission denied", "false"));
+    assert_int_equal(w->calls, 0);
+    const struct slice roles[] = {SLICE_LIT("admin")};
+    w->session.roles = roles;
+    w->session.roles_count = 1;
+    fake_request(w, "1", ASK("own", "r", ",\"args\":{\"user_id\":\"u1\"}"));
+    fake_request(w, "1", ASK("admin", "r", ""));
+    assert_int_equal(w->calls, 2);
+}
+
+/* E-182 want: only a node that is down is passed over, unless the operator says otherwise */
+static void the_next_node_is_tried_when_one_is_down(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "two", ", nodes: [:a@h, :b@h], choose_node_mode: :round_robin");
+    w->up[0] = "a@h";
+    w->up[1] = "b@h";
+    fake_request(w, "1", ASK("two", "r", ""));
+    assert_string_equal(w->call[0].node, "a@h");
+    fake_answer(w, 0, CALL_NODEDOWN, NULL);
+    assert_string_equal(w->call[1].node, "b@h");
+    fake_answer(w, 1, CALL_RETURN, "1");
+    assert_frame(w, 0, OK_PUSH("r", "1"));
+    assert_int_equal(w->metrics.value[METRIC_CALLS_FALLOVER], 1);
+
+    fake_request(w, "1", ASK("two", "r", ""));
+    fake_answer(w, 2, CALL_TIMEOUT, NULL);
+    assert_frame(w, 2, ERROR_PUSH("r", "Internal Server Error", "false"));
+    fake_request(w, "1", ASK("two", "r", ""));
+    fake_answer(w, 3, CALL_EXIT, "{:undef, []}");
+    assert_frame(w, 4, ERROR_PUSH("r", "Internal Server Error", "false"));
+    assert_int_equal(w->calls, 4);
+}
+
+/* E-185 */
+static void no_node_at_all_is_an_error(void **state)
+{
+    struct fake_world *w = *state;
+    w->up[0] = NULL;
+    fake_request(w, "1", ASK("echo", "r", ",\"args\":{\"msg\":\"x\"}"));
+    assert_frame(w, 0, ERROR_PUSH("r", "Internal Server Error", "false"));
+    assert_frame(w, 1, "reply 7 1 ok \"echo\"");
+}
+
+/* E-138: a full queue to the node, or too many requests in flight */
+static void bounds_have_their_answer(void **state)
+{
+    struct fake_world *w = *state;
+    w->busy = "svc@localhost";
+    fake_request(w, "1", ASK("echo", "r", ",\"args\":{\"msg\":\"x\"}"));
+    assert_frame(w, 0, ERROR_PUSH("r", "Service temporarily unavailable", "true"));
+    assert_frame(w, 1, "reply 7 1 ok \"echo\"");
+    assert_int_equal(w->waiting.count, 0);
+}
+
+static void few_in_flight(struct gateway_options *o)
+{
+    o->max_in_flight = 3;
+    o->max_in_flight_per_channel = 2;
+}
+
+static void requests_in_flight_are_bounded(void **state)
+{
+    struct fake_world *w = *state;
+    fake_world_fini(w);
+    fake_world_init(w, few_in_flight);
+    fake_function(w, "echo", "");
+    for (int i = 0; i < 3; i++)
+        fake_request(w, "1", ASK("echo", "r", ""));
+    assert_int_equal(w->calls, 2);
+    assert_frame(w, 0, ERROR_PUSH("r", "Service temporarily unavailable", "true"));
+    assert_frame(w, 1, "reply 7 1 ok \"echo\"");
+    struct request_list other;
+    request_list_init(&other);
+    for (int i = 0; i < 2; i++)
+        gateway_request(w->gw, 8, &other, &w->session, &w->rules, SLICE_LIT("1"), slice_str(ASK("echo", "r", "")));
+    assert_int_equal(w->calls, 3);
+    assert_int_equal(w->frames, 4);
+    fake_answer(w, 0, CALL_RETURN, "1");
+    fake_request(w, "1", ASK("echo", "r", ""));
+    assert_int_equal(w->calls, 4);
+    gateway_channel_closed(w->gw, &other);
+}
+
+/* A client that left gets nothing, its calls are cancelled, a late result finds nobody */
+static void a_client_that_left_is_forgotten(void **state)
+{
+    struct fake_world *w = *state;
+    fake_request(w, "1", ASK("echo", "r", ",\"args\":{\"msg\":\"x\"}"));
+    struct fake_call late = w->call[0];
+    gateway_channel_closed(w->gw, &w->waiting);
+    assert_int_equal(w->cancelled, 1);
+    assert_int_equal(gateway_in_flight(w->gw), 0);
+    late.done(late.owner, late.tag, CALL_RETURN, SLICE_LIT("\x61\x01"));
+    assert_int_equal(w->frames, 0);
+    assert_int_equal(w->metrics.value[METRIC_REQUESTS_DROPPED], 1);
+}
+
+/* E-020 with the number that was recorded */
+static void an_oversized_payload_is_refused_with_its_size(void **state)
+{
+    struct fake_world *w = *state;
+    struct buf payload;
+    buf_init(&payload, 0);
+    buf_puts(&payload, "{\"service\":\"user_service\",\"request_type\":\"echo_big\",\"request_id\":\"req_182\",\"args\":{\"msg\":\"");
+    for (int i = 0; i < 1100; i++)
+        buf_printf(&payload, "%01000d", 0);
+    buf_puts(&payload, "\"}}");
+    gateway_request(w->gw, 7, &w->waiting, &w->session, &w->rules, SLICE_LIT("\"182\""), buf_slice(&payload));
+    assert_frame(w, 1,
+                 "reply 7 \"182\" error \"Request payload exceeds maximum size of 1000000 bytes (got 1100138 bytes)\"");
+    buf_fini(&payload);
+}
+
+static void library_ways(struct gateway_options *o)
+{
+    o->detail_error = true;
+    o->fallback_on_exit = true;
+}
+
+/* E-201 with its want: the service's reason is kept; E-182 by option */
+static void options_give_details_and_the_library_fall_over(void **state)
+{
+    struct fake_world *w = *state;
+    fake_world_fini(w);
+    fake_world_init(w, library_ways);
+    fake_function(w, "f", ", nodes: [:a@h, :b@h], choose_node_mode: :round_robin");
+    w->up[0] = "a@h";
+    w->up[1] = "b@h";
+    fake_request(w, "1", ASK("f", "r", ""));
+    fake_answer(w, 0, CALL_EXIT, "{:undef, []}");
+    assert_string_equal(w->call[1].node, "b@h");
+    fake_answer(w, 1, CALL_RETURN, "{:error, :not_found}");
+    assert_frame(w, 0, ERROR_PUSH("r", "Internal Server Error: {:error, :not_found}", "false"));
+}
+
+static void pass_reason(struct gateway_options *o)
+{
+    o->pass_error_reason = true;
+}
+
+/* E-204 */
+static void a_service_reason_may_reach_the_client(void **state)
+{
+    struct fake_world *w = *state;
+    fake_world_fini(w);
+    fake_world_init(w, pass_reason);
+    fake_function(w, "f", "");
+    fake_request(w, "1", ASK("f", "r", ""));
+    fake_answer(w, 0, CALL_RETURN, "{:error, \"no such user\"}");
+    assert_frame(w, 0, ERROR_PUSH("r", "no such user", "false"));
+    fake_request(w, "1", ASK("f", "r", ""));
+    fake_answer(w, 1, CALL_RETURN, "{:error, {:secret, 1}}");
+    assert_frame(w, 2, ERROR_PUSH("r", "Internal Server Error", "false"));
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(sync_pushes_the_result_and_then_replies),
+        T(results_are_mapped),
+        T(what_cannot_be_decoded_is_refused_with_its_reason),
+        T(numbers_in_fields_behave_as_recorded),
+        T(versions_are_found_or_named_in_the_error),
+        T(bad_arguments_of_sync_are_told_in_the_reply),
+        T(async_is_acknowledged_and_answered_later),
+        T(none_is_only_replied_to),
+        T(the_socket_proves_the_user),
+        T(the_mfa_own_arguments_come_first),
+        T(permissions_are_checked_before_the_call),
+        T(the_next_node_is_tried_when_one_is_down),
+        T(no_node_at_all_is_an_error),
+        T(bounds_have_their_answer),
+        T(requests_in_flight_are_bounded),
+        T(a_client_that_left_is_forgotten),
+        T(an_oversized_payload_is_refused_with_its_size),
+        T(options_give_details_and_the_library_fall_over),
+        T(a_service_reason_may_reach_the_client),
+    };
+    return cmocka_run_group_tests_name("request", tests, NULL, NULL);
+}
