@@ -1,7 +1,9 @@
 /*
- * process_table.h: local actors as Erlang processes: pids, registered names, monitors and links set
+ * process_table.h: local actors as Erlang processes: pids, registered names, aliases, monitors and links set
  * on them from other nodes, and the monitors and links they hold on remote processes. Everything
  * here is addressed by handle; remote ends are remembered per dist_link and vanish with it (D-11).
+ *
+ * A process costs 56 bytes plus its slot; a monitor or link about 250 more while it lasts.
  */
 #ifndef BEAMGATE_PROCESS_TABLE_H
 #define BEAMGATE_PROCESS_TABLE_H
@@ -10,49 +12,114 @@
 #include "slots.h"
 
 struct process_table;
+struct gen_call;
 
-/* What an actor does with what reaches it. Any callback may be NULL: then the event is ignored,
- * except exit, whose default is to end the process with that reason. */
+/* What an actor does with what reaches it. Any callback may be NULL: then the event is ignored, except that
+ * exit ends the process as on a BEAM (reason normal is ignored, kill ends it with killed), and call answers
+ * {error, notsup}, so that no caller hangs (D-13). */
 struct process_ops {
     const char *kind; /* "channel", "stream", "service"...: for logs and Observer */
-    /* An ordinary message (SEND, REG_SEND, ALIAS_SEND). The term is valid during the call. */
+    /* An ordinary message (SEND, REG_SEND, ALIAS_SEND). The term is valid during the call. gen_server calls do not come
+     * here but to call; I/O requests are answered before (08 §4.3). */
     void (*message)(void *owner, handle_t self, struct dist_link *from, struct slice msg);
     /* exit/2 or a broken link. kill: the reason was the atom kill sent by exit/2. The owner is expected to call
-     * process_end() when it obeys. */
+     * process_end() when it obeys; reason normal comes here too, and mostly means nothing. */
     void (*exit)(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill);
     /* A monitor of ours fired: the remote process ended, or its node went (reason noconnection). */
     void (*down)(void *owner, handle_t self, handle_t monitor, struct slice reason);
+    /* {'$gen_call', From, Request}: answer with gen_reply() now, or later from a copy. */
+    void (*call)(void *owner, handle_t self, struct dist_link *from, const struct gen_call *call);
 };
 
 struct process_table *process_table_new(const struct node_identity *self, struct cluster *cluster, struct metrics *m,
                                         uint32_t max_processes) MUST_CHECK;
+/* Frees everything without a word to anybody; process_end_all() says goodbye. Owners are not called. */
 void process_table_free(struct process_table *pt);
 
 /* HANDLE_NONE when the table is full. */
 handle_t process_start(struct process_table *pt, const struct process_ops *ops, void *owner) MUST_CHECK;
-/* Ends it: monitors fire with reason, links get exit signals, names are free. reason: an encoded term. */
+/* Hands a running process to another owner. False on a stale handle. */
+bool process_adopt(struct process_table *pt, handle_t p, const struct process_ops *ops, void *owner);
+/* Whose it is now; NULL on a stale handle. */
+const struct process_ops *process_ops(const struct process_table *pt, handle_t p);
+/* Ends it: monitors fire with reason, links get exit signals, names are free. reason: an encoded term. Harmless on a
+ * stale handle; the owner is not called. */
 void process_end(struct process_table *pt, handle_t p, struct slice reason);
 /* Same with an atom. */
 void process_end_atom(struct process_table *pt, handle_t p, const char *reason);
+/* Ends every process, so that each monitor and link on one fires before the node goes (D-17). */
+void process_end_all(struct process_table *pt, const char *reason);
 bool process_alive(const struct process_table *pt, handle_t p);
 
-int process_register(struct process_table *pt, handle_t p, struct slice name) MUST_CHECK; /* BG_EEXIST */
+/* A process may have several names. BG_EEXIST when the name is taken, BG_EGONE on a stale handle, BG_EINVAL for an
+ * empty name or one over 255 bytes, BG_ENOMEM. */
+int process_register(struct process_table *pt, handle_t p, struct slice name) MUST_CHECK;
 handle_t process_whereis(const struct process_table *pt, struct slice name);
 
-/* Monitors a remote process: pid or, with by_name, {name, node}. Returns a monitor handle, given to ops->down once,
- * or HANDLE_NONE when the node is not connected. */
+/* The pid term of a local process, stale or not, written to out; returns it as a slice of out. */
+enum { PROCESS_PID_MAX = 280 };
+struct slice process_pid(const struct process_table *pt, handle_t p, uint8_t out[PROCESS_PID_MAX]);
+/* Appends a reference that messages can be sent to until process_unalias() or the process's end. One per process. */
+void process_put_alias(struct process_table *pt, handle_t p, struct buf *b);
+void process_unalias(struct process_table *pt, handle_t p);
+
+/* Monitors a remote process: a pid of that link's node, a name there (atom), or {Name, Node}. Returns a monitor handle,
+ * given to ops->down once, or HANDLE_NONE when the link is not up, the term is none of these or a bound is reached. */
 handle_t process_monitor(struct process_table *pt, handle_t p, struct dist_link *l, struct slice remote_pid_or_name);
+/* Harmless on a stale handle. */
 void process_demonitor(struct process_table *pt, handle_t monitor);
 
-/* Sends a message term from local process p; to a pid term, or to a registered name on the link's node.
- * BG_EGONE or BG_ELIMIT when the link refuses. */
-int process_send_pid(struct process_table *pt, handle_t p, struct dist_link *l, struct slice pid, struct slice msg) MUST_CHECK;
-int process_send_name(struct process_table *pt, handle_t p, struct dist_link *l, struct slice name, struct slice msg) MUST_CHECK;
+/* Links p with a remote pid of that link's node: ops->exit is called when it ends or the node goes. Linking twice is
+ * once. 0, BG_EGONE, BG_EINVAL, BG_ELIMIT or BG_ENOMEM. */
+int process_link(struct process_table *pt, handle_t p, struct dist_link *l, struct slice remote_pid) MUST_CHECK;
+void process_unlink(struct process_table *pt, handle_t p, struct dist_link *l, struct slice remote_pid);
 
-/* Called by dist_dispatch. */
-void process_deliver(struct process_table *pt, struct dist_link *from, handle_t to, struct slice msg);
-void process_link_down(struct process_table *pt, struct dist_link *l);
+/* Sends a message term from local process p; to a pid term, or to a registered name on the link's node.
+ * BG_EGONE when the link refuses, BG_ENOMEM. */
+int process_send_pid(struct process_table *pt, handle_t p, struct dist_link *l, struct slice pid,
+                     struct slice msg) MUST_CHECK;
+int process_send_name(struct process_table *pt, handle_t p, struct dist_link *l, struct slice name,
+                      struct slice msg) MUST_CHECK;
 
 uint32_t process_count(const struct process_table *pt);
+/* Monitors and links held now, of both directions. */
+uint32_t process_relations(const struct process_table *pt);
+/* Walks the processes: start with *pos = 0; HANDLE_NONE at the end. */
+handle_t process_next(const struct process_table *pt, uint32_t *pos);
+/* What Observer shows. Zero and NULL on a stale handle; name is empty where there is none. */
+struct process_info {
+    const char *kind;
+    struct slice name; /* the one registered last */
+    uint32_t messages; /* delivered so far, modulo 2^32 */
+    uint32_t relations;
+};
+struct process_info process_info(const struct process_table *pt, handle_t p);
+
+/* ---- Called by dist_dispatch: what came over a link. Terms as in dist_message.h. ---- */
+
+/* To a pid term, a name or an alias. Unknown ones are counted and dropped. */
+void process_deliver(struct process_table *pt, struct dist_link *from, handle_t to, struct slice msg);
+/* The local process meant by a pid or atom term, or by an alias; HANDLE_NONE when there is none. */
+handle_t process_resolve(const struct process_table *pt, struct slice pid_or_name);
+handle_t process_resolve_alias(const struct process_table *pt, struct slice ref);
+
+/* These return 0, or BG_EINVAL when the message is one that no node may send (then the link is closed). What the
+ * protocol owes is answered here: noproc, system_limit when a bound is reached, UNLINK_ID_ACK. */
+int process_on_monitor(struct process_table *pt, struct dist_link *l, struct slice from, struct slice to,
+                       struct slice ref);
+int process_on_demonitor(struct process_table *pt, struct dist_link *l, struct slice ref);
+int process_on_link(struct process_table *pt, struct dist_link *l, struct slice from, struct slice to);
+int process_on_unlink(struct process_table *pt, struct dist_link *l, struct slice id, struct slice from,
+                      struct slice to);
+int process_on_exit(struct process_table *pt, struct dist_link *l, struct slice from, struct slice to,
+                    struct slice reason);
+void process_on_exit2(struct process_table *pt, struct slice from, struct slice to, struct slice reason);
+void process_on_monitor_exit(struct process_table *pt, struct dist_link *l, struct slice ref, struct slice reason);
+void process_link_down(struct process_table *pt, struct dist_link *l);
+
+/* Monitor and link of a SPAWN_REQUEST on the process that it started: 0, BG_EINVAL, BG_ELIMIT or BG_ENOMEM. */
+int process_add_monitor(struct process_table *pt, handle_t p, struct dist_link *l, struct slice from, struct slice to,
+                        struct slice ref) MUST_CHECK;
+int process_add_link(struct process_table *pt, handle_t p, struct dist_link *l, struct slice from) MUST_CHECK;
 
 #endif
