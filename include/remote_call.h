@@ -33,8 +33,9 @@ void remote_call_abort(struct remote_calls *rc);
 void remote_call_cancel(struct remote_calls *rc, handle_t call);
 
 /* The same for whole argument lists: args is a list term. */
-handle_t remote_call(struct remote_calls *rc, struct slice node, enum call_way way, const char *module, const char *function,
-                     struct slice args, uint64_t timeout_us, call_done_fn *fn, void *owner, uint64_t tag);
+handle_t remote_call(struct remote_calls *rc, struct slice node, enum call_way way, const char *module,
+                     const char *function, struct slice args, uint64_t timeout_us, call_done_fn *fn, void *owner,
+                     uint64_t tag);
 
 /* The operations the rules use, over one way. */
 struct call_ops remote_calls_ops(struct remote_calls *rc, enum call_way way);
@@ -44,8 +45,10 @@ uint32_t remote_calls_in_flight(const struct remote_calls *rc);
 /* Called by dist_dispatch: a message to the calls' pid; a SPAWN_REPLY; a MONITOR_P_EXIT or link exit for a call's
  * reference. Each returns false when no call was meant. */
 bool remote_call_on_message(struct remote_calls *rc, struct dist_link *l, struct slice msg);
-bool remote_call_on_spawn_reply(struct remote_calls *rc, struct dist_link *l, const struct term_ref *ref, struct slice pid_or_error);
-bool remote_call_on_monitor_exit(struct remote_calls *rc, struct dist_link *l, const struct term_ref *ref, struct slice reason);
+bool remote_call_on_spawn_reply(struct remote_calls *rc, struct dist_link *l, const struct term_ref *ref,
+                                struct slice pid_or_error);
+bool remote_call_on_monitor_exit(struct remote_calls *rc, struct dist_link *l, const struct term_ref *ref,
+                                 struct slice reason);
 void remote_call_on_link_up(struct remote_calls *rc, struct dist_link *l);
 /* Ends every call on that link with CALL_NODEDOWN, at once. */
 void remote_call_on_link_down(struct remote_calls *rc, struct dist_link *l);

@@ -8,6 +8,8 @@
 
 #include "term.h"
 
+struct dist_link;
+
 /* How a function ended. What it appended to out is the value, or the reason for the others. */
 enum rpc_outcome {
     RPC_RETURN,
@@ -16,13 +18,20 @@ enum rpc_outcome {
     RPC_THROW
 };
 
+enum { RPC_ARITY_MAX = 255 };
+
 struct rpc_call {
-    struct slice module;
-    struct slice function;
+    struct slice module;      /* text of the atom */
+    struct slice function;    /* text of the atom */
     const struct slice *argv; /* one term each */
     unsigned argc;
+    struct slice args; /* the same as one list term */
     struct slice caller_node;
     struct slice group_leader; /* pid term of the caller's group leader, or empty */
+    struct slice caller;       /* pid term of the calling process, or empty */
+    struct dist_link *link;    /* to the caller's node; valid during the call. NULL for local callers */
+    handle_t self;             /* spawn only: the process that runs this. Whoever wants it to go on living takes it with
+                                * process_adopt(); otherwise it ends when the function returns. HANDLE_NONE for calls */
 };
 
 typedef enum rpc_outcome rpc_fn(void *server, const struct rpc_call *call, struct buf *out);
@@ -38,10 +47,32 @@ struct rpc_table {
     const struct rpc_entry *entries;
     size_t count;
     void *server; /* handed to each rpc_fn */
+    /* Positions of the entries in the order of their names, made by rpc_table_index(). NULL: entries are searched
+     * one by one. */
+    uint16_t *order;
 };
 
+/* Sorts once, so that a lookup is a binary search. Two entries of the same name and arity are our own mistake and
+ * asserted. Returns 0 or BG_ENOMEM; undo with rpc_table_fini(). */
+int rpc_table_index(struct rpc_table *t) MUST_CHECK;
+void rpc_table_fini(struct rpc_table *t);
+/* The entry, or NULL. */
+const struct rpc_entry *rpc_find(const struct rpc_table *t, struct slice module, struct slice function, unsigned arity);
+
 /* Runs module:function(args): args is a proper list term (LIST, STRING or NIL). An MFA that is not
- * in the table gives RPC_ERROR with undef in out and *known false. */
-enum rpc_outcome rpc_run(const struct rpc_table *t, struct rpc_call *call, struct slice args, struct buf *out, bool *known);
+ * in the table gives RPC_ERROR with undef in out and *known false; so do funs, which only a BEAM can run.
+ * erlang:apply/3, and apply/2 of an external fun, run what they name. Arguments that are no proper list, or more than
+ * RPC_ARITY_MAX, give RPC_ERROR with badarg. Fills argv, argc and args of *call; argv is good for the function only. */
+enum rpc_outcome rpc_run(const struct rpc_table *t, struct rpc_call *call, struct slice args, struct buf *out,
+                         bool *known);
+
+/* Shapes of an outcome; call as rpc_run left it, value what it left in out. */
+/* {Ref, return, V} | {Ref, throw, T} | {Ref, exit, R} | {Ref, error, R, Stack}: erpc:execute_call/4 (08 §3.2). */
+void rpc_put_erpc(struct buf *b, struct slice ref, const struct rpc_call *call, enum rpc_outcome outcome,
+                  struct slice value);
+/* V | {badrpc, {'EXIT', R}} | {badrpc, {'EXIT', {R, Stack}}}: rex (08 §4.1). */
+void rpc_put_rex(struct buf *b, const struct rpc_call *call, enum rpc_outcome outcome, struct slice value);
+/* normal | R | {R, Stack} | {{nocatch, T}, Stack}: the reason with which a spawned process ends. */
+void rpc_put_exit_reason(struct buf *b, const struct rpc_call *call, enum rpc_outcome outcome, struct slice value);
 
 #endif
