@@ -12,8 +12,9 @@
 
 struct dist_dispatch;
 
-struct dist_dispatch *dist_dispatch_new(const struct node_identity *self, struct process_table *pt, struct remote_calls *rc,
-                                        const struct rpc_table *rpc, struct metrics *m) MUST_CHECK;
+struct dist_dispatch *dist_dispatch_new(const struct node_identity *self, struct process_table *pt,
+                                        struct remote_calls *rc, const struct rpc_table *rpc,
+                                        struct metrics *m) MUST_CHECK;
 void dist_dispatch_free(struct dist_dispatch *d);
 /* As cluster_events.packet and .link_down expect. */
 void dist_dispatch_packet(struct dist_dispatch *d, struct dist_link *l, struct slice packet);
