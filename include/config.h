@@ -37,6 +37,7 @@ struct node_settings {
 struct listen_settings {
     char *address;
     uint16_t port; /* 0: the kernel chooses */
+    uint32_t handshake_timeout_ms;
 };
 
 struct channel_settings {
@@ -60,7 +61,7 @@ struct socket_settings {
 /* Modules and functions hold the atom's text: 'Elixir.MyApp.Supporter', not MyApp.Supporter. */
 struct service_settings {
     char *service;
-    char **nodes;
+    char **nodes; /* name@host, or name@host:port */
     uint32_t nodes_count;
     char *module;
     char *function;

@@ -57,6 +57,7 @@ void edge_options_default(struct edge_options *o)
         .max_connections = 65536,
         .handshake_timeout_ms = 10000,
         .max_buffered_bytes = 8 * 1024 * 1024,
+        .json = json_limits_default,
     };
 }
 
@@ -135,6 +136,7 @@ struct edge *edge_new(const struct edge_options *o, struct err *e)
     ed->o = *o;
     phoenix_init(&ed->phoenix, o->processes, o->metrics);
     ed->phoenix.gateway = o->gateway;
+    ed->phoenix.json = &ed->o.json;
     if (http_routes_init(&ed->routes, &ed->o, e) != BG_OK || start_ws(ed, e) != BG_OK || start_http(ed, e) != BG_OK) {
         edge_free(ed);
         return NULL;

@@ -194,6 +194,11 @@ static void check_service(const struct whole *w, uint32_t i, struct map *seen)
                      "services[%u]: %s needs %s beside it", i, has,
                      s->version_module ? "version_function" : "version_module");
     }
+    for (uint32_t k = 0; k < s->nodes_count && !is_on(w->c->node.epmd); k++)
+        if (!strchr(s->nodes[k], ':'))
+            config_error(w->report, w->name, line_at(w, "services", i, "nodes"),
+                         "services[%u]: with node.epmd false the node %s needs its port, as in %s:9100", i,
+                         s->nodes[k], s->nodes[k]);
     if (map_get(seen, slice_str(s->service)))
         config_error(w->report, w->name, line_at(w, "services", i, "service"),
                      "services[%u]: the service %s is listed twice", i, log_text(slice_str(s->service)));

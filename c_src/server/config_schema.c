@@ -13,6 +13,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <stdlib.h>
 
 /* ---- checks -------------------------------------------------------------------------------------------- */
 
@@ -30,6 +31,20 @@ const char *config_check_node(const char *text)
         if (p != at && !node_name_char(*p))
             return "is not a node name; letters, digits, - _ . and one @ are allowed";
     return NULL;
+}
+
+/* A peer may say its port, for a cluster without epmd: name@host:port. */
+static const char *check_peer(const char *text)
+{
+    char name[512];
+    const char *colon = strrchr(text, ':');
+    if (!colon)
+        return config_check_node(text);
+    size_t digits = strspn(colon + 1, "0123456789");
+    long port = digits > 0 && digits < 6 && colon[1 + digits] == '\0' ? strtol(colon + 1, NULL, 10) : 0;
+    if (port < 1 || port > 65535)
+        return "must end in a port of 1 to 65535 when it holds a colon";
+    return config_check_node(slice_cstr(slice_make(text, (size_t)(colon - text)), name, sizeof(name)));
 }
 
 static const char *check_address(const char *text)
@@ -140,7 +155,8 @@ TABLES(node, NODE);
 
 #define LISTEN(R) \
     R##_TEXT(listen_settings, address, false, 64, "127.0.0.1", check_address) \
-    R##_NUMBER(listen_settings, port, true, 0, 65535, 0)
+    R##_NUMBER(listen_settings, port, true, 0, 65535, 0) \
+    R##_NUMBER(listen_settings, handshake_timeout_ms, false, 100, 600000, 10000)
 TABLES(listen, LISTEN);
 
 #define CHANNELS(R) \
@@ -166,7 +182,7 @@ static const cyaml_schema_value_t sockets_value = {
 
 #define SERVICES(R) \
     R##_TEXT(service_settings, service, true, 255, NULL, NULL) \
-    R##_TEXTS(service_settings, nodes, true, config_check_node) \
+    R##_TEXTS(service_settings, nodes, true, check_peer) \
     R##_TEXT(service_settings, module, true, 255, NULL, check_atom) \
     R##_TEXT(service_settings, function, true, 255, NULL, check_atom) \
     R##_TERMS(service_settings, args) \
@@ -198,7 +214,7 @@ TABLES(requests, REQUESTS);
 
 #define LIMITS(R) \
     R##_NUMBER(limits_settings, max_connections, false, 1, 1000000, 50000) \
-    R##_NUMBER(limits_settings, max_buffered_bytes, false, 65536, 1024 * MiB, 4 * MiB) \
+    R##_NUMBER(limits_settings, max_buffered_bytes, false, 65536, 1024 * MiB, 8 * MiB) \
     R##_NUMBER(limits_settings, max_functions, false, 1, 1000000, 100000) \
     R##_NUMBER(limits_settings, max_processes, false, 16, 10000000, 1000000)
 TABLES(limits, LIMITS);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "request.h"
 #include "term.h"
 
 #define DATA "tests/data/config/"
@@ -149,6 +150,26 @@ static void the_smallest_file_has_every_default(void **state)
     config_free(c);
 }
 
+static void the_files_defaults_are_those_of_the_request_pipeline(void **state)
+{
+    (void)state;
+    struct server_config *c = load_as_file(DATA "valid/smallest.yml");
+    assert_non_null(c);
+    struct gateway_options o;
+    gateway_options_default(&o);
+    assert_int_equal(c->requests.max_in_flight, o.max_in_flight);
+    assert_int_equal(c->requests.max_in_flight_per_channel, o.max_in_flight_per_channel);
+    assert_int_equal(c->requests.max_payload_bytes, o.max_payload_bytes);
+    assert_int_equal(c->requests.max_depth, o.json.max_depth);
+    assert_int_equal(is_on(c->requests.detail_error), o.detail_error);
+    assert_int_equal(is_on(c->requests.pass_error_reason), o.pass_error_reason);
+    assert_int_equal(is_on(c->requests.fallback_on_exit), o.fallback_on_exit);
+    assert_int_equal(c->requests.string_max_bytes, o.string_max_bytes);
+    assert_int_equal(c->requests.list_max_items, o.list_max_items);
+    assert_int_equal(c->requests.map_max_items, o.map_max_items);
+    config_free(c);
+}
+
 static void assert_term(const struct buf *b, struct slice want)
 {
     assert_int_equal(b->len, want.len);
@@ -194,7 +215,7 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_non_null(c);
     assert_string_equal(c->node.name, "gw@127.0.0.1");
     assert_int_equal(c->node.listen_port, 9100);
-    assert_false(is_on(c->node.epmd));
+    assert_true(is_on(c->node.epmd));
     assert_int_equal(c->node.call_way, CALL_WAY_SPAWN);
     assert_int_equal(c->listen.port, 0);
     assert_int_equal(c->sockets_count, 2);
@@ -205,7 +226,7 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_string_equal(c->services[0].module, "Elixir.MyApp.Supporter");
     assert_string_equal(c->services[0].version_module, "my_mod");
     assert_string_equal(c->services[0].version_function, "get_version");
-    assert_string_equal(c->services[0].nodes[1], "svc2@127.0.0.1");
+    assert_string_equal(c->services[0].nodes[1], "svc2@127.0.0.1:9100");
     assert_string_equal(c->services[1].module, "mail_api");
     assert_true(is_on(c->requests.fallback_on_exit));
     assert_int_equal(c->requests.map_max_items, 20);
@@ -447,6 +468,7 @@ int main(void)
         TEST(all_problems_of_a_file_are_told_at_once),
         TEST(a_file_of_errors_does_not_flood_the_terminal),
         TEST(the_smallest_file_has_every_default),
+        TEST(the_files_defaults_are_those_of_the_request_pipeline),
         TEST(lists_of_values_become_terms_of_their_kind),
         TEST(what_the_file_says_is_what_the_struct_holds),
         TEST(a_channel_that_can_serve_nobody_is_a_warning),

@@ -1,0 +1,538 @@
+/*
+ * server.c: puts the parts together, runs the loop, and takes everything apart again.
+ *
+ * One turn of the loop: due timers, then what the turn before has gathered for other nodes and for clients is written
+ * out, then wait, then the clock, then whatever libuv has. So a request costs no system call of its own, and
+ * every callback sees the present time: libuv has no hook between its wait and its callbacks, hence the wait
+ * is here, on libuv's own descriptor, and libuv itself never waits.
+ *
+ * Invariant: after server_new() every member exists until server_free(); ending begins in exactly one
+ * place, begin_drain(). What the parts mean to each other is in their headers; nothing is decided here but order.
+ */
+#define _GNU_SOURCE
+#include "server_state.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+/* Descriptors beside the clients': links to other nodes, epmd, the log, libuv's own. */
+enum { FILES_BESIDE_CLIENTS = 1024, FAILED_CONFIGS_MAX = 1000, TIMERS_A_TURN = 1000 };
+
+/* ---- between the parts --------------------------------------------------------------------------------- */
+
+static void on_packet(void *ctx, struct dist_link *l, struct slice packet)
+{
+    struct server *s = ctx;
+    dist_dispatch_packet(s->dispatch, l, packet);
+}
+
+static void on_link_up(void *ctx, struct dist_link *l)
+{
+    struct server *s = ctx;
+    dist_dispatch_link_up(s->dispatch, l);
+    config_puller_link_up(s->puller, dist_link_node(l));
+}
+
+static void on_link_down(void *ctx, struct dist_link *l, const char *reason)
+{
+    struct server *s = ctx;
+    (void)reason;
+    dist_dispatch_link_down(s->dispatch, l);
+}
+
+/* ---- ending -------------------------------------------------------------------------------------------- */
+
+static void finish(struct server *s, int exit_code)
+{
+    s->done = true;
+    s->exit_code = exit_code;
+}
+
+static void on_left_cluster(void *ctx)
+{
+    struct server *s = ctx;
+    s->left_cluster = true;
+    finish(s, EXIT_STOPPED);
+}
+
+static void on_clients_gone(void *ctx)
+{
+    struct server *s = ctx;
+    log_info("server", "all clients closed, leaving the cluster", "");
+    process_end_all(s->processes, "shutdown"); /* D-17: monitors fire before the link goes */
+    cluster_stop(s->cluster, on_left_cluster, s);
+}
+
+static void on_drain_timeout(struct timer *t)
+{
+    struct server *s = container_of(t, struct server, drain_timer);
+    log_warning("server", "stopping before all is closed: drain.timeout_ms is over", "connections=%u",
+                edge_connections(s->edge));
+    finish(s, EXIT_FORCED);
+}
+
+static void begin_drain(struct server *s)
+{
+    const struct drain_settings *d = &s->config->drain;
+    s->draining = true;
+    log_info("server", "stopping: closing clients with 1012", "connections=%u batch=%u interval_ms=%u",
+             edge_connections(s->edge), d->batch, d->interval_ms);
+    server_notify("STOPPING=1");
+    s->drain_timer.fn = on_drain_timeout;
+    if (timer_arm_in(&s->timers, &s->drain_timer, (uint64_t)d->timeout_ms * 1000) != BG_OK)
+        finish(s, EXIT_FORCED);
+    edge_drain(s->edge, d->batch, d->interval_ms, on_clients_gone, s);
+}
+
+void server_stop(struct server *s)
+{
+    if (!s->draining) {
+        begin_drain(s);
+    } else if (!s->done) {
+        log_warning("server", "stopping at once: asked a second time", "connections=%u", edge_connections(s->edge));
+        finish(s, EXIT_FORCED);
+    }
+}
+
+/* ---- signals ------------------------------------------------------------------------------------------- */
+
+static void on_signal(uv_signal_t *h, int signum)
+{
+    struct server *s = h->data;
+    if (signum == SIGUSR1)
+        server_log_state(s);
+    else if (signum == SIGHUP)
+        log_warning("server", "reload is not available yet: restart to apply a changed configuration", "");
+    else
+        server_stop(s);
+}
+
+static void start_signals(struct server *s)
+{
+    static const int wanted[SERVER_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+    for (unsigned i = 0; i < SERVER_SIGNALS; i++) {
+        assert_always(uv_signal_init(&s->loop, &s->signals[i]) == 0);
+        s->signals[i].data = s;
+        assert_always(uv_signal_start(&s->signals[i], on_signal, wanted[i]) == 0);
+    }
+    s->has_signals = true;
+}
+
+static void stop_signals(struct server *s)
+{
+    for (unsigned i = 0; s->has_signals && i < SERVER_SIGNALS; i++)
+        uv_close((uv_handle_t *)&s->signals[i], NULL);
+    s->has_signals = false;
+}
+
+/* ---- starting ------------------------------------------------------------------------------------------ */
+
+/* Sets the soft limit to what the configuration needs. Returns how many clients fit: more would be an accept() that fails
+ * over and over instead of the answer that max_connections gives. */
+static uint32_t limit_files(const struct server_config *c)
+{
+    struct rlimit r;
+    rlim_t clients = c->limits.max_connections, want = clients + FILES_BESIDE_CLIENTS;
+    if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+        return c->limits.max_connections;
+    if (r.rlim_max != RLIM_INFINITY && r.rlim_max < want) {
+        clients = r.rlim_max > 2 * FILES_BESIDE_CLIENTS ? r.rlim_max - FILES_BESIDE_CLIENTS : r.rlim_max / 2;
+        want = r.rlim_max;
+        log_warning("server", "the limit of open files allows fewer clients than limits.max_connections",
+                    "max_connections=%llu open_files=%llu hint=\"raise LimitNOFILE in the systemd unit, or ulimit -n\"",
+                    (unsigned long long)clients, (unsigned long long)want);
+    }
+    r.rlim_cur = want;
+    if (setrlimit(RLIMIT_NOFILE, &r) < 0)
+        log_warning("server", "cannot set the limit of open files", "wanted=%llu", (unsigned long long)want);
+    return (uint32_t)clients;
+}
+
+static int start_cluster(struct server *s, const char *cookie, struct err *e)
+{
+    const struct node_settings *n = &s->config->node;
+    struct cluster_options o;
+    int rc = node_identity_init(&s->self, slice_str(n->name), slice_str(cookie), e);
+    if (rc != BG_OK)
+        return rc;
+    cluster_options_default(&o);
+    o.loop = &s->loop;
+    o.timers = &s->timers;
+    o.metrics = &s->metrics;
+    o.self = &s->self;
+    o.events = (struct cluster_events){on_packet, on_link_up, on_link_down, s};
+    o.listen_address = n->listen_address;
+    o.listen_port = n->listen_port;
+    o.epmd = is_on(n->epmd);
+    o.tick_interval_s = n->tick_interval_s;
+    o.handshake_timeout_s = n->handshake_timeout_s;
+    o.reconnect_min_ms = n->reconnect_min_ms;
+    o.reconnect_max_ms = n->reconnect_max_ms;
+    o.max_packet_bytes = n->max_packet_bytes;
+    o.max_output_bytes = n->max_output_bytes;
+    o.max_pending = n->max_pending;
+    s->cluster = cluster_new(&o, e);
+    return s->cluster ? BG_OK : BG_ESYS;
+}
+
+static enum call_way call_way(const struct server *s)
+{
+    return s->config->node.call_way == CALL_WAY_SPAWN ? CALL_SPAWN : CALL_REX;
+}
+
+static int start_processes(struct server *s, struct err *e)
+{
+    const struct server_config *c = s->config;
+    s->processes = process_table_new(&s->self, s->cluster, &s->metrics, c->limits.max_processes);
+    s->calls = remote_calls_new(&s->self, s->cluster, &s->timers, &s->metrics, c->requests.max_in_flight + 1024);
+    if (!s->processes || !s->calls)
+        return err_set(e, BG_ENOMEM, 0, "no memory for the process table");
+    s->rpc = (struct rpc_table){.entries = rpc_entries, .count = rpc_entries_count, .server = s};
+    s->dispatch = dist_dispatch_new(&s->self, s->processes, s->calls, &s->rpc, &s->metrics);
+    return s->dispatch ? BG_OK : err_set(e, BG_ENOMEM, 0, "no memory for the dispatcher");
+}
+
+static int start_configs(struct server *s, struct err *e)
+{
+    const struct server_config *c = s->config;
+    s->db = config_db_new(&s->metrics, c->limits.max_functions);
+    s->failed = config_failed_new(FAILED_CONFIGS_MAX);
+    struct config_puller_options o = {
+        .call = remote_calls_ops(s->calls, call_way(s)),
+        .timers = &s->timers,
+        .metrics = &s->metrics,
+        .db = s->db,
+        .failed = s->failed,
+        .pull_timeout_ms = c->pull.timeout_ms,
+        .pull_interval_ms = c->pull.interval_ms,
+    };
+    s->puller = s->db && s->failed ? config_puller_new(&o) : NULL;
+    return s->puller ? BG_OK : err_set(e, BG_ENOMEM, 0, "no memory for the function store");
+}
+
+static struct slice optional(const char *text)
+{
+    return text ? slice_str(text) : SLICE_NONE;
+}
+
+/* Stays connected to the service's nodes from now on; names without their ports go to nodes. */
+static int add_peers(struct server *s, const struct service_settings *from, struct slice *nodes, struct err *e)
+{
+    for (uint32_t i = 0; i < from->nodes_count; i++) {
+        struct slice peer = slice_str(from->nodes[i]);
+        nodes[i] = slice_make(peer.ptr, strcspn(peer.ptr, ":"));
+        int rc = slice_is(nodes[i], s->self.name) ? BG_OK : cluster_add_peer(s->cluster, peer);
+        if (rc != BG_OK)
+            return err_set(e, rc, 0, "service %s: cannot stay connected to the node %s", from->service, from->nodes[i]);
+    }
+    return BG_OK;
+}
+
+static int add_service(struct server *s, const struct service_settings *from, struct err *e)
+{
+    struct slice *nodes = calloc(from->nodes_count, sizeof(*nodes));
+    if (!nodes)
+        return err_set(e, BG_ENOMEM, 0, "no memory for the services");
+    struct service_config to = {
+        .service = slice_str(from->service),
+        .nodes = nodes,
+        .nodes_count = from->nodes_count,
+        .module = slice_str(from->module),
+        .function = slice_str(from->function),
+        .args = buf_slice(&from->args),
+        .version_module = optional(from->version_module),
+        .version_function = optional(from->version_function),
+        .version_args = buf_slice(&from->version_args),
+    };
+    int rc = add_peers(s, from, nodes, e);
+    if (rc == BG_OK)
+        rc = config_puller_add(s->puller, &to, e);
+    free(nodes); /* the puller has its own copy */
+    return rc;
+}
+
+static int add_services(struct server *s, struct err *e)
+{
+    int rc = BG_OK;
+    for (uint32_t i = 0; i < s->config->services_count && rc == BG_OK; i++)
+        rc = add_service(s, &s->config->services[i], e);
+    return rc;
+}
+
+static void edge_channels(const struct socket_settings *from, struct channel_config *to)
+{
+    for (uint32_t i = 0; i < from->channels_count; i++) {
+        const struct channel_settings *ch = &from->channels[i];
+        to[i] = (struct channel_config){
+            .topic = ch->topic,
+            .event = ch->event,
+            .rules = {is_on(ch->override_user_id), is_on(ch->require_verified_user_id)},
+        };
+    }
+}
+
+/* config->sockets as the edge wants them. */
+static int make_sockets(struct server *s, struct err *e)
+{
+    const struct server_config *c = s->config;
+    uint32_t channels = 0, used = 0;
+    for (uint32_t i = 0; i < c->sockets_count; i++)
+        channels += c->sockets[i].channels_count;
+    s->sockets = calloc(c->sockets_count, sizeof(*s->sockets));
+    s->channels = calloc(channels, sizeof(*s->channels));
+    if (!s->sockets || !s->channels)
+        return err_set(e, BG_ENOMEM, 0, "no memory for the sockets");
+    for (uint32_t i = 0; i < c->sockets_count; i++) {
+        const struct socket_settings *from = &c->sockets[i];
+        edge_channels(from, s->channels + used);
+        s->sockets[i] = (struct socket_config){
+            .path = from->path,
+            .user_id_param = from->user_id_param,
+            .timeout_ms = from->timeout_ms,
+            .max_channels = from->max_channels,
+            .max_frame_bytes = from->max_frame_bytes,
+            .max_topic_bytes = from->max_topic_bytes,
+            .channels = s->channels + used,
+            .channels_count = from->channels_count,
+        };
+        used += from->channels_count;
+    }
+    return BG_OK;
+}
+
+static struct json_limits json_limits(const struct server *s)
+{
+    return (struct json_limits){.max_depth = s->config->requests.max_depth, .max_keys = s->config->requests.max_keys};
+}
+
+static int start_edge(struct server *s, struct err *e)
+{
+    const struct server_config *c = s->config;
+    struct edge_options o;
+    int rc = make_sockets(s, e);
+    if (rc != BG_OK)
+        return rc;
+    edge_options_default(&o);
+    o.loop = &s->loop;
+    o.timers = &s->timers;
+    o.metrics = &s->metrics;
+    o.processes = s->processes;
+    o.db = s->db;
+    o.listen_address = c->listen.address;
+    o.listen_port = c->listen.port;
+    o.handshake_timeout_ms = c->listen.handshake_timeout_ms;
+    o.sockets = s->sockets;
+    o.sockets_count = c->sockets_count;
+    o.max_connections = s->max_connections;
+    o.max_buffered_bytes = c->limits.max_buffered_bytes;
+    o.json = json_limits(s);
+    o.console = is_on(c->console.enabled);
+    o.console_phoenix_js = c->console.phoenix_js;
+    o.ready = server_ready;
+    o.ready_ctx = s;
+    s->edge = edge_new(&o, e);
+    return s->edge ? BG_OK : BG_ESYS;
+}
+
+static int start_gateway(struct server *s, struct err *e)
+{
+    const struct requests_settings *r = &s->config->requests;
+    struct gateway_options o;
+    gateway_options_default(&o);
+    o.db = s->db;
+    o.timers = &s->timers;
+    o.metrics = &s->metrics;
+    o.call = remote_calls_ops(s->calls, call_way(s));
+    o.client = edge_client_ops(s->edge);
+    o.json = json_limits(s);
+    o.max_in_flight = r->max_in_flight;
+    o.max_in_flight_per_channel = r->max_in_flight_per_channel;
+    o.max_payload_bytes = r->max_payload_bytes;
+    o.detail_error = is_on(r->detail_error);
+    o.pass_error_reason = is_on(r->pass_error_reason);
+    o.fallback_on_exit = is_on(r->fallback_on_exit);
+    o.string_max_bytes = r->string_max_bytes;
+    o.list_max_items = r->list_max_items;
+    o.map_max_items = r->map_max_items;
+    s->gateway = gateway_new(&o);
+    if (!s->gateway)
+        return err_set(e, BG_ENOMEM, 0, "no memory for the gateway");
+    edge_set_gateway(s->edge, s->gateway);
+    return BG_OK;
+}
+
+static int start(struct server *s, const char *cookie, struct err *e)
+{
+    int rc = start_cluster(s, cookie, e);
+    if (rc == BG_OK)
+        rc = start_processes(s, e);
+    if (rc == BG_OK)
+        rc = start_configs(s, e);
+    if (rc == BG_OK)
+        rc = start_edge(s, e);
+    if (rc == BG_OK)
+        rc = start_gateway(s, e);
+    return rc == BG_OK ? add_services(s, e) : rc;
+}
+
+struct server *server_new(const struct server_config *config, const char *cookie, bool handle_signals, struct err *e)
+{
+    uint64_t now = clock_now_us();
+    struct server *s = calloc(1, sizeof(*s));
+    if (!s || uv_loop_init(&s->loop) != 0) {
+        free(s);
+        err_set(e, BG_ENOMEM, 0, "no memory for the loop");
+        return NULL;
+    }
+    s->config = config;
+    s->started_us = now;
+    timers_init(&s->timers, now);
+    signal(SIGPIPE, SIG_IGN); /* a peer that goes away is an error code, not the end */
+    s->max_connections = limit_files(config);
+    if (handle_signals)
+        start_signals(s);
+    if (start(s, cookie, e) != BG_OK) {
+        server_free(s);
+        return NULL;
+    }
+    server_log_start(s);
+    return s;
+}
+
+uint16_t server_port(const struct server *s)
+{
+    return edge_port(s->edge);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------------ */
+
+/* Until the earliest of libuv's and our own timers, or a descriptor. */
+static void wait_for_events(struct server *s)
+{
+    uv_update_time(&s->loop);
+    int uv_ms = uv_backend_timeout(&s->loop);
+    uint64_t now = clock_now_us(), next = timers_next(&s->timers);
+    uint64_t ours = next == UINT64_MAX ? UINT64_MAX : next > now ? next - now : 0;
+    uint64_t theirs = uv_ms < 0 ? UINT64_MAX : (uint64_t)uv_ms * 1000;
+    uint64_t wait_us = ours < theirs ? ours : theirs;
+    if (wait_us > 0) {
+        struct pollfd fd = {.fd = uv_backend_fd(&s->loop), .events = POLLIN};
+        struct timespec ts = {(time_t)(wait_us / 1000000), (long)(wait_us % 1000000) * 1000};
+        ppoll(&fd, 1, wait_us == UINT64_MAX ? NULL : &ts, NULL);
+    }
+    s->timers.now_us = clock_now_us();
+}
+
+/* A name that another node holds is not worth trying again: D-07. */
+static void check_cluster(struct server *s)
+{
+    struct err e;
+    if (s->draining || !cluster_failed(s->cluster, &e))
+        return;
+    log_error("server", "the node cannot join the cluster", "reason=\"%s\"", e.text);
+    finish(s, EXIT_FAILED);
+}
+
+static void tell_ready(struct server *s)
+{
+    char reason[128];
+    if (s->ready_told || !server_ready(s, reason, sizeof(reason)))
+        return;
+    s->ready_told = true;
+    log_info("server", "ready", "functions=%zu ready_ms=%.1f", config_db_count(s->db),
+             (double)(clock_now_us() - s->started_us) / 1000.0);
+    server_notify("READY=1");
+}
+
+static void turn(struct server *s)
+{
+    timers_run(&s->timers, s->timers.now_us, TIMERS_A_TURN);
+    check_cluster(s);
+    tell_ready(s);
+    cluster_flush(s->cluster);
+    edge_flush(s->edge);
+    wait_for_events(s);
+    uv_run(&s->loop, UV_RUN_NOWAIT);
+}
+
+int server_run(struct server *s)
+{
+    s->timers.now_us = clock_now_us();
+    while (!s->done)
+        turn(s);
+    log_info("server", "stopped", "exit_code=%d", s->exit_code);
+    return s->exit_code;
+}
+
+/* ---- taking apart -------------------------------------------------------------------------------------- */
+
+static void on_left_late(void *ctx)
+{
+    struct server *s = ctx;
+    s->left_cluster = true;
+}
+
+/* Turns the loop until *until holds or limit_us is over. */
+static void turn_until(struct server *s, const bool *until, uint64_t limit_us)
+{
+    uint64_t end = clock_now_us() + limit_us;
+    while (!*until && (s->timers.now_us = clock_now_us()) < end) {
+        timers_run(&s->timers, s->timers.now_us, TIMERS_A_TURN);
+        cluster_flush(s->cluster);
+        if (!*until && uv_run(&s->loop, UV_RUN_NOWAIT) != 0)
+            uv_sleep(1);
+    }
+}
+
+/* Not drained: a start that failed, or a stop at once. The others are told that this node goes, but not waited for. */
+static void leave_cluster(struct server *s)
+{
+    if (!s->cluster || s->left_cluster)
+        return;
+    if (s->processes)
+        process_end_all(s->processes, "shutdown");
+    cluster_stop(s->cluster, on_left_late, s);
+    turn_until(s, &s->left_cluster, 3000000);
+}
+
+/* Lets closing callbacks run; what holds the loop longer than this is a leak of ours. */
+static void close_loop(struct server *s)
+{
+    for (int i = 0; i < 100 && uv_loop_alive(&s->loop); i++)
+        uv_run(&s->loop, UV_RUN_NOWAIT);
+    if (uv_loop_close(&s->loop) != 0)
+        log_error("server", "handles are left in the loop", "");
+}
+
+static void free_parts(struct server *s)
+{
+    gateway_free(s->gateway);
+    config_puller_free(s->puller);
+    dist_dispatch_free(s->dispatch);
+    remote_calls_free(s->calls);
+    process_table_free(s->processes);
+    cluster_free(s->cluster);
+    config_failed_free(s->failed);
+    config_db_free(s->db);
+    node_identity_fini(&s->self);
+}
+
+void server_free(struct server *s)
+{
+    if (!s)
+        return;
+    timer_disarm(&s->timers, &s->drain_timer);
+    if (s->edge)
+        edge_free(s->edge);
+    leave_cluster(s);
+    free_parts(s);
+    stop_signals(s);
+    close_loop(s);
+    timers_fini(&s->timers);
+    free(s->sockets);
+    free(s->channels);
+    free(s);
+}

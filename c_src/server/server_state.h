@@ -1,0 +1,59 @@
+/*
+ * server_state.h: what the server owns, for the files of this folder only. Members stand in the order in
+ * which they start; they end in the opposite order.
+ */
+#ifndef BEAMGATE_SERVER_STATE_H
+#define BEAMGATE_SERVER_STATE_H
+
+#include <uv.h>
+
+#include "config_puller.h"
+#include "dist_dispatch.h"
+#include "edge.h"
+#include "server.h"
+
+enum { SERVER_SIGNALS = 4 };
+
+struct server {
+    const struct server_config *config;
+    uv_loop_t loop;
+    uv_signal_t signals[SERVER_SIGNALS];
+    bool has_signals;
+    struct metrics metrics;
+    struct timers timers;
+    struct node_identity self;
+    struct cluster *cluster;
+    struct process_table *processes;
+    struct remote_calls *calls;
+    struct rpc_table rpc;
+    struct dist_dispatch *dispatch;
+    struct config_db *db;
+    struct config_failed *failed;
+    struct config_puller *puller;
+    struct edge *edge;
+    struct gateway *gateway;
+    struct socket_config *sockets;   /* the edge's view of config->sockets */
+    struct channel_config *channels; /* all sockets' channels, one after another */
+    uint32_t max_connections;        /* as configured, or fewer by the limit of open files */
+    struct timer drain_timer;
+    uint64_t started_us;
+    bool ready_told; /* READY=1 was sent */
+    bool draining;
+    bool left_cluster;
+    bool done;
+    int exit_code;
+};
+
+/* rpc_table.c: the functions that other nodes may call. */
+extern const struct rpc_entry rpc_entries[];
+extern const size_t rpc_entries_count;
+
+/* diagnostics.c */
+void server_log_start(const struct server *s);
+void server_log_state(struct server *s); /* SIGUSR1 */
+/* For /ready and for telling systemd: true, or false with the first reason. */
+bool server_ready(void *server, char *reason, size_t size);
+/* One datagram to systemd when it asked for it (NOTIFY_SOCKET); silent otherwise. */
+void server_notify(const char *text);
+
+#endif
