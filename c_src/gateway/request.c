@@ -14,6 +14,7 @@
 
 #include "args.h"
 #include "log.h"
+#include "node_selector.h"
 #include "permission.h"
 #include "request_decode.h"
 #include "response.h"
@@ -55,10 +56,10 @@ struct request {
 
 struct gateway {
     struct gateway_options o;
+    struct node_selector *selector;
     struct slots requests;
     struct request *pool;
     uint32_t pooled;
-    uint32_t turn; /* whose turn it is among the nodes of a function */
     struct request spare; /* for the answer to a request that found no place */
     /* Texts of the request being decoded, escapes resolved, and the text of its error. */
     struct buf service;
@@ -94,9 +95,14 @@ void gateway_options_default(struct gateway_options *o)
 struct gateway *gateway_new(const struct gateway_options *o)
 {
     struct gateway *gw = calloc(1, sizeof(*gw));
-    if (!gw)
+    struct node_selector *selector = node_selector_new();
+    if (!gw || !selector) {
+        node_selector_free(selector);
+        free(gw);
         return NULL;
+    }
     gw->o = *o;
+    gw->selector = selector;
     slots_init(&gw->requests, o->max_in_flight);
     list_init(&gw->spare.in_channel);
     return gw;
@@ -126,6 +132,7 @@ void gateway_free(struct gateway *gw)
     }
     request_fini(&gw->spare);
     slots_fini(&gw->requests);
+    node_selector_free(gw->selector);
     struct buf *const texts[] = {&gw->service, &gw->type, &gw->version, &gw->user, &gw->message};
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
         buf_fini(texts[i]);
@@ -575,18 +582,29 @@ static void dispatch(struct gateway *gw, struct request *r, struct request_list 
     metric_inc(gw->o.metrics, METRIC_REQUESTS_IN_FLIGHT);
 }
 
-/* In turn, nodes that are up first. */
-static void choose_nodes(struct gateway *gw, struct request *r)
+static bool node_up(void *ctx, struct slice node)
 {
-    uint32_t total = r->fc->nodes_count;
-    uint32_t start = total ? gw->turn++ % total : 0;
-    for (int up = 1; up >= 0; up--) {
-        for (uint32_t i = 0; i < total && r->candidate_count < CANDIDATES_MAX; i++) {
-            uint32_t node = (start + i) % total;
-            if (gw->o.call.node_up(gw->o.call.ctx, r->fc->nodes[node]) == (up == 1))
-                r->candidate[r->candidate_count++] = (uint16_t)node;
-        }
-    }
+    const struct gateway *gw = ctx;
+    return gw->o.call.node_up(gw->o.call.ctx, node);
+}
+
+/* E-160..E-169. */
+static void choose_nodes(struct gateway *gw, struct request *r, const struct asked *a)
+{
+    const struct node_choice choice = {
+        .request_id = a->f.request_id,
+        .user_id = a->f.user_id,
+        .device_id = a->f.device_id,
+        .service = a->f.service,
+        .request_type = a->f.request_type,
+        .version = a->f.version,
+        .args = a->f.args,
+        .session_user = a->overridden ? a->who->user_id : SLICE_NONE,
+        .now_us = gw->o.timers->now_us,
+        .node_up = node_up,
+        .ctx = gw,
+    };
+    r->candidate_count = (uint16_t)node_selector_choose(gw->selector, r->fc, &choice, r->candidate, CANDIDATES_MAX);
 }
 
 /* The user id as permissions see it: text, empty when there is none or it is no string (E-051). */
@@ -619,7 +637,7 @@ static void request_run(struct gateway *gw, struct request *r, struct request_li
         finish_bad_args(gw, r, rc);
         return;
     }
-    choose_nodes(gw, r);
+    choose_nodes(gw, r, a);
     call_next(gw, r, SLICE_NONE);
 }
 
