@@ -66,7 +66,10 @@ $(BUILD)/bench/loadgen: $(BENCH_OBJ)
 $(BUILD)/bench/lws_echo: $(BUILD)/bench/lws_echo.o
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(shell pkg-config --libs libwebsockets libuv)
 
-bench: $(BUILD)/beamgate $(BUILD)/bench/loadgen $(BUILD)/bench/lws_echo ## measure (QUICK=1: one minute; SECONDS=3; REPEAT=1; ONLY="echo idle")
+$(BUILD)/bench/micro: $(BUILD)/bench/micro.o $(BUILD)/bench/micro_jansson.o $(BUILD)/libbeamgate.a
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+bench: $(BUILD)/beamgate $(addprefix $(BUILD)/bench/,loadgen lws_echo micro) ## measure (QUICK=1: one minute; SECONDS=3; REPEAT=1; ONLY="echo idle")
 	$(Q)QUICK="$(QUICK)" WINDOW="$(SECONDS)" ONLY="$(ONLY)" REPEAT="$(or $(REPEAT),1)" KEEP="$(KEEP)" \
 		sh tests/bench/run.sh $(BUILD)
 

@@ -5,7 +5,7 @@
 # Usage: run.sh BUILD_DIR      (make bench)
 #   QUICK=1      one minute in all: one window a case, the widest cases only
 #   WINDOW=3     seconds of each measured window     REPEAT=1   windows per case; the table shows the median
-#   ONLY="echo"  some of: ceiling echo list spawn functions heartbeat pipeline join idle start
+#   ONLY="echo"  some of: ceiling echo list spawn functions heartbeat pipeline join idle start micro
 #   KEEP=1       leave the temporary directory (results.jsonl, logs)
 set -u
 build=$(cd "${1:?usage: run.sh BUILD_DIR}" && pwd) || exit 1
@@ -17,7 +17,7 @@ window=${window:-3}
 warmup=${quick:+0.5}
 warmup=${warmup:-1}
 repeat=${REPEAT:-1}
-only=${ONLY:-ceiling echo list spawn functions heartbeat pipeline join idle start}
+only=${ONLY:-ceiling echo list spawn functions heartbeat pipeline join idle start micro}
 connections="1 16 64 256"
 idle_connections=10000
 starts=${quick:+3}
@@ -185,3 +185,4 @@ wants functions && function_cases
 wants idle && idle_case
 wants start && start_case
 awk -f "$here/report.awk" "$results"
+if wants micro; then echo && "$build/bench/micro"; fi
