@@ -28,7 +28,7 @@ SRC := $(sort $(foreach l,$(LAYERS),$(wildcard c_src/$(l)/*.c)))
 LIB_OBJ := $(patsubst c_src/%.c,$(BUILD)/%.o,$(filter-out c_src/server/main.c,$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 
-.PHONY: all clean help unit layers bench demo test e2e deps erl_src
+.PHONY: all clean help unit layers fuzz fuzz-run bench demo test e2e deps erl_src
 all: $(BUILD)/beamgate ## build the gateway
 
 $(BUILD)/beamgate: $(LIB_OBJ) $(BUILD)/server/main.o
@@ -52,6 +52,24 @@ $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libbeamgate.a
 
 unit: $(addprefix $(BUILD)/unit/,$(UNIT)) ## unit tests (T=test_json for one)
 	$(Q)set -e; for t in $(or $(T),$(UNIT)); do echo "== $$t"; $(TEST_WRAP) $(BUILD)/unit/$$t; done
+
+# Fuzzers link the library built with the same sanitizers; seeds are copied, so the tree stays as it is.
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_SECONDS ?= 10
+
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(BUILD)/libbeamgate.a
+	@mkdir -p $(@D)
+	@echo "  FUZZ  $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -Itests/fuzz -MMD -MP -o $@ $< $(LDFLAGS_ALL) $(BUILD)/libbeamgate.a $(LIBS)
+
+fuzz: ## run each fuzzer for FUZZ_SECONDS=10 (T=fuzz_json for one)
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz SANITIZE=fuzzer-no-link,address,undefined fuzz-run
+
+fuzz-run: $(addprefix $(BUILD)/fuzz/,$(or $(T),$(FUZZ)))
+	$(Q)for t in $(or $(T),$(FUZZ)); do echo "== $$t"; mkdir -p $(BUILD)/corpus/$$t; \
+		$(BUILD)/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 \
+			-artifact_prefix=$(BUILD)/$$t- $(BUILD)/corpus/$$t tests/data/fuzz/$${t#fuzz_} >$(BUILD)/$$t.log 2>&1 \
+			|| { tail -n 40 $(BUILD)/$$t.log; exit 1; }; grep number_of_executed $(BUILD)/$$t.log; done
 
 BENCH_OBJ := $(patsubst tests/bench/%.c,$(BUILD)/bench/%.o,$(wildcard tests/bench/lg_*.c) tests/bench/loadgen.c)
 

@@ -63,6 +63,12 @@ static inline struct slice slice_str(const char *cstr)
 #define SLICE_LIT(lit) ((struct slice){(lit), sizeof(lit) - 1})
 #define SLICE_NONE ((struct slice){NULL, 0})
 
+/* One past the last byte. Adding 0 to NULL is undefined in C11, and empty slices may hold NULL. */
+static inline const char *slice_end(struct slice s)
+{
+    return s.len ? s.ptr + s.len : s.ptr;
+}
+
 static inline bool slice_eq(struct slice a, struct slice b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);

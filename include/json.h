@@ -42,7 +42,7 @@ struct json_reader {
 
 static inline struct json_reader json_reader(struct slice text)
 {
-    return (struct json_reader){text.ptr, text.ptr + text.len, text.ptr};
+    return (struct json_reader){text.ptr, slice_end(text), text.ptr};
 }
 
 /* Skips white space and tells what comes next without consuming it; JSON_BAD for a character that

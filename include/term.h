@@ -19,14 +19,14 @@ enum {
 
 enum term_kind {
     TERM_INVALID,
-    TERM_INT,       /* fits int64_t: SMALL_INTEGER, INTEGER, SMALL_BIG of up to 63 bits */
-    TERM_BIG,       /* any other integer */
+    TERM_INT, /* fits int64_t: SMALL_INTEGER, INTEGER, SMALL_BIG of up to 63 bits */
+    TERM_BIG, /* any other integer */
     TERM_FLOAT,
     TERM_ATOM,
     TERM_BINARY,
     TERM_BITSTRING, /* BIT_BINARY_EXT with unused bits */
     TERM_NIL,
-    TERM_STRING,    /* STRING_EXT: a list of bytes */
+    TERM_STRING, /* STRING_EXT: a list of bytes */
     TERM_LIST,
     TERM_TUPLE,
     TERM_MAP,
@@ -66,7 +66,7 @@ struct term_ref {
 
 static inline struct term_reader term_reader(struct slice term)
 {
-    return (struct term_reader){(const uint8_t *)term.ptr, (const uint8_t *)term.ptr + term.len};
+    return (struct term_reader){(const uint8_t *)term.ptr, (const uint8_t *)slice_end(term)};
 }
 
 static inline bool term_at_end(const struct term_reader *r)

@@ -28,8 +28,8 @@ struct term_to_json_options {
  * NaiveDateTime, DateTime, Decimal as strings, MapSet as array, Response as its 7 keys, other structs
  * as objects without __struct__ and __meta__). BG_EINVAL with a text that says what cannot be
  * encoded and where ("cannot encode a tuple as JSON at result.users[3].pos"): tuple, pid, port, reference, function,
- * bitstring, binary that is not UTF-8, improper list, key that is a container. BG_ELIMIT for nesting and for out's bound.
- * On failure the caller truncates out to where it was. opt may be NULL. */
+ * bitstring, binary that is not UTF-8, improper list, key that is a container. BG_ELIMIT for nesting and for out's
+ * bound. On failure the caller truncates out to where it was. opt may be NULL. */
 int term_to_json(struct slice term, struct buf *out, const struct term_to_json_options *opt, struct err *e) MUST_CHECK;
 
 #endif

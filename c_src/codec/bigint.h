@@ -8,8 +8,8 @@
 #include "json.h"
 
 enum {
-    BIG_BYTES_MAX = 2048,  /* magnitudes longer than this are refused; both ways cost the square */
-    BIG_DIGITS_MAX = 4936, /* what 2048 bytes can need: 2048 * 8 * log10(2), and some */
+    BIG_BYTES_MAX = 2048,                     /* magnitudes longer than this are refused; both ways cost the square */
+    BIG_DIGITS_MAX = 4936,                    /* what 2048 bytes can need: 2048 * 8 * log10(2), and some */
     BIG_BYTES_OF_NUMBER = JSON_NUMBER_MAX / 2 /* more than JSON_NUMBER_MAX digits take */
 };
 

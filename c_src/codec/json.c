@@ -187,7 +187,7 @@ bool json_string_plain(struct slice raw, struct slice *text)
 
 void json_string_text(struct slice raw, struct buf *out)
 {
-    uint8_t *dst = buf_reserve(out, raw.len - 2);
+    uint8_t *dst = raw.len > 2 ? buf_reserve(out, raw.len - 2) : NULL;
     if (dst)
         out->len += json_unescape(raw.ptr + 1, raw.ptr + raw.len - 1, dst);
 }
@@ -522,7 +522,7 @@ const char *json_skip(const char *p, const char *end)
         return skip_string(p + 1, end);
     if (*p == '{' || *p == '[')
         return skip_container(p, end);
-    while (p < end && *p > ' ' && *p != ',' && *p != ']' && *p != '}')
+    while (p < end && !memchr(" \t\r\n,]}", *p, 7))
         p++;
     return p;
 }

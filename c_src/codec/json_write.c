@@ -51,7 +51,7 @@ static size_t put_special(struct buf *out, const char *p, const char *end)
 
 int json_put_string(struct buf *out, struct slice text)
 {
-    const char *p = text.ptr, *end = p + text.len;
+    const char *p = text.ptr, *end = slice_end(text);
     buf_putc(out, '"');
     while (p < end) {
         const char *run = text_run(p, end);
@@ -70,7 +70,7 @@ int json_put_string(struct buf *out, struct slice text)
 
 void json_put_text(struct buf *out, struct slice text)
 {
-    const char *p = text.ptr, *end = p + text.len;
+    const char *p = text.ptr, *end = slice_end(text);
     buf_putc(out, '"');
     while (p < end) {
         const char *run = text_run(p, end);

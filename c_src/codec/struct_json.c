@@ -199,8 +199,7 @@ static void put_scientific(struct buf *out, const char *digits, size_t n, int ex
 /* coef as an atom: NaN, inf, and the kinds of NaN that Decimal 1.x had. */
 static const char *decimal_special(struct slice coef)
 {
-    static const char *const names[][2] = {
-        {"NaN", "NaN"}, {"inf", "Infinity"}, {"qNaN", "NaN"}, {"sNaN", "NaN"}};
+    static const char *const names[][2] = {{"NaN", "NaN"}, {"inf", "Infinity"}, {"qNaN", "NaN"}, {"sNaN", "NaN"}};
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         if (term_is_atom(coef, names[i][0]))
             return names[i][1];

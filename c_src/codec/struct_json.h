@@ -8,10 +8,10 @@
 #include "term.h"
 
 enum struct_form {
-    STRUCT_OBJECT,   /* an object of its fields without __struct__ and __meta__ (E-231) */
-    STRUCT_TEXT,     /* one string, written by struct_put_text() (E-229, E-230) */
-    STRUCT_SET,      /* MapSet: an array of the keys of its field `map` (E-233) */
-    STRUCT_RESPONSE  /* its 7 keys (E-2321) */
+    STRUCT_OBJECT,  /* an object of its fields without __struct__ and __meta__ (E-231) */
+    STRUCT_TEXT,    /* one string, written by struct_put_text() (E-229, E-230) */
+    STRUCT_SET,     /* MapSet: an array of the keys of its field `map` (E-233) */
+    STRUCT_RESPONSE /* its 7 keys (E-2321) */
 };
 
 /* What becomes of a struct whose module is `module` ("Elixir.Date"). */

@@ -275,7 +275,7 @@ static int refuse(const uint8_t *start, const uint8_t *p, const uint8_t *end, st
 
 int term_check(const void *data, size_t len, unsigned max_depth, size_t *used, struct err *e)
 {
-    const uint8_t *start = data, *p = start, *end = start + len;
+    const uint8_t *start = data, *p = start, *end = (const uint8_t *)slice_end(slice_make(data, len));
     struct level level[TERM_DEPTH_MAX + 1];
     unsigned depth = 0;
     if (max_depth > TERM_DEPTH_MAX)

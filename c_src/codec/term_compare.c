@@ -54,8 +54,8 @@ static bool same_atom(struct term_reader a, struct term_reader b)
 static bool same_pid(struct term_reader a, struct term_reader b)
 {
     struct term_pid x, y;
-    return term_read_pid(&a, &x) == BG_OK && term_read_pid(&b, &y) == BG_OK && slice_eq(x.node, y.node) && x.id == y.id &&
-           x.serial == y.serial && x.creation == y.creation;
+    return term_read_pid(&a, &x) == BG_OK && term_read_pid(&b, &y) == BG_OK && slice_eq(x.node, y.node) &&
+           x.id == y.id && x.serial == y.serial && x.creation == y.creation;
 }
 
 static bool same_ref(struct term_reader a, struct term_reader b)

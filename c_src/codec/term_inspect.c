@@ -1,6 +1,6 @@
 /*
- * term_inspect.c: terms as Elixir's Kernel.inspect/1 shows them (Elixir 1.18: charlists as ~c"abc"), for error texts that
- * clients see and for logs.
+ * term_inspect.c: terms as Elixir's Kernel.inspect/1 shows them (Elixir 1.18: charlists as ~c"abc"), for error texts
+ * that clients see and for logs.
  *
  * One line, never wrapped, cut at a bound of bytes: work stops when the bound is passed, so a huge term costs no more
  * than the part that is shown. Walks with a bounded stack of its own.
@@ -53,7 +53,7 @@ static bool full(const struct inspector *in)
 static char escape_letter(uint32_t c)
 {
     static const char letters[128] = {
-        ['\a'] = 'a', ['\b'] = 'b', [0x1b] = 'e', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r',
+        ['\a'] = 'a', ['\b'] = 'b', [0x1b] = 'e', ['\f'] = 'f',  ['\n'] = 'n', ['\r'] = 'r',
         ['\t'] = 't', ['\v'] = 'v', [0x7f] = 'd', ['\\'] = '\\', ['"'] = '"',
     };
     return c < 128 ? letters[c] : 0;
@@ -91,7 +91,7 @@ enum { PRINTABLE_LOOK = 4096 }; /* characters that are looked at before a binary
 
 static bool is_text(struct slice s)
 {
-    const char *p = s.ptr, *end = p + s.len;
+    const char *p = s.ptr, *end = slice_end(s);
     for (size_t i = 0; p < end && i < PRINTABLE_LOOK; i++) {
         size_t n;
         uint32_t c = character(p, end, &n);
@@ -105,7 +105,7 @@ static bool is_text(struct slice s)
 /* Between double quotes, with Elixir's escapes. */
 static void put_quoted(struct inspector *in, struct slice s)
 {
-    const char *p = s.ptr, *end = p + s.len;
+    const char *p = s.ptr, *end = slice_end(s);
     buf_putc(in->out, '"');
     while (p < end && !full(in)) {
         size_t n;
@@ -146,7 +146,7 @@ static bool letter(uint32_t c)
 
 static bool is_identifier(struct slice s)
 {
-    const char *p = s.ptr, *end = p + s.len;
+    const char *p = s.ptr, *end = slice_end(s);
     if (s.len && (end[-1] == '?' || end[-1] == '!'))
         end--;
     for (const char *at = p; at < end;) {
@@ -163,9 +163,10 @@ static bool is_identifier(struct slice s)
 static bool is_operator(struct slice s)
 {
     static const char *const operators[] = {
-        "!", "!=", "!==", "%", "%{}", "&", "&&", "&&&", "*", "**", "+", "++", "+++", "-", "--", "---", "->", "..", "...",
-        "..//", "/", "<", "<-", "<<<", "<<>>", "<<~", "<=", "<>", "<|>", "<~", "<~>", "=", "==", "===", "=~", ">", ">=",
-        ">>>", "@", "^", "^^^", "{}", "|", "|>", "||", "|||", "~>", "~>>", "~~~", ".",
+        "!",  "!=",  "!==", "%",  "%{}", "&",   "&&",   "&&&", "*",   "**",  "+",   "++",   "+++",
+        "-",  "--",  "---", "->", "..",  "...", "..//", "/",   "<",   "<-",  "<<<", "<<>>", "<<~",
+        "<=", "<>",  "<|>", "<~", "<~>", "=",   "==",   "===", "=~",  ">",   ">=",  ">>>",  "@",
+        "^",  "^^^", "{}",  "|",  "|>",  "||",  "|||",  "~>",  "~>>", "~~~", ".",
     };
     for (size_t i = 0; i < ARRAY_SIZE(operators); i++)
         if (slice_is(s, operators[i]))
@@ -517,8 +518,7 @@ static bool put_known(struct inspector *in, struct slice module, struct slice wh
     static const struct {
         const char *module;
         char sigil;
-    } clocks[] = {
-        {"Elixir.Date", 'D'}, {"Elixir.Time", 'T'}, {"Elixir.NaiveDateTime", 'N'}, {"Elixir.DateTime", 'U'}};
+    } clocks[] = {{"Elixir.Date", 'D'}, {"Elixir.Time", 'T'}, {"Elixir.NaiveDateTime", 'N'}, {"Elixir.DateTime", 'U'}};
     for (size_t i = 0; i < ARRAY_SIZE(clocks); i++)
         if (slice_is(module, clocks[i].module))
             return put_sigil(in, clocks[i].module, whole, clocks[i].sigil);
@@ -560,11 +560,11 @@ static void open_map(struct inspector *in)
 static void put_value(struct inspector *in)
 {
     static void (*const put[])(struct inspector *) = {
-        [TERM_INT] = put_int,   [TERM_FLOAT] = put_float,         [TERM_ATOM] = put_atom,
-        [TERM_NIL] = put_nil,   [TERM_BINARY] = put_binary,       [TERM_BITSTRING] = put_bitstring,
-        [TERM_LIST] = open_list, [TERM_STRING] = put_byte_list,   [TERM_TUPLE] = open_tuple,
-        [TERM_MAP] = open_map,  [TERM_PID] = put_pid,             [TERM_PORT] = put_port,
-        [TERM_REF] = put_ref,   [TERM_FUN] = put_fun,             [TERM_EXPORT] = put_export,
+        [TERM_INT] = put_int,    [TERM_FLOAT] = put_float,      [TERM_ATOM] = put_atom,
+        [TERM_NIL] = put_nil,    [TERM_BINARY] = put_binary,    [TERM_BITSTRING] = put_bitstring,
+        [TERM_LIST] = open_list, [TERM_STRING] = put_byte_list, [TERM_TUPLE] = open_tuple,
+        [TERM_MAP] = open_map,   [TERM_PID] = put_pid,          [TERM_PORT] = put_port,
+        [TERM_REF] = put_ref,    [TERM_FUN] = put_fun,          [TERM_EXPORT] = put_export,
     };
     const uint8_t *before = in->r.p;
     enum term_kind kind = term_at_end(&in->r) ? TERM_INVALID : (enum term_kind)term_rules[*in->r.p].kind;
@@ -624,8 +624,8 @@ static void next_element(struct inspector *in, struct frame *f)
 static void close_frame(struct inspector *in, struct frame *f)
 {
     static const char *const closing[] = {
-        [FRAME_LIST] = "]", [FRAME_KEYWORD] = "]", [FRAME_TUPLE] = "}", [FRAME_MAP] = "}",
-        [FRAME_FIELDS] = "}", [FRAME_SET] = "])", [FRAME_TAIL] = "]",
+        [FRAME_LIST] = "]",   [FRAME_KEYWORD] = "]", [FRAME_TUPLE] = "}", [FRAME_MAP] = "}",
+        [FRAME_FIELDS] = "}", [FRAME_SET] = "])",    [FRAME_TAIL] = "]",
     };
     bool list = f->kind == FRAME_LIST || f->kind == FRAME_KEYWORD;
     if (list && term_read_tail(&in->r)) {

@@ -30,11 +30,11 @@ enum frame_kind {
 /* Offsets are from the start of the whole term. */
 struct frame {
     uint8_t kind;
-    bool some;      /* an element has been written: a comma comes before the next */
-    uint32_t left;  /* elements, pairs or fields still to come */
-    uint32_t count; /* of them in all, for error positions */
-    uint32_t key;   /* of the element at hand: maps only */
-    uint32_t after; /* FRAME_SET, FRAME_RESPONSE: where the walk goes on when it is done */
+    bool some;                       /* an element has been written: a comma comes before the next */
+    uint32_t left;                   /* elements, pairs or fields still to come */
+    uint32_t count;                  /* of them in all, for error positions */
+    uint32_t key;                    /* of the element at hand: maps only */
+    uint32_t after;                  /* FRAME_SET, FRAME_RESPONSE: where the walk goes on when it is done */
     uint32_t field[RESPONSE_FIELDS]; /* 0: absent */
 };
 
@@ -476,8 +476,8 @@ static int next_pair(struct decoder *d, struct frame *f, bool *skipped)
     f->key = offset(d, d->r.p);
     if (term_at_end(&d->r))
         return fail(d, "a malformed map");
-    *skipped = f->kind == FRAME_STRUCT &&
-               (term_read_is_atom(&d->r, "__struct__") || term_read_is_atom(&d->r, "__meta__"));
+    *skipped =
+        f->kind == FRAME_STRUCT && (term_read_is_atom(&d->r, "__struct__") || term_read_is_atom(&d->r, "__meta__"));
     if (*skipped)
         return term_skip(&d->r, &dropped) ? fail(d, "a malformed map") : BG_OK;
     if (f->some)

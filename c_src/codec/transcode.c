@@ -21,8 +21,8 @@
 #include "text_scan.h"
 
 enum {
-    INDEX_FROM = 16,    /* keys of one object from which on a hash table pays */
-    KEYS_INLINE = 48,   /* keys of all open objects that need no heap */
+    INDEX_FROM = 16,       /* keys of one object from which on a hash table pays */
+    KEYS_INLINE = 48,      /* keys of all open objects that need no heap */
     STRING_EXT_MAX = 65535 /* elements up to which erlang:external_size/1 counts a list of bytes as a string */
 };
 
@@ -354,17 +354,18 @@ static int close_container(struct encoder *c)
     return BG_OK;
 }
 
+/* The words: 'w' is TAG_SMALL_ATOM_UTF8, followed by the length. */
 static int put_scalar(struct encoder *c)
 {
     switch (*c->p) {
     case '"':
         return put_string(c);
     case 't':
-        return put_word(c, "\x77\x04true", 6, 4);
+        return put_word(c, "w\4true", 6, 4);
     case 'f':
-        return put_word(c, "\x77\x05" "false", 7, 5);
+        return put_word(c, "w\5false", 7, 5);
     case 'n':
-        return put_word(c, "\x77\x03nil", 5, 4);
+        return put_word(c, "w\3nil", 5, 4);
     default:
         return put_number(c);
     }

@@ -28,7 +28,7 @@ static const char *skip_ascii(const char *p, const char *end)
 
 size_t utf8_valid_prefix(const void *data, size_t len)
 {
-    const char *start = data, *p = start, *end = start + len;
+    const char *start = data, *p = start, *end = slice_end(slice_make(start, len));
     for (;;) {
         p = skip_ascii(p, end);
         size_t n = p < end ? utf8_sequence(p, (size_t)(end - p)) : 0;

@@ -1,6 +1,7 @@
 /* test_json.c: the JSON scanner and writer. */
 #include "unit.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -30,7 +31,8 @@ static void well_formed_values_pass_and_give_their_raw_text(void **state)
         {"0e999", "0e999"},
         {"1e-999", "1e-999"},
         {"\"\"", "\"\""},
-        {"\"a\\u00e9\\ud83d\\ude00\\/\\b\\f\\n\\r\\t\\\"\\\\\"", "\"a\\u00e9\\ud83d\\ude00\\/\\b\\f\\n\\r\\t\\\"\\\\\""},
+        {"\"a\\u00e9\\ud83d\\ude00\\/\\b\\f\\n\\r\\t\\\"\\\\\"",
+         "\"a\\u00e9\\ud83d\\ude00\\/\\b\\f\\n\\r\\t\\\"\\\\\""},
         {"\"h\xc3\xa9llo \xf0\x9f\x98\x80 \x7f\"", "\"h\xc3\xa9llo \xf0\x9f\x98\x80 \x7f\""},
         {"[]", "[]"},
         {" [ ] ", "[ ]"},
@@ -50,12 +52,72 @@ static void malformed_values_are_refused(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "1e400", "-1e400", "1.8e308", "01", "[1,]", "\"a\nb\"", "\"\\ud83d\"", "\"\\ude00\"", "\"\\ud83dx\"",
-        "\"\\ud83d\\u0041\"", "1 1", "[] x", "", " ", "nul", "nulll", "tru", "TRUE", "+1", "-", ".5", "1.", "1.e3", "1e",
-        "1e+", "-01", "0x10", "NaN", "Infinity", "[", "]", "[1", "[1 2]", "[,1]", "[1,,2]", "{", "}", "{\"a\"}", "{\"a\":}",
-        "{\"a\":1,}", "{a:1}", "{1:1}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "{,}", "[1}", "{\"a\":1]", "\"", "\"a", "\"\\",
-        "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "'a'", "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"",
-        "\"\xe2\x82\"", "\"\xc3\"", "\"\x01\"", "\"\t\"", "\"abcdefgh\x1f\"", "/*c*/1", "[1]]", "\xef\xbb\xbf[]",
+        "1e400",
+        "-1e400",
+        "1.8e308",
+        "01",
+        "[1,]",
+        "\"a\nb\"",
+        "\"\\ud83d\"",
+        "\"\\ude00\"",
+        "\"\\ud83dx\"",
+        "\"\\ud83d\\u0041\"",
+        "1 1",
+        "[] x",
+        "",
+        " ",
+        "nul",
+        "nulll",
+        "tru",
+        "TRUE",
+        "+1",
+        "-",
+        ".5",
+        "1.",
+        "1.e3",
+        "1e",
+        "1e+",
+        "-01",
+        "0x10",
+        "NaN",
+        "Infinity",
+        "[",
+        "]",
+        "[1",
+        "[1 2]",
+        "[,1]",
+        "[1,,2]",
+        "{",
+        "}",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{a:1}",
+        "{1:1}",
+        "{\"a\" 1}",
+        "{\"a\":1 \"b\":2}",
+        "{,}",
+        "[1}",
+        "{\"a\":1]",
+        "\"",
+        "\"a",
+        "\"\\",
+        "\"\\x\"",
+        "\"\\u12\"",
+        "\"\\u12g4\"",
+        "'a'",
+        "\"\xff\"",
+        "\"\xc0\x80\"",
+        "\"\xed\xa0\x80\"",
+        "\"\xf4\x90\x80\x80\"",
+        "\"\xe2\x82\"",
+        "\"\xc3\"",
+        "\"\x01\"",
+        "\"\t\"",
+        "\"abcdefgh\x1f\"",
+        "/*c*/1",
+        "[1]]",
+        "\xef\xbb\xbf[]",
     };
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         struct slice raw;
@@ -141,8 +203,9 @@ static void containers_are_walked_key_by_key(void **state)
                                           {"\"d\"", "[]"},
                                           {"\"e\"", "null"}};
     struct slice raw, key, value;
-    assert_int_equal(check("{ \"a\" : 1 , \"b]}\":{\"x\":[1,{\"y\":\"}\\\"\"}]},\"\":\"s,\\\\\",\"d\":[],\"e\":null }", &raw),
-                     BG_OK);
+    assert_int_equal(
+        check("{ \"a\" : 1 , \"b]}\":{\"x\":[1,{\"y\":\"}\\\"\"}]},\"\":\"s,\\\\\",\"d\":[],\"e\":null }", &raw),
+        BG_OK);
     struct json_iter it;
     size_t n = 0;
     for (json_iter_init(&it, raw); json_iter_next(&it, &key, &value); n++) {
@@ -234,13 +297,34 @@ static void floats_are_written_as_erlang_writes_them(void **state)
         double v;
         const char *text;
     } want[] = {
-        {1.0, "1.0"}, {0.1, "0.1"}, {1.5e300, "1.5e300"}, {1.0e-7, "1.0e-7"}, {1.0e20, "1.0e20"}, {1.0e15, "1.0e15"},
-        {-0.0, "-0.0"}, {0.0, "0.0"}, {100.0, "100.0"}, {1000.0, "1.0e3"}, {1200.0, "1.2e3"}, {12345.0, "12345.0"},
-        {0.0001, "0.0001"}, {1.0e-5, "1.0e-5"}, {2.5e-8, "2.5e-8"}, {9007199254740992.0, "9.007199254740992e15"},
-        {1.7976931348623157e308, "1.7976931348623157e308"}, {5.0e-324, "5.0e-324"}, {1.0e-10, "1.0e-10"},
-        {1.0e22, "1.0e22"}, {1.0e23, "1.0e23"}, {1.5, "1.5"}, {-2.75, "-2.75"}, {0.1 + 0.2, "0.30000000000000004"},
-        {2.2250738585072014e-308, "2.2250738585072014e-308"}, {5.684341886080802e-14, "5.684341886080802e-14"},
-        {9007199254740991.0, "9007199254740991.0"}, {2251799813685249.5, "2251799813685249.5"},
+        {1.0, "1.0"},
+        {0.1, "0.1"},
+        {1.5e300, "1.5e300"},
+        {1.0e-7, "1.0e-7"},
+        {1.0e20, "1.0e20"},
+        {1.0e15, "1.0e15"},
+        {-0.0, "-0.0"},
+        {0.0, "0.0"},
+        {100.0, "100.0"},
+        {1000.0, "1.0e3"},
+        {1200.0, "1.2e3"},
+        {12345.0, "12345.0"},
+        {0.0001, "0.0001"},
+        {1.0e-5, "1.0e-5"},
+        {2.5e-8, "2.5e-8"},
+        {9007199254740992.0, "9.007199254740992e15"},
+        {1.7976931348623157e308, "1.7976931348623157e308"},
+        {5.0e-324, "5.0e-324"},
+        {1.0e-10, "1.0e-10"},
+        {1.0e22, "1.0e22"},
+        {1.0e23, "1.0e23"},
+        {1.5, "1.5"},
+        {-2.75, "-2.75"},
+        {0.1 + 0.2, "0.30000000000000004"},
+        {2.2250738585072014e-308, "2.2250738585072014e-308"},
+        {5.684341886080802e-14, "5.684341886080802e-14"},
+        {9007199254740991.0, "9007199254740991.0"},
+        {2251799813685249.5, "2251799813685249.5"},
     };
     struct buf b;
     buf_init(&b, 0);
@@ -252,12 +336,49 @@ static void floats_are_written_as_erlang_writes_them(void **state)
     buf_fini(&b);
 }
 
+/* E-225. FLOATS names another file of gen_floats.escript, e.g. one of a million numbers. */
+static void floats_are_written_as_a_real_node_wrote_them(void **state)
+{
+    (void)state;
+    const char *path = getenv("FLOATS") ? getenv("FLOATS") : "tests/data/floats.txt";
+    FILE *f = fopen(path, "r");
+    struct buf b;
+    char want[64];
+    uint64_t bits;
+    size_t n = 0;
+    assert_non_null(f);
+    buf_init(&b, 0);
+    for (double v; fscanf(f, "%" SCNx64 " %63s", &bits, want) == 2; n++) {
+        memcpy(&v, &bits, sizeof(v));
+        buf_reset(&b);
+        json_put_float(&b, v);
+        assert_slice_is(buf_slice(&b), want);
+        double back = json_number_double(buf_slice(&b));
+        assert_memory_equal(&back, &v, sizeof(v));
+    }
+    assert_true(n > 1000);
+    buf_fini(&b);
+    fclose(f);
+}
+
 static void numbers_become_the_nearest_double(void **state)
 {
     (void)state;
     static const char *const text[] = {
-        "1.5", "-0.0", "1E2", "0.1", "123456789.125", "1e22", "1e23", "9007199254740993.0", "0.30000000000000004",
-        "1.7976931348623157e308", "5e-324", "2.4703282292062327e-324", "1e-999", "1000000000000000000000.0",
+        "1.5",
+        "-0.0",
+        "1E2",
+        "0.1",
+        "123456789.125",
+        "1e22",
+        "1e23",
+        "9007199254740993.0",
+        "0.30000000000000004",
+        "1.7976931348623157e308",
+        "5e-324",
+        "2.4703282292062327e-324",
+        "1e-999",
+        "1000000000000000000000.0",
         "179769313486231580793728971405301e276",
     };
     for (size_t i = 0; i < ARRAY_SIZE(text); i++) {
@@ -273,10 +394,25 @@ static void utf8_prefix_ends_at_the_first_bad_byte(void **state)
         const char *text;
         size_t good;
     } want[] = {
-        {"", 0}, {"abc", 3}, {"0123456789\xc3\xa9", 12}, {"01234567\xff", 8}, {"\xc0\xaf", 0}, {"\xe0\x9f\xbf", 0},
-        {"\xe0\xa0\x80", 3}, {"\xed\x9f\xbf\xed\xa0\x80", 3}, {"\xf0\x8f\xbf\xbf", 0}, {"\xf0\x90\x80\x80", 4},
-        {"\xf4\x8f\xbf\xbf", 4}, {"\xf4\x90\x80\x80", 0}, {"\xf5\x80\x80\x80", 0}, {"a\x80", 1}, {"\xe2\x82", 0},
-        {"\xf0\x9f\x98", 0}, {"\xc3(", 0}, {"\xe2\x28\xa1", 0}, {"\xf0\x28\x8c\xbc", 0},
+        {"", 0},
+        {"abc", 3},
+        {"0123456789\xc3\xa9", 12},
+        {"01234567\xff", 8},
+        {"\xc0\xaf", 0},
+        {"\xe0\x9f\xbf", 0},
+        {"\xe0\xa0\x80", 3},
+        {"\xed\x9f\xbf\xed\xa0\x80", 3},
+        {"\xf0\x8f\xbf\xbf", 0},
+        {"\xf0\x90\x80\x80", 4},
+        {"\xf4\x8f\xbf\xbf", 4},
+        {"\xf4\x90\x80\x80", 0},
+        {"\xf5\x80\x80\x80", 0},
+        {"a\x80", 1},
+        {"\xe2\x82", 0},
+        {"\xf0\x9f\x98", 0},
+        {"\xc3(", 0},
+        {"\xe2\x28\xa1", 0},
+        {"\xf0\x28\x8c\xbc", 0},
     };
     for (size_t i = 0; i < ARRAY_SIZE(want); i++)
         assert_int_equal(utf8_valid_prefix(want[i].text, strlen(want[i].text)), want[i].good);
@@ -295,6 +431,7 @@ int main(void)
         cmocka_unit_test(strings_are_written_with_the_escapes_of_the_elixir_gateway),
         cmocka_unit_test(integers_are_written_with_all_their_digits),
         cmocka_unit_test(floats_are_written_as_erlang_writes_them),
+        cmocka_unit_test(floats_are_written_as_a_real_node_wrote_them),
         cmocka_unit_test(numbers_become_the_nearest_double),
         cmocka_unit_test(utf8_prefix_ends_at_the_first_bad_byte),
     };

@@ -106,8 +106,16 @@ static void integers_take_the_smallest_encoding(void **state)
         uint8_t tag;
         size_t len;
     } want[] = {
-        {0, 97, 2}, {255, 97, 2}, {256, 98, 5}, {-1, 98, 5}, {INT32_MAX, 98, 5}, {INT32_MIN, 98, 5},
-        {INT64_C(2147483648), 110, 7}, {INT64_C(-2147483649), 110, 7}, {INT64_MAX, 110, 11}, {INT64_MIN, 110, 11},
+        {0, 97, 2},
+        {255, 97, 2},
+        {256, 98, 5},
+        {-1, 98, 5},
+        {INT32_MAX, 98, 5},
+        {INT32_MIN, 98, 5},
+        {INT64_C(2147483648), 110, 7},
+        {INT64_C(-2147483649), 110, 7},
+        {INT64_MAX, 110, 11},
+        {INT64_MIN, 110, 11},
     };
     struct buf b;
     int64_t v;
@@ -168,7 +176,8 @@ static void old_encodings_of_other_nodes_are_read(void **state)
     r = term_reader(t);
     assert_int_equal(term_read_ref(&r, &ref), 0);
     assert_true(ref.words == 1 && ref.creation == 3 && ref.id[0] == 1);
-    char text[33] = "\x63" "1.50000000000000000000e+00";
+    char text[33] = "\x63"
+                    "1.50000000000000000000e+00";
     r = term_reader(slice_make(text, 32));
     assert_int_equal(check(slice_make(text, 32), 0), 0);
     assert_int_equal(term_read_float(&r, &f), 0);
@@ -187,9 +196,9 @@ static void old_encodings_of_other_nodes_are_read(void **state)
 }
 
 /* NEW_FUN_EXT with one free variable; size counts itself. */
-#define FUN(size, var)                                                                                              \
-    TERM(112, 0, 0, 0, size, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 119, 1, 'm', 97, 1, \
-         97, 2, 88, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 97, var)
+#define FUN(size, var)                                                                                                 \
+    TERM(112, 0, 0, 0, size, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 119, 1, 'm',   \
+         97, 1, 97, 2, 88, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 97, var)
 
 static void forged_terms_are_refused(void **state)
 {
@@ -198,21 +207,33 @@ static void forged_terms_are_refused(void **state)
     assert_int_equal(check(FUN(53, 1), 1), BG_EINVAL);
     assert_int_equal(check(FUN(55, 1), 1), BG_EINVAL);
     const struct slice bad[] = {
-        TERM(80, 0, 0, 0, 1, 1),                               /* compressed */
-        TERM(82, 0),                                           /* atom cache reference */
-        TERM(131, 106),                                        /* a version byte is no term */
-        TERM(0), TERM(255), TERM(117, 0, 0, 0, 0),             /* unknown tags */
-        TERM(108, 0xff, 0xff, 0xff, 0xff, 106),                /* counts beyond the bytes left */
-        TERM(105, 0xff, 0xff, 0xff, 0xff), TERM(116, 0x7f, 0xff, 0xff, 0xff), TERM(104, 2, 106),
-        TERM(116, 0, 0, 0, 1, 106), TERM(108, 0, 0, 0, 1, 106), TERM(108, 0, 0, 0, 0, 106),
-        TERM(109, 0, 0, 0, 3, 'a', 'b'), TERM(107, 0, 3, 1, 2), /* lengths beyond the bytes left */
-        TERM(110, 2, 0, 1), TERM(111, 0xff, 0xff, 0xff, 0xff, 0), TERM(110, 1, 2, 1), TERM(119, 3, 'a'),
-        TERM(119, 1, 0xff),                                    /* atom that is not UTF-8 */
-        TERM(70, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0),                /* infinity */
-        TERM(70, 0x7f, 0xf8, 0, 0, 0, 0, 0, 0),                /* NaN */
-        TERM(77, 0, 0, 0, 1, 9, 0), TERM(77, 0, 0, 0, 0, 3),   /* bits */
-        TERM(90, 0, 6, 119, 1, 'a', 0, 0, 0, 1), TERM(90, 0, 0, 119, 1, 'a', 0, 0, 0, 1),
-        TERM(88, 97, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1),   /* the node of a pid is an integer */
+        TERM(80, 0, 0, 0, 1, 1), /* compressed */
+        TERM(82, 0),             /* atom cache reference */
+        TERM(131, 106),          /* a version byte is no term */
+        TERM(0),
+        TERM(255),
+        TERM(117, 0, 0, 0, 0),                  /* unknown tags */
+        TERM(108, 0xff, 0xff, 0xff, 0xff, 106), /* counts beyond the bytes left */
+        TERM(105, 0xff, 0xff, 0xff, 0xff),
+        TERM(116, 0x7f, 0xff, 0xff, 0xff),
+        TERM(104, 2, 106),
+        TERM(116, 0, 0, 0, 1, 106),
+        TERM(108, 0, 0, 0, 1, 106),
+        TERM(108, 0, 0, 0, 0, 106),
+        TERM(109, 0, 0, 0, 3, 'a', 'b'),
+        TERM(107, 0, 3, 1, 2), /* lengths beyond the bytes left */
+        TERM(110, 2, 0, 1),
+        TERM(111, 0xff, 0xff, 0xff, 0xff, 0),
+        TERM(110, 1, 2, 1),
+        TERM(119, 3, 'a'),
+        TERM(119, 1, 0xff),                     /* atom that is not UTF-8 */
+        TERM(70, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0), /* infinity */
+        TERM(70, 0x7f, 0xf8, 0, 0, 0, 0, 0, 0), /* NaN */
+        TERM(77, 0, 0, 0, 1, 9, 0),
+        TERM(77, 0, 0, 0, 0, 3), /* bits */
+        TERM(90, 0, 6, 119, 1, 'a', 0, 0, 0, 1),
+        TERM(90, 0, 0, 119, 1, 'a', 0, 0, 0, 1),
+        TERM(88, 97, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1), /* the node of a pid is an integer */
         TERM(113, 119, 1, 'm', 97, 1, 97, 2),
     };
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
@@ -337,31 +358,57 @@ static void same_values_in_other_encodings_are_equal(void **state)
     assert_true(term_equal(TERM(100, 0, 2, 'o', 'k'), TERM(119, 2, 'o', 'k')));
     assert_true(term_equal(TERM(97, 5), TERM(98, 0, 0, 0, 5)));
     assert_true(term_equal(TERM(98, 0, 0, 0, 5), TERM(110, 2, 0, 5, 0)));
-    assert_true(term_equal(TERM(110, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1), TERM(111, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0)));
+    assert_true(term_equal(TERM(110, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1),
+                           TERM(111, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0)));
     assert_true(term_equal(TERM(107, 0, 2, 1, 2), TERM(108, 0, 0, 0, 2, 97, 1, 97, 2, 106)));
     assert_true(term_equal(TERM(108, 0, 0, 0, 2, 97, 1, 97, 2, 106), TERM(107, 0, 2, 1, 2)));
     assert_true(term_equal(TERM(103, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 3),
                            TERM(88, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3)));
     /* %{a: 1, b: {"x"}} in both orders */
-    assert_true(term_equal(TERM(116, 0, 0, 0, 2, 119, 1, 'a', 97, 1, 119, 1, 'b', 104, 1, 109, 0, 0, 0, 1, 'x'),
-                           TERM(116, 0, 0, 0, 2, 119, 1, 'b', 104, 1, 109, 0, 0, 0, 1, 'x', 119, 1, 'a', 98, 0, 0, 0, 1)));
+    assert_true(
+        term_equal(TERM(116, 0, 0, 0, 2, 119, 1, 'a', 97, 1, 119, 1, 'b', 104, 1, 109, 0, 0, 0, 1, 'x'),
+                   TERM(116, 0, 0, 0, 2, 119, 1, 'b', 104, 1, 109, 0, 0, 0, 1, 'x', 119, 1, 'a', 98, 0, 0, 0, 1)));
 }
 
 static void different_values_are_not_equal(void **state)
 {
     (void)state;
     const struct slice terms[] = {
-        TERM(97, 1), TERM(97, 2), TERM(98, 255, 255, 255, 255), TERM(110, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1),
-        TERM(110, 9, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1), TERM(110, 9, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1),
-        TERM(70, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0), TERM(70, 0x40, 0, 0, 0, 0, 0, 0, 0), TERM(119, 1, '1'), TERM(119, 1, '2'),
-        TERM(109, 0, 0, 0, 1, '1'), TERM(109, 0, 0, 0, 1, '2'), TERM(106), TERM(107, 0, 1, 1), TERM(107, 0, 1, 2),
-        TERM(107, 0, 2, 1, 2), TERM(108, 0, 0, 0, 1, 97, 1, 97, 1), TERM(108, 0, 0, 0, 1, 106, 106), TERM(104, 0),
-        TERM(104, 1, 97, 1), TERM(104, 1, 97, 2), TERM(104, 2, 97, 1, 97, 2), TERM(116, 0, 0, 0, 0),
-        TERM(116, 0, 0, 0, 1, 97, 1, 97, 1), TERM(116, 0, 0, 0, 1, 97, 1, 97, 2), TERM(116, 0, 0, 0, 1, 97, 2, 97, 1),
-        TERM(116, 0, 0, 0, 2, 97, 1, 97, 2, 97, 2, 97, 1), TERM(116, 0, 0, 0, 2, 97, 2, 97, 2, 97, 1, 97, 1),
-        TERM(88, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3), TERM(88, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 4),
-        TERM(90, 0, 1, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 5), TERM(90, 0, 1, 119, 1, 'b', 0, 0, 0, 1, 0, 0, 0, 5),
-        TERM(77, 0, 0, 0, 1, 3, 0xe0), TERM(113, 119, 1, 'm', 119, 1, 'f', 97, 2), TERM(113, 119, 1, 'm', 119, 1, 'f', 97, 3),
+        TERM(97, 1),
+        TERM(97, 2),
+        TERM(98, 255, 255, 255, 255),
+        TERM(110, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1),
+        TERM(110, 9, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1),
+        TERM(110, 9, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1),
+        TERM(70, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0),
+        TERM(70, 0x40, 0, 0, 0, 0, 0, 0, 0),
+        TERM(119, 1, '1'),
+        TERM(119, 1, '2'),
+        TERM(109, 0, 0, 0, 1, '1'),
+        TERM(109, 0, 0, 0, 1, '2'),
+        TERM(106),
+        TERM(107, 0, 1, 1),
+        TERM(107, 0, 1, 2),
+        TERM(107, 0, 2, 1, 2),
+        TERM(108, 0, 0, 0, 1, 97, 1, 97, 1),
+        TERM(108, 0, 0, 0, 1, 106, 106),
+        TERM(104, 0),
+        TERM(104, 1, 97, 1),
+        TERM(104, 1, 97, 2),
+        TERM(104, 2, 97, 1, 97, 2),
+        TERM(116, 0, 0, 0, 0),
+        TERM(116, 0, 0, 0, 1, 97, 1, 97, 1),
+        TERM(116, 0, 0, 0, 1, 97, 1, 97, 2),
+        TERM(116, 0, 0, 0, 1, 97, 2, 97, 1),
+        TERM(116, 0, 0, 0, 2, 97, 1, 97, 2, 97, 2, 97, 1),
+        TERM(116, 0, 0, 0, 2, 97, 2, 97, 2, 97, 1, 97, 1),
+        TERM(88, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3),
+        TERM(88, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 4),
+        TERM(90, 0, 1, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 5),
+        TERM(90, 0, 1, 119, 1, 'b', 0, 0, 0, 1, 0, 0, 0, 5),
+        TERM(77, 0, 0, 0, 1, 3, 0xe0),
+        TERM(113, 119, 1, 'm', 119, 1, 'f', 97, 2),
+        TERM(113, 119, 1, 'm', 119, 1, 'f', 97, 3),
     };
     for (size_t i = 0; i < ARRAY_SIZE(terms); i++) {
         assert_int_equal(check(terms[i], 10), 0);

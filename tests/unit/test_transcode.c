@@ -39,7 +39,8 @@ static void assert_encodes(const char *text, const void *want, size_t n)
         fail_msg("%s is encoded otherwise", text);
     buf_fini(&b);
 }
-#define assert_term(text, ...) assert_encodes(text, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+#define assert_term(text, ...)                                                                                         \
+    assert_encodes(text, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
 
 static void assert_decodes(struct slice term, const char *want)
 {
@@ -87,8 +88,8 @@ static void json_scalars_become_the_terms_elixir_would_make(void **state)
     assert_term("[]", 106);
     assert_term("{ }", 116, 0, 0, 0, 0);
     assert_term(" [ 1 , [ ] ] ", 108, 0, 0, 0, 2, 97, 1, 106, 106);
-    assert_term("{\"a\" : {\"b\":null}}", 116, 0, 0, 0, 1, 109, 0, 0, 0, 1, 'a', 116, 0, 0, 0, 1, 109, 0, 0, 0, 1, 'b', 119,
-                3, 'n', 'i', 'l');
+    assert_term("{\"a\" : {\"b\":null}}", 116, 0, 0, 0, 1, 109, 0, 0, 0, 1, 'a', 116, 0, 0, 0, 1, 109, 0, 0, 0, 1, 'b',
+                119, 3, 'n', 'i', 'l');
 }
 
 /* E-234. */
