@@ -89,11 +89,12 @@ static void send_name(const struct node_identity *self, struct buf *out)
     put_name(out, self->name);
 }
 
+/* A node that asked for a name looks for NAME_ME among the flags of both (dist_util:do_setnode/1). */
 static void send_challenge(struct dist_handshake *h, struct buf *out)
 {
     put_u16(out, 1 + 8 + 4 + 4 + 2 + strlen(h->self->name));
     buf_putc(out, 'N');
-    put_flags(out, h->self->flags);
+    put_flags(out, h->self->flags | (h->peer_flags & DIST_FLAG_NAME_ME));
     put_u32(out, h->challenge);
     put_u32(out, h->self->creation);
     put_name(out, h->self->name);

@@ -28,6 +28,8 @@ enum {
     ANSWER_GAP_US = 100 * 1000
 };
 
+static const char over_bound[] = "peer does not read: output queue is over twice its bound";
+
 static void write_out(struct dist_link *l);
 static void say_goodbye(struct dist_link *l);
 
@@ -223,7 +225,7 @@ static bool may_queue(struct dist_link *l, enum link_urgency urgency)
         return false;
     if (queued / 2 < bound)
         return true;
-    dist_link_close(l, "peer does not read: output queue is over twice its bound");
+    dist_link_close(l, over_bound);
     return false;
 }
 
@@ -263,7 +265,7 @@ int dist_link_commit(struct dist_link *l)
     if (!buf_ok(&l->out) || len > UINT32_MAX) {
         dist_link_abort(l);
         if (l->urgency == LINK_PROTOCOL)
-            dist_link_close(l, "an answer that was owed did not fit the output queue");
+            dist_link_close(l, over_bound);
         return BG_ENOMEM;
     }
     l->packet_open = false;
@@ -305,10 +307,11 @@ static void on_tick(struct dist_link *l)
         dist_link_close(l, "net_tick_timeout");
         return;
     }
-    if (l->stats.bytes_out == l->ticked_out && queue_empty(l))
-        put_tick(l);
+    bool quiet = l->stats.bytes_out == l->ticked_out && queue_empty(l);
     l->ticked_in = l->stats.bytes_in;
-    l->ticked_out = l->stats.bytes_out;
+    l->ticked_out = l->stats.bytes_out + (quiet ? PACKET_HEAD : 0); /* our own tick is no traffic */
+    if (quiet)
+        put_tick(l);
     if (l->in.len == 0)
         buf_fini(&l->in);
     if (timer_arm_in(l->host->timers, &l->timer, l->host->tick_us) != BG_OK)

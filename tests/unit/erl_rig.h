@@ -46,13 +46,22 @@ static inline bool port_answers(unsigned port)
     return yes;
 }
 
-static inline pid_t epmd_start(unsigned port)
+/* In a child: its complaints are of no interest unless somebody looks. */
+static inline void hush(void)
+{
+    if (!getenv("RIG_LOG"))
+        dup2(open("/dev/null", O_WRONLY), 2);
+}
+
+/* address: where it listens besides 127.0.0.1. */
+static inline pid_t epmd_start(unsigned port, const char *address)
 {
     char text[16];
     snprintf(text, sizeof(text), "%u", port);
     pid_t pid = fork();
     if (pid == 0) {
-        execlp("epmd", "epmd", "-port", text, "-address", "127.0.0.1", "-relaxed_command_check", (char *)NULL);
+        hush();
+        execlp("epmd", "epmd", "-port", text, "-address", address, (char *)NULL);
         _exit(127);
     }
     assert_true(pid > 0);
@@ -80,8 +89,8 @@ static inline struct erl erl_start(const char *name, const char *cookie, const c
     if (pid == 0) {
         dup2(in[0], 0);
         dup2(out[1], 1);
-        if (!getenv("RIG_LOG"))
-            dup2(open("/dev/null", O_WRONLY), 2);
+        hush();
+        setenv("ERL_CRASH_DUMP", "/dev/null", 1);
         execlp("erl", "erl", "-noshell", "-name", name, "-setcookie", cookie, "-kernel", "logger_level", "critical", "-eval",
                ERL_LOOP, flag ? "-kernel" : "-s", flag ? flag : "lists", flag ? value : "module_info", (char *)NULL);
         _exit(127);

@@ -1,11 +1,88 @@
 /* test_cluster.c: clusters against each other and against hostile sockets, on loopback, without epmd. */
+#define _GNU_SOURCE
 #include "cluster_rig.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 
-static void two_nodes_connect_and_exchange_packets(void **state)
+/* A plain socket connected to a node's port, and perhaps a handshake on it. */
+struct raw {
+    int fd;
+    struct dist_handshake h;
+    struct buf out;
+    enum handshake_result last;
+    bool alive_asked;
+};
+
+static int raw_connect(const struct rig_node *to)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(cluster_port(to->cluster)),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return fd;
+}
+
+static void raw_begin(struct raw *w, const struct rig_node *to, const struct node_identity *self)
+{
+    *w = (struct raw){.fd = raw_connect(to), .last = HS_MORE};
+    buf_init(&w->out, 4096);
+    dist_handshake_init(&w->h, HS_DIALLING, self, slice_str(to->id.name), &w->out);
+}
+
+static void raw_end(struct raw *w)
+{
+    if (w->fd >= 0)
+        close(w->fd);
+    buf_fini(&w->out);
+}
+
+/* One turn of the raw side: says what it has to say, hears what has come. */
+static void raw_turn(struct raw *w)
+{
+    struct err e;
+    char in[1024];
+    size_t used;
+    if (w->out.len && write(w->fd, w->out.data, w->out.len) == (ssize_t)w->out.len)
+        buf_reset(&w->out);
+    ssize_t n = w->last == HS_MORE ? read(w->fd, in, sizeof(in)) : -1;
+    if (n == 0)
+        w->last = HS_FAILED;
+    if (n <= 0)
+        return;
+    w->last = dist_handshake_feed(&w->h, slice_make(in, (size_t)n), &used, &w->out, &e);
+    if (w->last == HS_ALIVE) {
+        w->alive_asked = true;
+        w->last = dist_handshake_go_on(&w->h, true, &w->out, &e);
+    }
+}
+
+static void raw_handshake(struct rig *r, struct raw *w, const struct rig_node *to, const struct node_identity *self)
+{
+    raw_begin(w, to, self);
+    rig_until(r, 2000, (raw_turn(w), w->last != HS_MORE));
+}
+
+/* True once the other side has closed. */
+static bool fd_closed(int fd)
+{
+    char c[256];
+    ssize_t n;
+    while ((n = read(fd, c, sizeof(c))) > 0)
+        ;
+    return n == 0 || (errno != EAGAIN && errno != EINTR);
+}
+
+static void identity(struct node_identity *id, const char *name, const char *cookie)
+{
+    struct err e;
+    assert_int_equal(node_identity_init(id, slice_str(name), slice_str(cookie), &e), BG_OK);
+}
+
+static void two_nodes_connect_and_exchange_packets(void **state) /* D-01 */
 {
     (void)state;
     struct rig r;
@@ -19,17 +96,456 @@ static void two_nodes_connect_and_exchange_packets(void **state)
     assert_string_equal(b->last_packet, "pfrom a");
     assert_string_equal(a->last_packet, "pfrom b");
     struct dist_link *l = rig_link(a, b);
+    uint32_t pos = 0;
     assert_slice_is(dist_link_node(l), "b@127.0.0.1");
     assert_int_equal(dist_link_flags(l), DIST_FLAGS_DEFAULT);
     assert_int_equal(dist_link_creation(l), b->id.creation);
     assert_ptr_equal(cluster_link_by_handle(a->cluster, dist_link_handle(l)), l);
+    assert_ptr_equal(cluster_next_link(a->cluster, &pos), l);
+    assert_null(cluster_next_link(a->cluster, &pos));
     rig_fini(&r);
+}
+
+static void a_closed_link_is_not_found_any_more(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    struct rig_node *a = rig_start(&r, "a@127.0.0.1", "secret"), *b = rig_start(&r, "b@127.0.0.1", "secret");
+    rig_add_peer(a, b);
+    rig_until(&r, 2000, rig_link(a, b) && rig_link(b, a));
+    struct dist_link *l = rig_link(a, b);
+    handle_t h = dist_link_handle(l);
+    uint32_t pos = 0;
+    dist_link_close(l, "test");
+    assert_null(rig_link(a, b));
+    assert_null(cluster_link_by_handle(a->cluster, h));
+    assert_null(cluster_next_link(a->cluster, &pos));
+    assert_int_equal(a->downs, 0); /* told at the end of the turn */
+    rig_until(&r, 1000, a->downs == 1);
+    assert_string_equal(a->last_reason, "test");
+    rig_until(&r, 2000, a->ups == 2 && b->ups == 2);
+    assert_null(cluster_link_by_handle(a->cluster, h));
+    rig_fini(&r);
+}
+
+static bool one_link_each(const struct rig_node *a, const struct rig_node *b)
+{
+    const struct dist_link *la = rig_link(a, b), *lb = rig_link(b, a);
+    struct dist_link_stats sa, sb;
+    if (!la || !lb)
+        return false;
+    dist_link_stats(la, &sa);
+    dist_link_stats(lb, &sb);
+    return sa.outgoing != sb.outgoing; /* the two ends of the same connection */
+}
+
+static void both_sides_connecting_at_once_end_with_one_link(void **state) /* D-03 */
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    struct rig_node *n[2];
+    for (int i = 0; i < 2; i++) {
+        n[i] = rig_new_node(&r);
+        struct cluster_options o = rig_options(&r, n[i], i ? "b@127.0.0.1" : "a@127.0.0.1", "secret");
+        o.reconnect_min_ms = o.reconnect_max_ms = 1;
+        rig_start_with(n[i], &o);
+    }
+    rig_add_peer(n[0], n[1]);
+    rig_add_peer(n[1], n[0]);
+    for (unsigned round = 0; round < 300; round++) {
+        rig_until(&r, 3000, one_link_each(n[0], n[1]));
+        unsigned ups = n[0]->ups;
+        rig_run(&r, round % 3);
+        assert_true(one_link_each(n[0], n[1]));
+        assert_int_equal(n[0]->ups, ups); /* and it stays */
+        assert_int_equal(n[0]->metrics.value[METRIC_LINKS_UP], 1);
+        dist_link_close(rig_link(n[0], n[1]), "next round");
+        dist_link_close(rig_link(n[1], n[0]), "next round");
+    }
+    rig_fini(&r);
+}
+
+static void a_wrong_cookie_connects_nobody(void **state) /* D-04 */
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    struct rig_node *a = rig_start(&r, "a@127.0.0.1", "secret"), *b = rig_start(&r, "b@127.0.0.1", "Secret");
+    rig_add_peer(a, b);
+    rig_until(&r, 3000, a->metrics.value[METRIC_LINK_HANDSHAKES_REFUSED] >= 2);
+    assert_true(b->metrics.value[METRIC_LINK_HANDSHAKES_REFUSED] >= 1);
+    assert_int_equal(a->ups + b->ups, 0);
+    rig_fini(&r);
+}
+
+static void idle_connections_disturb_nobody(void **state) /* D-02 */
+{
+    (void)state;
+    enum { IDLE = 200 };
+    struct rig r;
+    int idle[IDLE];
+    rig_init(&r);
+    struct rig_node *b = rig_new_node(&r);
+    struct cluster_options o = rig_options(&r, b, "b@127.0.0.1", "secret");
+    o.handshake_timeout_s = 1;
+    rig_start_with(b, &o);
+    struct rig_node *a = rig_start(&r, "a@127.0.0.1", "secret");
+    for (int i = 0; i < IDLE; i++) {
+        idle[i] = raw_connect(b);
+        if (i % 4)
+            assert_int_equal(write(idle[i], "\0\x20N\0\0", (size_t)i % 4), i % 4); /* some stop in mid packet */
+    }
+    rig_run(&r, 20);
+    uint64_t began = clock_now_us();
+    rig_add_peer(a, b);
+    rig_until(&r, 1000, rig_link(a, b) && rig_link(b, a));
+    assert_in_range(clock_now_us() - began, 0, 100 * 1000);
+    for (int i = 0; i < 20; i++) { /* there and back */
+        began = clock_now_us();
+        rig_send(rig_link(a, b), "ping");
+        rig_until(&r, 1000, b->packets == (unsigned)i + 1);
+        rig_send(rig_link(b, a), "pong");
+        rig_until(&r, 1000, a->packets == (unsigned)i + 1);
+        assert_in_range(clock_now_us() - began, 0, 50 * 1000);
+    }
+    /* And their time is limited. */
+    for (int i = 0; i < IDLE; i++)
+        rig_until(&r, 2000, fd_closed(idle[i]));
+    assert_non_null(rig_link(b, a));
+    assert_int_equal(b->metrics.value[METRIC_LINK_HANDSHAKES_REFUSED], IDLE);
+    for (int i = 0; i < IDLE; i++)
+        close(idle[i]);
+    rig_fini(&r);
+}
+
+static void handshakes_in_progress_are_bounded_and_newcomers_win(void **state) /* D-02 */
+{
+    (void)state;
+    enum { LIMIT = 10, MANY = 50 };
+    struct rig r;
+    struct raw named, late;
+    struct node_identity x, y;
+    int fd[MANY];
+    rig_init(&r);
+    struct rig_node *b = rig_new_node(&r);
+    struct cluster_options o = rig_options(&r, b, "b@127.0.0.1", "secret");
+    o.max_pending = LIMIT;
+    rig_start_with(b, &o);
+    identity(&x, "x@127.0.0.1", "secret");
+    identity(&y, "y@127.0.0.1", "secret");
+    raw_begin(&named, b, &x); /* said its name: not the first to go */
+    assert_true(write(named.fd, named.out.data, named.out.len) > 0);
+    buf_reset(&named.out);
+    rig_run(&r, 5);
+    for (int i = 0; i < MANY; i++) {
+        fd[i] = raw_connect(b);
+        rig_run(&r, 1);
+    }
+    rig_run(&r, 10);
+    int open = 0;
+    for (int i = 0; i < MANY; i++)
+        open += !fd_closed(fd[i]);
+    assert_int_equal(open, LIMIT - 1);
+    assert_false(fd_closed(fd[MANY - 1])); /* the oldest went */
+    raw_handshake(&r, &late, b, &y);
+    assert_int_equal(late.last, HS_DONE);
+    rig_until(&r, 1000, (raw_turn(&named), named.last != HS_MORE));
+    assert_int_equal(named.last, HS_DONE);
+    raw_end(&named);
+    raw_end(&late);
+    for (int i = 0; i < MANY; i++)
+        close(fd[i]);
+    rig_until(&r, 1000, b->downs == 2);
+    node_identity_fini(&x);
+    node_identity_fini(&y);
+    rig_fini(&r);
+}
+
+static void garbage_on_the_port_is_closed_at_once(void **state) /* D-02 */
+{
+    (void)state;
+    static const char *const garbage[] = {"GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02", "\xff\xff\xff\xff\xff", "\1\1"};
+    struct rig r;
+    rig_init(&r);
+    struct rig_node *b = rig_start(&r, "b@127.0.0.1", "secret");
+    for (size_t i = 0; i < ARRAY_SIZE(garbage); i++) {
+        int fd = raw_connect(b);
+        assert_true(write(fd, garbage[i], strlen(garbage[i])) > 0);
+        if (i == 3) {
+            rig_run(&r, 10);
+            assert_false(fd_closed(fd)); /* a length of 257: more may come */
+            shutdown(fd, SHUT_WR);
+        }
+        rig_until(&r, 1000, fd_closed(fd));
+        close(fd);
+    }
+    assert_int_equal(b->metrics.value[METRIC_LINK_HANDSHAKES_REFUSED], ARRAY_SIZE(garbage));
+    assert_int_equal(b->ups, 0);
+    rig_fini(&r);
+}
+
+static void a_node_that_came_back_replaces_its_old_link(void **state) /* D-03: kill -9 inside the tick window */
+{
+    (void)state;
+    struct rig r;
+    struct raw old, again;
+    struct node_identity first, second;
+    rig_init(&r);
+    struct rig_node *b = rig_start(&r, "b@127.0.0.1", "secret");
+    identity(&first, "svc@127.0.0.1", "secret");
+    identity(&second, "svc@127.0.0.1", "secret");
+    raw_handshake(&r, &old, b, &first);
+    rig_until(&r, 1000, b->ups == 1);
+    raw_handshake(&r, &again, b, &second);
+    assert_true(again.alive_asked);
+    assert_int_equal(again.last, HS_DONE);
+    assert_int_equal(b->ups, 2);
+    assert_int_equal(b->downs, 1);
+    assert_non_null(strstr(b->last_reason, "replaced"));
+    assert_int_equal(dist_link_creation(cluster_link(b->cluster, SLICE_LIT("svc@127.0.0.1"))), second.creation);
+    rig_until(&r, 1000, fd_closed(old.fd));
+    raw_end(&old);
+    raw_end(&again);
+    rig_until(&r, 1000, b->downs == 2);
+    node_identity_fini(&first);
+    node_identity_fini(&second);
+    rig_fini(&r);
+}
+
+static void a_stranger_with_a_borrowed_name_takes_nothing_down(void **state) /* D-04 */
+{
+    (void)state;
+    struct rig r;
+    struct raw stranger;
+    struct node_identity liar;
+    rig_init(&r);
+    struct rig_node *a = rig_start(&r, "a@127.0.0.1", "secret"), *b = rig_start(&r, "b@127.0.0.1", "secret");
+    rig_add_peer(a, b);
+    rig_until(&r, 2000, rig_link(a, b) && rig_link(b, a));
+    identity(&liar, "a@127.0.0.1", "guess");
+    raw_handshake(&r, &stranger, b, &liar);
+    assert_true(stranger.alive_asked);
+    assert_int_equal(stranger.last, HS_FAILED);
+    rig_run(&r, 20);
+    assert_int_equal(b->downs, 0);
+    assert_non_null(rig_link(b, a));
+    raw_end(&stranger);
+    node_identity_fini(&liar);
+    rig_fini(&r);
+}
+
+/* A stranger claims the peer's name again and again and says nothing more: our own attempt yields once, for a while. */
+static void a_stranger_with_a_borrowed_name_keeps_nobody_apart(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct raw stranger;
+    struct node_identity liar;
+    rig_init(&r);
+    struct rig_node *a = rig_new_node(&r);
+    struct cluster_options o = rig_options(&r, a, "a@127.0.0.1", "secret");
+    o.handshake_timeout_s = 1;
+    rig_start_with(a, &o);
+    struct rig_node *b = rig_start(&r, "b@127.0.0.1", "secret");
+    identity(&liar, "b@127.0.0.1", "guess");
+    raw_begin(&stranger, a, &liar);
+    raw_turn(&stranger);
+    rig_run(&r, 20);
+    rig_add_peer(a, b);
+    rig_run(&r, 100);
+    assert_null(rig_link(a, b)); /* it might have been b */
+    rig_until(&r, 1500, rig_link(a, b));
+    raw_end(&stranger);
+    node_identity_fini(&liar);
+    rig_fini(&r);
+}
+
+static void a_link_is_made_again_when_the_peer_is_back(void **state) /* D-08 */
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    struct rig_node *a = rig_start(&r, "a@127.0.0.1", "secret"), *b = rig_start(&r, "b@127.0.0.1", "secret");
+    rig_add_peer(a, b);
+    rig_until(&r, 2000, rig_link(a, b) && rig_link(b, a));
+    uint16_t port = cluster_port(b->cluster);
+    uint32_t creation = b->id.creation;
+    rig_stop(&r, b);
+    rig_until(&r, 1000, a->downs == 1);
+    rig_run(&r, 300); /* some attempts fail */
+    assert_int_equal(a->ups, 1);
+    struct cluster_options o = rig_options(&r, b, "b@127.0.0.1", "secret");
+    o.listen_port = port;
+    rig_start_with(b, &o);
+    rig_until(&r, 1000, rig_link(a, b));
+    assert_int_equal(dist_link_creation(rig_link(a, b)), b->id.creation);
+    assert_int_not_equal(b->id.creation, creation);
+    rig_fini(&r);
+}
+
+static void an_accepted_link_of_a_peer_counts(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct node_identity x;
+    struct raw w;
+    rig_init(&r);
+    struct rig_node *b = rig_start(&r, "b@127.0.0.1", "secret");
+    identity(&x, "x@127.0.0.1", "secret");
+    /* Nothing listens where x is said to be. */
+    assert_int_equal(cluster_add_peer(b->cluster, SLICE_LIT("x@127.0.0.1:9")), BG_OK);
+    rig_run(&r, 100);
+    raw_handshake(&r, &w, b, &x);
+    assert_int_equal(w.last, HS_DONE);
+    rig_run(&r, 300);
+    assert_int_equal(b->ups, 1);
+    assert_int_equal(b->downs, 0);
+    raw_end(&w);
+    rig_until(&r, 1000, b->downs == 1);
+    node_identity_fini(&x);
+    rig_fini(&r);
+}
+
+static void stopping_sends_what_was_queued(void **state) /* D-17 */
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    struct rig_node *a = rig_start(&r, "a@127.0.0.1", "secret"), *b = rig_start(&r, "b@127.0.0.1", "secret");
+    rig_add_peer(a, b);
+    rig_until(&r, 2000, rig_link(a, b) && rig_link(b, a));
+    static char block[100000];
+    memset(block, 'x', sizeof(block) - 1);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(rig_send(rig_link(a, b), block), BG_OK);
+    cluster_stop(a->cluster, rig_stopped, a);
+    assert_int_equal(a->downs, 1);
+    rig_until(&r, 3000, a->stopped);
+    rig_until(&r, 1000, b->downs == 1);
+    assert_int_equal(b->packets, 100);
+    assert_int_equal(b->packet_bytes, 100u * sizeof(block));
+    rig_fini(&r);
+}
+
+static void echo(struct rig_node *n, struct dist_link *l, struct slice packet)
+{
+    (void)n;
+    struct buf *out = dist_link_begin(l, LINK_PROTOCOL);
+    assert_non_null(out);
+    buf_add(out, packet.ptr + 1, packet.len - 1);
+    assert_int_equal(dist_link_commit(l), BG_OK);
+}
+
+static void packets_may_be_answered_inside_the_callback(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    struct rig_node *a = rig_start(&r, "a@127.0.0.1", "secret"), *b = rig_start(&r, "b@127.0.0.1", "secret");
+    b->on_packet = echo;
+    rig_add_peer(a, b);
+    rig_until(&r, 2000, rig_link(a, b) && rig_link(b, a));
+    for (int i = 0; i < 5000; i++)
+        assert_int_equal(rig_send(rig_link(a, b), "0123456789"), BG_OK);
+    rig_until(&r, 2000, a->packets == 5000);
+    assert_int_equal(a->packet_sum, b->packet_sum);
+    rig_fini(&r);
+}
+
+static void peers_with_impossible_names_are_refused(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    struct rig_node *a = rig_start(&r, "a@127.0.0.1", "secret");
+    static const char *const bad[] = {"", "x", "x@", "@y", "x@y", "x@y:", "x@y:0", "x@y:70000", "x@y:1a", "a@127.0.0.1:4",
+                                      "x y@z:4", "x@y:99999999999"};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        if (cluster_add_peer(a->cluster, slice_str(bad[i])) != BG_EINVAL)
+            fail_msg("accepted \"%s\"", bad[i]);
+    assert_int_equal(cluster_add_peer(a->cluster, SLICE_LIT("x@127.0.0.1:9")), BG_OK);
+    assert_int_equal(cluster_add_peer(a->cluster, SLICE_LIT("x@127.0.0.1:9")), BG_OK);
+    rig_fini(&r);
+}
+
+static void a_taken_port_is_an_error_with_a_text(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct err e = {0};
+    rig_init(&r);
+    struct rig_node *a = rig_start(&r, "a@127.0.0.1", "secret");
+    struct rig_node *b = rig_new_node(&r);
+    struct cluster_options o = rig_options(&r, b, "b@127.0.0.1", "secret");
+    o.listen_port = cluster_port(a->cluster);
+    assert_null(cluster_new(&o, &e));
+    assert_non_null(strstr(e.text, "in use"));
+    o.listen_address = "nonsense";
+    assert_null(cluster_new(&o, &e));
+    assert_int_equal(e.code, BG_EINVAL);
+    o.listen_address = NULL; /* any: IPv6 and IPv4 in one */
+    o.listen_port = 0;
+    rig_start_with(b, &o);
+    int fd = raw_connect(b);
+    close(fd);
+    rig_fini(&r);
+}
+
+static void ipv6_is_listened_on(void **state) /* D-07 */
+{
+    (void)state;
+    static const char *const address[] = {"::1", NULL};
+    for (size_t i = 0; i < ARRAY_SIZE(address); i++) {
+        struct rig r;
+        struct raw w = {.last = HS_MORE};
+        struct node_identity x;
+        rig_init(&r);
+        struct rig_node *b = rig_new_node(&r);
+        struct cluster_options o = rig_options(&r, b, "b@host", "secret");
+        o.listen_address = address[i];
+        rig_start_with(b, &o);
+        struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons(cluster_port(b->cluster)),
+                                 .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+        identity(&x, "x@host", "secret");
+        w.fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(w.fd, (struct sockaddr *)&a, sizeof(a)), 0);
+        fcntl(w.fd, F_SETFL, O_NONBLOCK);
+        buf_init(&w.out, 4096);
+        dist_handshake_init(&w.h, HS_DIALLING, &x, SLICE_LIT("b@host"), &w.out);
+        rig_until(&r, 2000, (raw_turn(&w), w.last != HS_MORE));
+        assert_int_equal(w.last, HS_DONE);
+        struct dist_link_stats st;
+        dist_link_stats(cluster_link(b->cluster, SLICE_LIT("x@host")), &st);
+        assert_memory_equal(st.address, "[::1]:", 6);
+        raw_end(&w);
+        rig_until(&r, 1000, b->downs == 1);
+        node_identity_fini(&x);
+        rig_fini(&r);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_nodes_connect_and_exchange_packets),
+        cmocka_unit_test(a_closed_link_is_not_found_any_more),
+        cmocka_unit_test(both_sides_connecting_at_once_end_with_one_link),
+        cmocka_unit_test(a_wrong_cookie_connects_nobody),
+        cmocka_unit_test(idle_connections_disturb_nobody),
+        cmocka_unit_test(handshakes_in_progress_are_bounded_and_newcomers_win),
+        cmocka_unit_test(garbage_on_the_port_is_closed_at_once),
+        cmocka_unit_test(a_node_that_came_back_replaces_its_old_link),
+        cmocka_unit_test(a_stranger_with_a_borrowed_name_takes_nothing_down),
+        cmocka_unit_test(a_stranger_with_a_borrowed_name_keeps_nobody_apart),
+        cmocka_unit_test(a_link_is_made_again_when_the_peer_is_back),
+        cmocka_unit_test(an_accepted_link_of_a_peer_counts),
+        cmocka_unit_test(stopping_sends_what_was_queued),
+        cmocka_unit_test(packets_may_be_answered_inside_the_callback),
+        cmocka_unit_test(peers_with_impossible_names_are_refused),
+        cmocka_unit_test(a_taken_port_is_an_error_with_a_text),
+        cmocka_unit_test(ipv6_is_listened_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
