@@ -40,6 +40,7 @@ struct ws_conn {
 
     uint8_t state; /* enum ws_state */
     bool half_closed;
+    bool told_ended;
     void *wsi; /* struct lws; NULL once lws has let go */
     struct ws_server *server;
     struct ws_buf *out; /* frames not yet written; NULL when there are none */
@@ -53,7 +54,8 @@ struct ws_conn {
 struct ws_handlers {
     /* One whole message, valid during the call. The bytes of a text message are not checked for UTF-8. */
     void (*message)(struct ws_conn *c, bool binary, struct slice message);
-    /* The conversation is over, whoever ended it: no message follows and nothing can be sent. Called once. */
+    /* The conversation is over, whoever ended it: no message follows and nothing can be sent. Called once, and never
+     * from within ws_frame_begin() or ws_frame_end(). */
     void (*ended)(struct ws_conn *c);
     /* The last call for c: its memory may go. */
     void (*release)(struct ws_conn *c);

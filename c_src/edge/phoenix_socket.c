@@ -296,12 +296,12 @@ static void on_join(struct phoenix_socket *s, struct channel *ch, const struct c
     }
     metric_inc(s->px->metrics, METRIC_CHANNEL_JOINS);
     metric_inc(s->px->metrics, METRIC_CHANNEL_JOINED);
-    send_reply(s, f->join_ref, f->ref, f->topic, "ok", json_empty);
-    if (ch)
-        channel_end(ch, EXIT_DUPLICATE);
     joined->next = s->channels;
     s->channels = joined;
     s->channels_count++;
+    send_reply(s, f->join_ref, f->ref, f->topic, "ok", json_empty);
+    if (ch)
+        channel_end(ch, EXIT_DUPLICATE);
 }
 
 /* P-060..P-062. */

@@ -40,7 +40,8 @@ enum ws_state { WS_NEW, WS_OPEN, WS_CLOSING, WS_BROKEN };
 
 enum {
     RX_BUFFER = 1024,           /* per connection, allocated by lws; also the size of one read */
-    WRITE_CHUNK = 64 * 1024,    /* most bytes handed to lws at once: bounds what it copies on a partial write */
+    WRITE_CHUNK = 64 * 1024,    /* bytes of whole frames handed to lws at once: what it copies on a partial write */
+    TX_PACKET = 1 << 24,        /* most bytes of one send(): more than any chunk, so that each is one call */
     FLUSH_EARLY = WRITE_CHUNK,  /* a connection with so much to send does not wait for the end of the turn */
     FRAME_HEADER = 4,           /* room left in front of a payload; right for 126..65535 bytes */
     POOL_MAX = 256,             /* free buffers kept */
@@ -51,12 +52,11 @@ enum {
 #define CLOSE_TIMEOUT_US UINT64_C(3000000)
 #define LWS_CLOSES_US UINT64_C(50000)
 
-/* A buffer while it is attached to a connection as out or in. For out: bytes [0, sent) have gone to lws, frame_start
- * is the start of a frame at or before sent, the open frame begins at open. */
+/* A buffer while it is attached to a connection as out or in. For out: bytes [0, sent) have gone to lws and are whole
+ * frames, the open frame begins at open. */
 struct ws_buf {
     struct buf b;
     size_t sent;
-    size_t frame_start;
     size_t open;
     bool frame_open;
     size_t in_lws; /* upper bound of what lws holds of us */
@@ -105,7 +105,7 @@ static void ws_buf_put(struct ws_server *ws, struct ws_buf **slot)
         return;
     }
     buf_shrink(&wb->b, POOL_KEEP_BYTES);
-    wb->sent = wb->frame_start = wb->open = wb->in_lws = 0;
+    wb->sent = wb->open = wb->in_lws = 0;
     wb->frame_open = false;
     wb->next = ws->pool;
     ws->pool = wb;
@@ -144,36 +144,43 @@ static size_t frame_size(const uint8_t *p)
     return p[1] == 126 ? 4 + (size_t)get_be16(p + 2) : 10 + (size_t)get_be64(p + 2);
 }
 
-/* The end of the last frame that has at least partly gone to lws. */
-static size_t sent_frame_end(struct ws_buf *out)
+/* How much to hand to lws at once: whole frames, since lws puts its own pongs and closes between any two writes. At
+ * least one, and as many as fit into WRITE_CHUNK. */
+static size_t next_write(const struct ws_buf *out)
 {
-    while (out->frame_start < out->sent)
-        out->frame_start += frame_size(out->b.data + out->frame_start);
-    return out->frame_start;
+    size_t rest = out->b.len - out->sent, n;
+    if (rest <= WRITE_CHUNK)
+        return rest;
+    n = frame_size(out->b.data + out->sent);
+    while (n < rest && n + frame_size(out->b.data + out->sent + n) <= WRITE_CHUNK)
+        n += frame_size(out->b.data + out->sent + n);
+    return n;
 }
 
-/* Gives back the memory of what has been sent when that is most of it; keeps the invariant of frame_start. */
+/* Gives back the room of what has been sent when that is most of it. */
 static void compact(struct ws_buf *out)
 {
     if (out->sent < WRITE_CHUNK || out->sent < out->b.len / 2)
         return;
-    size_t end = sent_frame_end(out);
-    size_t drop = out->sent;
-    buf_consume(&out->b, drop);
+    buf_consume(&out->b, out->sent);
     out->sent = 0;
-    out->frame_start = end - drop;
 }
 
-/* The socket is of no use any more: forget what waits, and close as soon as no lws callback is on the stack. */
+static void tell_ended(struct ws_conn *c)
+{
+    if (c->told_ended)
+        return;
+    c->told_ended = true;
+    c->server->o.handlers.ended(c);
+}
+
+/* The socket is of no use any more: forget what waits. The rest (ended, and the close in lws) waits for ws_flush() and the
+ * timer, since this may run deep inside somebody's ws_frame_end(). */
 static void conn_break(struct ws_conn *c)
 {
-    if (c->state == WS_BROKEN)
-        return;
-    if (c->state == WS_OPEN)
-        c->server->o.handlers.ended(c);
     c->state = WS_BROKEN;
-    list_remove(&c->pending);
     ws_buf_put(c->server, &c->out);
+    want_flush(c);
     timer_arm_in(c->server->o.timers, &c->timer, 0);
 }
 
@@ -190,10 +197,10 @@ static void conn_flush(struct ws_conn *c)
 {
     struct ws_buf *out = c->out;
     list_remove(&c->pending);
+    if (c->state != WS_OPEN)
+        tell_ended(c);
     while (out && out->sent < out->b.len && !lws_partial_buffered(c->wsi)) {
-        size_t n = out->b.len - out->sent;
-        if (n > WRITE_CHUNK)
-            n = WRITE_CHUNK;
+        size_t n = next_write(out);
         if (lws_write(c->wsi, out->b.data + out->sent, n, LWS_WRITE_HTTP) < 0) {
             conn_break(c);
             return;
@@ -244,10 +251,10 @@ static void put_close_frame(struct ws_conn *c, enum ws_close_code code)
     buf_add(&out->b, frame, sizeof(frame));
 }
 
+/* The caller tells ended() at once when nobody upstairs is in the middle of something; else ws_flush() does. */
 static void close_begin(struct ws_conn *c, enum ws_close_code code)
 {
     c->state = WS_CLOSING;
-    c->server->o.handlers.ended(c);
     ws_buf_put(c->server, &c->in);
     put_close_frame(c, code);
     want_flush(c);
@@ -256,17 +263,19 @@ static void close_begin(struct ws_conn *c, enum ws_close_code code)
 
 void ws_close(struct ws_conn *c, enum ws_close_code code)
 {
-    if (c->state == WS_OPEN)
-        close_begin(c, code);
+    if (c->state != WS_OPEN)
+        return;
+    close_begin(c, code);
+    tell_ended(c);
 }
 
-/* The peer does not read: what it has not got yet is dropped, up to the frame it is in the middle of. */
+/* The peer does not read: the frames that lws has not been given yet are dropped. */
 static void close_slow(struct ws_conn *c)
 {
     metric_inc(c->server->o.metrics, METRIC_CLIENT_SLOW_CLOSED);
     log_limited(LOG_WARNING, "edge", "client reads too slowly, closing", "conn=%u unsent_bytes=%zu", c->id,
                 unsent(c->out));
-    buf_truncate(&c->out->b, sent_frame_end(c->out));
+    buf_truncate(&c->out->b, c->out->sent);
     close_begin(c, WS_CLOSE_POLICY);
 }
 
@@ -412,7 +421,7 @@ static int on_peer_close(struct ws_conn *c, struct slice body)
 {
     if (c->state == WS_OPEN) {
         close_begin(c, close_answer(body));
-        conn_flush(c);
+        conn_flush(c); /* tells ended() too */
     }
     return -1;
 }
@@ -440,7 +449,7 @@ static void on_lws_closes(struct ws_conn *c, struct lws *wsi)
     else if (peer_is_gone(wsi))
         code = 0;
     c->state = WS_CLOSING;
-    c->server->o.handlers.ended(c);
+    tell_ended(c);
     if (!code)
         return;
     /* lws sends the frame when the socket is writeable, and does not tell: FIN follows a moment later. */
@@ -453,10 +462,9 @@ static void on_lws_closes(struct ws_conn *c, struct lws *wsi)
 static void conn_gone(struct ws_conn *c)
 {
     struct ws_server *ws = c->server;
-    if (c->state == WS_OPEN)
-        ws->o.handlers.ended(c);
     c->state = WS_BROKEN;
     c->wsi = NULL;
+    tell_ended(c);
     timer_disarm(ws->o.timers, &c->timer);
     list_remove(&c->pending);
     list_remove(&c->all);
@@ -493,6 +501,18 @@ static void on_idle_timer(struct ws_conn *c)
     ws_close(c, WS_CLOSE_PROTOCOL);
 }
 
+/* The close took too long, or the socket is broken. With a partial write in hand lws would go on trying; after a
+ * shutdown its next try fails, and it lets go. The reset frees what the kernel holds for a peer that does not read. */
+static void conn_kill(struct ws_conn *c)
+{
+    static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    int fd = lws_get_socket_fd(c->wsi);
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    shutdown(fd, SHUT_RDWR);
+    timer_arm_in(c->server->o.timers, &c->timer, CLOSE_TIMEOUT_US); /* should it need another push */
+    lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_SYNC); /* c may be gone now */
+}
+
 static void on_timer(struct timer *t)
 {
     struct ws_conn *c = container_of(t, struct ws_conn, timer);
@@ -501,8 +521,8 @@ static void on_timer(struct timer *t)
     } else if (c->state == WS_CLOSING && !c->out && !c->half_closed) {
         finish_close(c);
         timer_arm_in(c->server->o.timers, t, CLOSE_TIMEOUT_US);
-    } else if (c->wsi) { /* the close took too long, or the socket is broken; runs conn_gone() before it returns */
-        lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_SYNC);
+    } else if (c->wsi) {
+        conn_kill(c);
     }
 }
 
@@ -592,7 +612,7 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user,
 }
 
 static const struct lws_protocols protocols[] = {
-    {.name = "", .callback = on_lws, .rx_buffer_size = RX_BUFFER, .tx_packet_size = WRITE_CHUNK},
+    {.name = "", .callback = on_lws, .rx_buffer_size = RX_BUFFER, .tx_packet_size = TX_PACKET},
     {.name = NULL},
 };
 

@@ -1,5 +1,10 @@
 /* test_edge.c: the edge against the conformance table (C-) and the recorded transcripts, over real sockets. */
+#define _GNU_SOURCE 1 /* strcasestr */
 #include "edge_harness.h"
+
+#include <sys/resource.h>
+
+#include "log.h"
 
 /*
  * One conversation as text, a line each:
@@ -349,6 +354,905 @@ static void frames_are_judged_as_rfc_6455_says(void **state)
     run_all(framing, ARRAY_SIZE(framing));
 }
 
+/* --- HTTP --------------------------------------------------------------------------------------------------------- */
+
+#define HOST "Host: 127.0.0.1:4000\r\n"
+#define UPGRADE_WITHOUT_KEY "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+#define UPGRADE UPGRADE_WITHOUT_KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define GET_WS(query, headers) "GET /socket/websocket" query " HTTP/1.1\r\n" headers "\r\n"
+#define BAD_REQUEST_LINE "HTTP/1.0 400 Bad Request\r\nconnection: close\r\n\r\n"
+
+static const struct exchange {
+    const char *name;
+    const char *request;
+    const char *status; /* how the answer begins */
+    const char *body;   /* how it ends, behind the empty line; NULL: empty */
+} exchanges[] = {
+    {"C-03 vsn 3.0.0", GET_WS("?vsn=3.0.0", HOST UPGRADE), "HTTP/1.1 403 Forbidden\r\n", NULL},
+    {"C-03 vsn 123.1.1", GET_WS("?vsn=123.1.1", HOST UPGRADE), "HTTP/1.1 403 ", NULL},
+    {"C-03 vsn 2.0", GET_WS("?vsn=2.0", HOST UPGRADE), "HTTP/1.1 403 ", NULL},
+    {"C-03 vsn 2.1.0", GET_WS("?vsn=2.1.0", HOST UPGRADE), "HTTP/1.1 403 ", NULL},
+    {"C-03 vsn[]=2", GET_WS("?vsn[]=2", HOST UPGRADE), "HTTP/1.1 403 ", NULL},
+    {"C-03 vsn%5b%5d=2", GET_WS("?vsn%5b%5d=2", HOST UPGRADE), "HTTP/1.1 403 ", NULL},
+    {"transcript: vsn abc", GET_WS("?vsn=abc", HOST UPGRADE), "HTTP/1.1 403 ", NULL},
+    {"vsn 02.0.0 is no version", GET_WS("?vsn=02.0.0", HOST UPGRADE), "HTTP/1.1 403 ", NULL},
+    {"vsn 2.0.0-rc.1 comes before 2.0.0", GET_WS("?vsn=2.0.0-rc.1", HOST UPGRADE), "HTTP/1.1 403 ", NULL},
+    {"vsn empty", GET_WS("?vsn=", HOST UPGRADE), "HTTP/1.1 403 ", NULL},
+    {"the last of two vsn counts", GET_WS("?vsn=2.0.0&vsn=3.0.0", HOST UPGRADE), "HTTP/1.1 403 ", NULL},
+    {"user id that is not UTF-8", GET_WS("?vsn=2.0.0&user_id=%ff", HOST UPGRADE), "HTTP/1.1 403 ", NULL},
+    {"user id with a NUL", GET_WS("?vsn=2.0.0&user_id=a%00", HOST UPGRADE), "HTTP/1.1 403 ", NULL},
+    {"broken percent sign", GET_WS("?vsn=2.0.0&user_id=%4", HOST UPGRADE), "HTTP/1.1 403 ", NULL},
+    {"C-17 plain GET", GET_WS("?vsn=2.0.0", "Host: x\r\n"), "HTTP/1.1 400 Bad Request\r\n",
+     "'connection' header must contain 'upgrade', got []"},
+    {"connection without upgrade", GET_WS("?vsn=2.0.0", "Host: x\r\nConnection: keep-alive\r\nConnection: a\"b\r\n"),
+     "HTTP/1.1 400 ", "'connection' header must contain 'upgrade', got [\"keep-alive\", \"a\\\"b\"]"},
+    {"h2c is refused", GET_WS("?vsn=2.0.0", "Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+                                            "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"),
+     "HTTP/1.1 400 ", "'upgrade' header must contain 'websocket', got [\"h2c\"]"},
+    {"transcript: no key", GET_WS("?vsn=2.0.0", "Host: x\r\n" UPGRADE_WITHOUT_KEY), "HTTP/1.1 400 ",
+     "'sec-websocket-key' header is absent"},
+    {"transcript: version 8",
+     GET_WS("?vsn=2.0.0", "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\n"
+                          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"),
+     "HTTP/1.1 400 ", "'sec-websocket-version' header must equal '13', got [\"8\"]"},
+    {"P-008 vsn is judged before the headers", GET_WS("?vsn=3.0.0", "Host: x\r\n"), "HTTP/1.1 403 ", NULL},
+    {"C-18 POST", "POST /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 400 ", NULL},
+    {"P-008 the method is judged before vsn", "PUT /socket/websocket?vsn=9 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 400 ", NULL},
+    {"POST with a body", "POST /socket/websocket HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 400 ", NULL},
+    {"transcript: wrong path", "GET /socket/websocketx?vsn=2.0.0 HTTP/1.1\r\n" HOST UPGRADE "\r\n",
+     "HTTP/1.1 404 Not Found\r\n", "not found"},
+    {"P-002 bare socket path", "GET /socket HTTP/1.1\r\n" HOST "\r\n", "HTTP/1.1 404 ", "not found"},
+    {"transcript: longpoll", "GET /socket/longpoll?vsn=2.0.0 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "not found"},
+    {"transcript: no Host", GET_WS("?vsn=2.0.0", UPGRADE), BAD_REQUEST_LINE, NULL},
+    {"two Hosts", "GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", BAD_REQUEST_LINE, NULL},
+    {"transcript: not HTTP at all", "hello\r\n", BAD_REQUEST_LINE, NULL},
+    {"HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", BAD_REQUEST_LINE, NULL},
+    {"CONNECT", "CONNECT localhost:80 HTTP/1.1\r\nHost: x\r\n\r\n", BAD_REQUEST_LINE, NULL},
+    {"folded header", "GET /health HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n", BAD_REQUEST_LINE, NULL},
+    {"blank before the colon", "GET /health HTTP/1.1\r\nHost : x\r\n\r\n", BAD_REQUEST_LINE, NULL},
+    {"bare line feeds", "GET /health HTTP/1.1\nHost: x\n\n", BAD_REQUEST_LINE, NULL},
+    {"health", "GET /health HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "{\"status\":\"ok\"}"},
+    {"health of a probe that speaks 1.0", "GET /health HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\n", "{\"status\":\"ok\"}"},
+    {"health asked with HEAD", "HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", NULL},
+    {"health asked with DELETE", "DELETE /health HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 405 ", NULL},
+    {"absolute form", "GET http://x/health?a=b HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 ", "{\"status\":\"ok\"}"},
+    {"no console, no page", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "not found"},
+    {"no console, no functions", "GET /functions.json HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "not found"},
+    {"path traversal", "GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "not found"},
+    {"path traversal, encoded", "GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "not found"},
+};
+
+static void check_exchange(struct rig *r, const struct exchange *x)
+{
+    char answer[4096];
+    if (getenv("SHOW_CASES"))
+        print_message("  %s\n", x->name);
+    http_exchange(r, x->request, answer, sizeof(answer));
+    const char *body = strstr(answer, "\r\n\r\n");
+    if (strncmp(answer, x->status, strlen(x->status)) != 0 || !body || strcmp(body + 4, x->body ? x->body : "") != 0)
+        fail_msg("%s: got\n%s", x->name, answer);
+}
+
+static void http_answers_as_recorded(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    for (size_t i = 0; i < ARRAY_SIZE(exchanges); i++)
+        check_exchange(&r, &exchanges[i]);
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_CONNECTED], 0);
+    rig_stop(&r);
+}
+
+static void upgrade_answer_offers_nothing_that_was_not_meant(void **state)
+{
+    (void)state;
+    static const char request[] =
+        "GET /socket/websocket/?vsn=2.0.0 HTTP/1.1\r\n" HOST UPGRADE
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+        /* P-017: any subprotocol is accepted and none is answered; tokens are longer than lws could take */
+        "Sec-WebSocket-Protocol: phoenix, base64url.bearer.phx." X130 X130 "\r\n\r\n";
+    struct rig r;
+    char answer[1024] = "";
+    size_t n = 0;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = tcp_open(&r);
+    tcp_send(&r, fd, request, strlen(request));
+    while (!strstr(answer, "\r\n\r\n") && tcp_recv(&r, fd, answer + n, 1))
+        answer[++n] = '\0';
+    assert_int_equal(strncmp(answer, "HTTP/1.1 101 Switching Protocols\r\n", 34), 0);
+    /* The accept value of RFC 6455 section 1.3. */
+    assert_non_null(strstr(answer, "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+    assert_null(strcasestr(answer, "extensions"));
+    assert_null(strcasestr(answer, "protocol:"));
+    expect_heartbeat(&r, fd, false);
+    close(fd);
+    rig_stop(&r);
+}
+
+static void frames_right_behind_the_request_are_read(void **state)
+{
+    (void)state;
+    struct rig r;
+    char bytes[1024], answer[512] = "";
+    static const char beat[] = "[null,\"1\",\"phoenix\",\"heartbeat\",{}]";
+    rig_init(&r);
+    rig_start(&r);
+    int fd = tcp_open(&r);
+    size_t n = (size_t)snprintf(bytes, sizeof(bytes), "%s", GET_WS("?vsn=2.0.0", HOST UPGRADE)), got = 0;
+    n += frame_make((uint8_t *)bytes + n, 0x81, beat, strlen(beat));
+    tcp_send(&r, fd, bytes, n);
+    while (!strstr(answer, "\r\n\r\n") && tcp_recv(&r, fd, answer + got, 1))
+        answer[++got] = '\0';
+    expect_text(&r, fd, "[null,\"1\",\"phoenix\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]");
+    close(fd);
+    rig_stop(&r);
+}
+
+static void request_head_may_come_byte_by_byte(void **state)
+{
+    (void)state;
+    static const char request[] = GET_WS("?vsn=2.0.0", HOST UPGRADE);
+    struct rig r;
+    char answer[512] = "";
+    size_t got = 0;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = tcp_open(&r);
+    for (size_t i = 0; i < sizeof(request) - 1; i++) {
+        tcp_send(&r, fd, request + i, 1);
+        rig_turn(&r);
+    }
+    while (!strstr(answer, "\r\n\r\n") && tcp_recv(&r, fd, answer + got, 1))
+        answer[++got] = '\0';
+    expect_heartbeat(&r, fd, false);
+    close(fd);
+    rig_stop(&r);
+}
+
+static void endless_head_is_refused(void **state)
+{
+    (void)state;
+    struct rig r;
+    char answer[256];
+    static char request[64 * 1024];
+    rig_init(&r);
+    rig_start(&r);
+    size_t n = (size_t)snprintf(request, sizeof(request), "GET /health HTTP/1.1\r\nHost: x\r\nA: ");
+    memset(request + n, 'a', sizeof(request) - 1 - n);
+    http_exchange(&r, request, answer, sizeof(answer));
+    assert_string_equal(answer, BAD_REQUEST_LINE);
+    rig_stop(&r);
+}
+
+static bool is_ready(void *ctx, char *reason, size_t size)
+{
+    const bool *ready = ctx;
+    if (!*ready)
+        snprintf(reason, size, "no link to \"svc@host\"");
+    return *ready;
+}
+
+static void readiness_says_why_not(void **state)
+{
+    (void)state;
+    static const char ask[] = "GET /ready HTTP/1.1\r\nHost: x\r\n\r\n";
+    struct rig r;
+    bool ready = false;
+    rig_init(&r);
+    r.options.ready = is_ready;
+    r.options.ready_ctx = &ready;
+    rig_start(&r);
+    check_exchange(&r, &(struct exchange){"not ready", ask, "HTTP/1.1 503 Service Unavailable\r\n",
+                                          "{\"status\":\"not ready\",\"reason\":\"no link to \\\"svc@host\\\"\"}"});
+    ready = true;
+    check_exchange(&r, &(struct exchange){"ready", ask, "HTTP/1.1 200 ", "{\"status\":\"ready\"}"});
+    rig_stop(&r);
+}
+
+static void console_lists_the_functions(void **state)
+{
+    (void)state;
+    static const char want[] =
+        "{\"sockets\":[{\"path\":\"/socket\",\"user_id_param\":\"user_id\",\"channels\":["
+        "{\"topic\":\"room:*\",\"event\":\"api\"},{\"topic\":\"lobby\",\"event\":\"api\"}]}],"
+        "\"functions\":[{\"service\":\"user_service\",\"request_type\":\"add\",\"version\":null,\"response_type\":\"async\","
+        "\"args\":[{\"name\":\"a\",\"type\":\"num\",\"required\":true},{\"name\":\"note\",\"type\":\"string\",\"required\":false}]}]}";
+    struct arg_spec args[] = {{.name = SLICE_LIT("a"), .type = ARG_NUM},
+                              {.name = SLICE_LIT("note"), .type = ARG_STRING, .allow_nil = true}};
+    struct fun_config add = {.service = SLICE_LIT("user_service"), .request_type = SLICE_LIT("add"), .args = args,
+                             .args_count = 2, .response_type = RESPONSE_ASYNC};
+    struct fun_config off = add;
+    off.disabled = true;
+    struct fun_config *const list[] = {&off, &add, NULL};
+    struct rig r;
+    static char answer[65536];
+    rig_init(&r);
+    r.options.console = true;
+    r.options.db = (void *)(uintptr_t)list;
+    rig_start(&r);
+    check_exchange(&r, &(struct exchange){"functions", "GET /functions.json HTTP/1.1\r\nHost: x\r\n\r\n",
+                                          "HTTP/1.1 200 ", want});
+    http_exchange(&r, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer));
+    assert_non_null(strstr(answer, "content-type: text/html; charset=utf-8\r\n"));
+    assert_non_null(strstr(answer, "data-testid=\"frames\""));
+    assert_non_null(strstr(answer, "</html>\n"));
+    http_exchange(&r, "GET /phoenix.js HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer));
+    assert_non_null(strstr(answer, "content-type: text/javascript"));
+    assert_non_null(strstr(answer, "var Phoenix"));
+    rig_stop(&r);
+}
+
+static void phoenix_js_is_the_file_that_was_named(void **state)
+{
+    (void)state;
+    struct rig r;
+    char path[] = "/tmp/beamgate-test-XXXXXX";
+    int file = mkstemp(path);
+    assert_int_equal(write(file, "var Phoenix = 7;", 16), 16);
+    close(file);
+    rig_init(&r);
+    r.options.console = true;
+    r.options.console_phoenix_js = path;
+    rig_start(&r);
+    unlink(path); /* read at start, never again */
+    check_exchange(&r, &(struct exchange){"phoenix.js", "GET /phoenix.js HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 ",
+                                          "var Phoenix = 7;"});
+    rig_stop(&r);
+    struct err e;
+    rig_init(&r);
+    r.options.console = true;
+    r.options.console_phoenix_js = path;
+    assert_null(edge_new(&r.options, &e));
+    assert_non_null(strstr(e.text, path));
+    rig_stop(&r);
+}
+
+static void address_that_cannot_be_had_is_told(void **state)
+{
+    (void)state;
+    struct rig r, second;
+    struct err e;
+    rig_init(&r);
+    rig_start(&r);
+    rig_init(&second);
+    second.options.listen_port = edge_port(r.edge);
+    assert_null(edge_new(&second.options, &e));
+    assert_non_null(strstr(e.text, "Address already in use"));
+    second.options.listen_address = "nowhere";
+    assert_null(edge_new(&second.options, &e));
+    assert_string_equal(e.text, "\"nowhere\" is no IP address");
+    rig_stop(&second);
+    rig_stop(&r);
+}
+
+/* --- limits ------------------------------------------------------------------------------------------------------- */
+
+static void join_as(struct rig *r, int fd, const char *topic, const char *ref, const char *answer)
+{
+    char text[512];
+    snprintf(text, sizeof(text), "[\"%s\",\"%s\",\"%s\",\"phx_join\",{}]", ref, ref, topic);
+    ws_text(r, fd, text);
+    snprintf(text, sizeof(text), "[\"%s\",\"%s\",\"%s\",\"phx_reply\",%s]", ref, ref, topic, answer);
+    expect_text(r, fd, text);
+}
+
+#define OK_REPLY "{\"status\":\"ok\",\"response\":{}}"
+#define TOO_MANY "{\"status\":\"error\",\"response\":{\"reason\":\"too many channels joined\"}}"
+
+static void joined_channels_are_limited(void **state)
+{
+    (void)state; /* C-49, C-50 */
+    struct rig r;
+    char topic[32];
+    rig_init(&r);
+    r.socket.max_channels = 100;
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    for (int i = 0; i < 100; i++) {
+        snprintf(topic, sizeof(topic), "room:%d", i);
+        join_as(&r, fd, topic, "1", OK_REPLY);
+    }
+    join_as(&r, fd, "room:more", "1", TOO_MANY);
+    assert_int_equal(r.metrics.value[METRIC_CHANNEL_JOINED], 100);
+    /* A duplicate join takes the place of the old channel. */
+    join_as(&r, fd, "room:7", "2", OK_REPLY);
+    expect_text(&r, fd, "[\"1\",\"1\",\"room:7\",\"phx_close\",{}]");
+    ws_text(&r, fd, "[\"1\",\"3\",\"room:0\",\"phx_leave\",{}]");
+    expect_text(&r, fd, "[\"1\",\"3\",\"room:0\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]");
+    expect_text(&r, fd, "[\"1\",\"1\",\"room:0\",\"phx_close\",{}]");
+    join_as(&r, fd, "room:more", "4", OK_REPLY);
+    close(fd);
+    WAIT_FOR(&r, r.processes.slots.count == 0);
+    assert_int_equal(r.metrics.value[METRIC_CHANNEL_JOINED], 0);
+    rig_stop(&r);
+}
+
+static void names_that_would_be_kept_are_limited(void **state)
+{
+    (void)state; /* P-151 */
+    struct rig r;
+    rig_init(&r);
+    r.socket.max_topic_bytes = 10;
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    join_as(&r, fd, "room:56789", "1", OK_REPLY);
+    join_as(&r, fd, "room:567890", "1", "{\"status\":\"error\",\"response\":{\"reason\":\"topic too long\"}}");
+    join_as(&r, fd, "room:a", "1234567890", "{\"status\":\"error\",\"response\":{\"reason\":\"join_ref too long\"}}");
+    expect_heartbeat(&r, fd, false);
+    close(fd);
+    rig_stop(&r);
+}
+
+static void join_without_a_process_is_refused(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    slots_init(&r.processes.slots, 1);
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    join_as(&r, fd, "room:a", "1", OK_REPLY);
+    join_as(&r, fd, "room:b", "2", "{\"status\":\"error\",\"response\":{\"reason\":\"gateway is full\"}}");
+    expect_heartbeat(&r, fd, false);
+    close(fd);
+    rig_stop(&r);
+}
+
+/* A heartbeat whose payload is a string of n bytes. */
+static char *big_heartbeat(size_t n, size_t *len)
+{
+    static const char head[] = "[null,\"9\",\"phoenix\",\"heartbeat\",\"", tail[] = "\"]";
+    char *text = malloc(n + sizeof(head) + sizeof(tail));
+    *len = n + sizeof(head) + sizeof(tail) - 2;
+    memcpy(text, head, sizeof(head) - 1);
+    memset(text + sizeof(head) - 1, 'x', n);
+    memcpy(text + sizeof(head) - 1 + n, tail, sizeof(tail));
+    return text;
+}
+
+static void messages_are_limited_in_length(void **state)
+{
+    (void)state; /* C-69, P-075, P-076; the transcript's 1 MB heartbeat */
+    struct rig r;
+    size_t len;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    char *text = big_heartbeat(1000000, &len);
+    ws_send(&r, fd, 0x81, text, len);
+    expect_text(&r, fd, "[null,\"9\",\"phoenix\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]");
+    close(fd);
+    /* Refused as soon as its length is known: only the beginning is ever sent. */
+    static const char big[] = "\x81\xff\0\0\0\0\0\x98\x96\x81\0\0\0\0[null";
+    fd = ws_open(&r, V2);
+    tcp_send(&r, fd, big, sizeof(big) - 1);
+    expect_close(&r, fd, 1009);
+    close(fd);
+    /* And over all fragments of a message. */
+    fd = ws_open(&r, V2);
+    ws_send(&r, fd, 0x01, text, len);
+    for (int i = 0; i < 8; i++)
+        ws_send(&r, fd, 0x00, text, len);
+    ws_send(&r, fd, 0x80, text, len);
+    expect_close(&r, fd, 1009);
+    close(fd);
+    free(text);
+    rig_stop(&r);
+}
+
+static void clients_over_the_limit_get_503(void **state)
+{
+    (void)state;
+    struct rig r;
+    char answer[512];
+    rig_init(&r);
+    r.options.max_connections = 2;
+    rig_start(&r);
+    int first = ws_open(&r, V2), second = ws_open(&r, V2);
+    http_exchange(&r, GET_WS("?vsn=2.0.0", HOST UPGRADE), answer, sizeof(answer));
+    assert_int_equal(strncmp(answer, "HTTP/1.1 503 Service Unavailable\r\n", 34), 0);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_REFUSED], 1);
+    expect_heartbeat(&r, first, false);
+    close(first);
+    WAIT_FOR(&r, edge_connections(r.edge) == 1);
+    first = ws_open(&r, V2);
+    expect_heartbeat(&r, first, false);
+    expect_heartbeat(&r, second, false);
+    close(first);
+    close(second);
+    rig_stop(&r);
+}
+
+static void out_of_descriptors_turns_away_and_recovers(void **state)
+{
+    (void)state;
+    enum { FILL = 4096 };
+    static int fill[FILL];
+    struct rig r;
+    char byte;
+    struct rlimit was, few;
+    rig_init(&r);
+    rig_start(&r);
+    int alive = ws_open(&r, V2), fd = socket(AF_INET, SOCK_STREAM, 0), n = 0;
+    getrlimit(RLIMIT_NOFILE, &was);
+    few = was;
+    few.rlim_cur = FILL;
+    setrlimit(RLIMIT_NOFILE, &few);
+    while (n < FILL && (fill[n] = dup(0)) >= 0)
+        n++;
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(edge_port(r.edge))};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    /* Turned away with the spare descriptor, not left hanging; the others go on. */
+    assert_true(tcp_recv(&r, fd, &byte, 1));
+    assert_int_equal(byte, 'H');
+    expect_heartbeat(&r, alive, false);
+    close(fd);
+    /* While accepting pauses the loop has nothing to do for the listener. */
+    uint64_t accepted = r.metrics.value[METRIC_CLIENT_REFUSED];
+    assert_int_equal(accepted, 1);
+    while (n)
+        close(fill[--n]);
+    setrlimit(RLIMIT_NOFILE, &was);
+    fd = ws_open(&r, V2);
+    expect_heartbeat(&r, fd, false);
+    close(fd);
+    close(alive);
+    rig_stop(&r);
+}
+
+/* --- time --------------------------------------------------------------------------------------------------------- */
+
+static void silent_strangers_are_dropped(void **state)
+{
+    (void)state;
+    struct rig r;
+    char byte;
+    rig_init(&r);
+    rig_start(&r);
+    int quiet = tcp_open(&r), half = tcp_open(&r);
+    tcp_send(&r, half, "GET /", 5);
+    WAIT_FOR(&r, edge_connections(r.edge) == 2);
+    r.skew_us += 9 * UINT64_C(1000000);
+    rig_turn(&r);
+    assert_int_equal(edge_connections(r.edge), 2);
+    r.skew_us += 1100000;
+    assert_false(tcp_recv(&r, quiet, &byte, 1));
+    assert_false(tcp_recv(&r, half, &byte, 1));
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    close(quiet);
+    close(half);
+    rig_stop(&r);
+}
+
+/* Lets real time pass: the kernel's own record of the last data cannot be skewed. */
+static void sleep_turning(struct rig *r, uint64_t ms)
+{
+    for (uint64_t until = clock_now_us() + ms * 1000; clock_now_us() < until; usleep(1000))
+        rig_turn(r);
+}
+
+static void idle_sockets_are_closed_but_not_with_1000(void **state)
+{
+    (void)state; /* C-74, P-043, P-079 */
+    struct rig r;
+    rig_init(&r);
+    r.socket.timeout_ms = 400;
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    join_as(&r, fd, "room:a", "1", OK_REPLY);
+    sleep_turning(&r, 300);
+    expect_heartbeat(&r, fd, false); /* resets it */
+    sleep_turning(&r, 300);
+    /* A ping counts too, though lws tells nobody of it. */
+    ws_send(&r, fd, 0x89, "p", 1);
+    expect_frame(&r, fd, 0x8a, "p", 1);
+    sleep_turning(&r, 300);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_IDLE_CLOSED], 0);
+    expect_close(&r, fd, 1002);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_IDLE_CLOSED], 1);
+    assert_int_equal(r.processes.slots.count, 0);
+    close(fd);
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    rig_stop(&r);
+}
+
+static void peer_that_ignores_our_close_is_cut_off(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    ws_text(&r, fd, "{bad");
+    expect_close(&r, fd, 1011); /* the end of the stream as well: our side sends FIN */
+    rig_turn(&r);
+    assert_int_equal(edge_connections(r.edge), 1);
+    ws_text(&r, fd, "[null,\"1\",\"phoenix\",\"heartbeat\",{}]");
+    rig_turn(&r);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_FRAMES_IN], 1); /* the bad one: what follows is not looked at */
+    r.skew_us += 4 * UINT64_C(1000000);
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    close(fd);
+    rig_stop(&r);
+}
+
+/* --- slow readers ------------------------------------------------------------------------------------------------- */
+
+static int ws_open_narrow(struct rig *r)
+{
+    int fd = ws_open(r, V2), small = 128 * 1024;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    join_as(r, fd, "room:a", "1", OK_REPLY);
+    return fd;
+}
+
+static void frames_for_a_stalled_reader_arrive_whole_and_in_order(void **state)
+{
+    (void)state; /* 400 x 60 KB, pings between: leans on lws keeping raw bytes in order */
+    enum { PUSHES = 400, BYTES = 60 * 1024, PING_EVERY = 40 };
+    static char got[BYTES + 100];
+    struct rig r;
+    rig_init(&r);
+    r.options.max_buffered_bytes = 64 * 1024 * 1024;
+    rig_start(&r);
+    int fd = ws_open_narrow(&r);
+    r.gateway.push_bytes = BYTES;
+    for (int i = 0; i < PUSHES; i++) {
+        if (i % PING_EVERY == 0)
+            ws_send(&r, fd, 0x89, "ping", 4);
+        ws_text(&r, fd, "[\"1\",\"7\",\"room:a\",\"api\",1]");
+        rig_turn(&r);
+    }
+    WAIT_FOR(&r, r.gateway.requests == PUSHES);
+    int pushes = 0, replies = 0, pongs = 0;
+    while (pushes + replies < 2 * PUSHES) {
+        size_t len;
+        int first = ws_recv(&r, fd, got, sizeof(got), &len);
+        if (first == 0x8a) {
+            assert_string_equal(got, "ping");
+            pongs++;
+        } else if (len > BYTES) {
+            assert_int_equal(len, BYTES + strlen("[\"1\",null,\"room:a\",\"api\",\"\"]"));
+            assert_int_equal(strspn(got + 26, "x"), BYTES);
+            assert_int_equal(pushes++, replies); /* push, then its reply */
+        } else {
+            assert_string_equal(got, "[\"1\",\"7\",\"room:a\",\"phx_reply\",{\"status\":\"ok\",\"response\":\"done\"}]");
+            assert_int_equal(++replies, pushes);
+        }
+    }
+    assert_true(pongs > 0);
+    expect_heartbeat(&r, fd, false);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_SLOW_CLOSED], 0);
+    close(fd);
+    rig_stop(&r);
+}
+
+static void push_until_slow(struct rig *r, int fd)
+{
+    for (int i = 0; i < 400; i++)
+        ws_text(r, fd, "[\"1\",\"7\",\"room:a\",\"api\",1]");
+    WAIT_FOR(r, r->metrics.value[METRIC_CLIENT_SLOW_CLOSED] == 1);
+}
+
+static void reader_that_is_too_slow_is_closed_with_1008(void **state)
+{
+    (void)state;
+    enum { BYTES = 60 * 1024, MAX = 1024 * 1024 };
+    static char got[BYTES + 100];
+    struct rig r;
+    rig_init(&r);
+    r.options.max_buffered_bytes = MAX;
+    rig_start(&r);
+    int fd = ws_open_narrow(&r), other = ws_open(&r, V2);
+    size_t len;
+    r.gateway.push_bytes = BYTES;
+    push_until_slow(&r, fd);
+    rig_turn(&r);
+    assert_int_equal(r.processes.slots.count, 0); /* its channels have ended */
+    expect_heartbeat(&r, other, false);
+    /* When it reads after all: whole frames, then the close. */
+    int first;
+    while ((first = ws_recv(&r, fd, got, sizeof(got), &len)) == 0x81)
+        ;
+    assert_int_equal(first, 0x88);
+    assert_int_equal(get_be16((uint8_t *)got), 1008);
+    close(fd);
+    close(other);
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    rig_stop(&r);
+}
+
+static void reader_that_never_reads_is_cut_off(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    r.options.max_buffered_bytes = 1024 * 1024;
+    rig_start(&r);
+    int fd = ws_open_narrow(&r);
+    r.gateway.push_bytes = 60 * 1024;
+    push_until_slow(&r, fd);
+    r.skew_us += 4 * UINT64_C(1000000);
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    close(fd);
+    rig_stop(&r);
+}
+
+static void result_larger_than_the_bound_closes_and_nothing_else(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    r.options.max_buffered_bytes = 100 * 1024;
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    join_as(&r, fd, "room:a", "1", OK_REPLY);
+    r.gateway.push_bytes = 1024 * 1024;
+    ws_text(&r, fd, "[\"1\",\"7\",\"room:a\",\"api\",1]");
+    expect_close(&r, fd, 1008);
+    close(fd);
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    rig_stop(&r);
+}
+
+static void lengths_around_the_header_sizes_are_framed_right(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, 90, 95, 96, 97, 98, 99, 100, 101, 65500, 65505, 65508, 65509, 65510, 65511, 65512, 70000};
+    static char got[80000];
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    join_as(&r, fd, "room:a", "1", OK_REPLY);
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        size_t len;
+        r.gateway.push_bytes = sizes[i];
+        ws_text(&r, fd, "[\"1\",\"7\",\"room:a\",\"api\",1]");
+        assert_int_equal(ws_recv(&r, fd, got, sizeof(got), &len), 0x81);
+        assert_int_equal(len, sizes[i] + strlen("[\"1\",null,\"room:a\",\"api\",\"\"]"));
+        assert_int_equal(strspn(got + 26, "x"), sizes[i]);
+        expect_text(&r, fd, "[\"1\",\"7\",\"room:a\",\"phx_reply\",{\"status\":\"ok\",\"response\":\"done\"}]");
+    }
+    close(fd);
+    rig_stop(&r);
+}
+
+/* --- channels as processes ---------------------------------------------------------------------------------------- */
+
+static const struct exit_case {
+    const char *name;
+    struct slice reason;
+    bool kill;
+    const char *frame;
+} exit_cases[] = {
+    {"C-45 normal", SLICE_LIT("\x77\x06normal"), false, "[\"1\",\"1\",\"room:a\",\"phx_close\",{}]"},
+    {"P-063 shutdown", SLICE_LIT("\x77\x08shutdown"), false, "[\"1\",\"1\",\"room:a\",\"phx_close\",{}]"},
+    {"P-063 {shutdown, a}", SLICE_LIT("\x68\x02\x77\x08shutdown\x77\x01" "a"), false, "[\"1\",\"1\",\"room:a\",\"phx_close\",{}]"},
+    {"C-47 another reason", SLICE_LIT("\x77\x04oops"), false, "[\"1\",\"1\",\"room:a\",\"phx_error\",{\"reason\":\"channel_crash\"}]"},
+    {"kill", SLICE_LIT("\x77\x06killed"), true, "[\"1\",\"1\",\"room:a\",\"phx_error\",{\"reason\":\"channel_crash\"}]"},
+};
+
+static void exit_signals_end_the_channel(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    for (size_t i = 0; i < ARRAY_SIZE(exit_cases); i++) {
+        join_as(&r, fd, "room:a", "1", OK_REPLY);
+        fake_message(&r.processes, SLICE_LIT("\x77\x02hi"));
+        assert_int_equal(r.metrics.value[METRIC_CHANNEL_UNKNOWN_MESSAGES], i + 1);
+        fake_exit(&r.processes, exit_cases[i].reason, exit_cases[i].kill);
+        expect_text(&r, fd, exit_cases[i].frame);
+        assert_memory_equal(r.processes.ended, exit_cases[i].reason.ptr, exit_cases[i].reason.len);
+        expect_heartbeat(&r, fd, false);
+        assert_int_equal(r.gateway.closed, i + 1);
+    }
+    close(fd);
+    rig_stop(&r);
+}
+
+static void channels_end_with_the_librarys_reasons(void **state)
+{
+    (void)state; /* P-051, P-060, C-76 */
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    join_as(&r, fd, "room:a", "1", OK_REPLY);
+    join_as(&r, fd, "room:a", "2", OK_REPLY);
+    expect_text(&r, fd, "[\"1\",\"1\",\"room:a\",\"phx_close\",{}]");
+    assert_true(fake_ended(&r.processes, "shutdown", "duplicate_join"));
+    ws_text(&r, fd, "[\"2\",\"3\",\"room:a\",\"phx_leave\",{}]");
+    WAIT_FOR(&r, r.processes.slots.count == 0);
+    assert_true(fake_ended(&r.processes, "shutdown", "left"));
+    expect_text(&r, fd, "[\"2\",\"3\",\"room:a\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]");
+    expect_text(&r, fd, "[\"2\",\"2\",\"room:a\",\"phx_close\",{}]");
+    join_as(&r, fd, "room:a", "4", OK_REPLY);
+    join_as(&r, fd, "room:b", "5", OK_REPLY);
+    close(fd);
+    WAIT_FOR(&r, r.processes.slots.count == 0);
+    assert_true(fake_ended(&r.processes, "shutdown", "closed"));
+    assert_int_equal(r.gateway.closed, 4);
+    rig_stop(&r);
+}
+
+static void late_answers_reach_only_a_living_channel(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    join_as(&r, fd, "room:a", "1", OK_REPLY);
+    ws_text(&r, fd, "[\"1\",\"2\",\"room:a\",\"api\",\"later\"]");
+    WAIT_FOR(&r, r.gateway.waiting != HANDLE_NONE);
+    fake_answer(&r.gateway);
+    expect_text(&r, fd, "[\"1\",null,\"room:a\",\"api\",{\"got\":\"late\",\"user\":\"\"}]");
+    expect_text(&r, fd, "[\"1\",\"2\",\"room:a\",\"phx_reply\",{\"status\":\"ok\",\"response\":\"done\"}]");
+    /* The channel goes; another takes its slot. The old handle must not find it. */
+    ws_text(&r, fd, "[\"1\",\"3\",\"room:a\",\"nope\",{}]");
+    expect_text(&r, fd, "[\"1\",\"1\",\"room:a\",\"phx_error\",{\"reason\":\"channel_crash\"}]");
+    join_as(&r, fd, "room:a", "4", OK_REPLY);
+    fake_answer(&r.gateway);
+    expect_heartbeat(&r, fd, false);
+    close(fd);
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    fake_answer(&r.gateway);
+    rig_stop(&r);
+}
+
+static void requests_before_the_gateway_is_there_are_answered(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    r.options.gateway = NULL;
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    join_as(&r, fd, "room:a", "1", OK_REPLY);
+    ws_text(&r, fd, "[\"1\",\"2\",\"room:a\",\"api\",{}]");
+    expect_text(&r, fd, "[\"1\",\"2\",\"room:a\",\"phx_reply\","
+                        "{\"status\":\"error\",\"response\":\"Service temporarily unavailable\"}]");
+    edge_set_gateway(r.edge, &r.gateway);
+    ws_text(&r, fd, "[\"1\",\"3\",\"room:a\",\"api\",{}]");
+    expect_text(&r, fd, "[\"1\",null,\"room:a\",\"api\",{\"got\":{},\"user\":\"u1\"}]");
+    close(fd);
+    rig_stop(&r);
+}
+
+static void user_id_comes_from_the_connect_parameter(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *query, *user;
+    } cases[] = {
+        {"vsn=2.0.0", ""},
+        {"user_id=a%26b%3Dc+d&vsn=2.0.0", "a&b=c d"},
+        {"user_id=x&user_id=%C3%A9&vsn=2.0.0", "\xc3\xa9"},
+        {"user%5Fid=x&vsn=2.0.0", "x"},
+        {"user_id&vsn=2.0.0", ""},
+    };
+    struct rig r;
+    char want[200];
+    rig_init(&r);
+    rig_start(&r);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        int fd = ws_open(&r, cases[i].query);
+        join_as(&r, fd, "room:a", "1", OK_REPLY);
+        ws_text(&r, fd, "[\"1\",\"2\",\"room:a\",\"api\",1]");
+        snprintf(want, sizeof(want), "[\"1\",null,\"room:a\",\"api\",{\"got\":1,\"user\":\"%s\"}]", cases[i].user);
+        expect_text(&r, fd, want);
+        close(fd);
+    }
+    rig_stop(&r);
+}
+
+/* --- the end ------------------------------------------------------------------------------------------------------ */
+
+static void count_done(void *ctx)
+{
+    ++*(int *)ctx;
+}
+
+static void drain_closes_in_batches_with_1012(void **state)
+{
+    (void)state; /* P-073, P-083, C-94 */
+    enum { CLIENTS = 7, BATCH = 3 };
+    struct rig r;
+    int fd[CLIENTS], done = 0;
+    rig_init(&r);
+    rig_start(&r);
+    for (int i = 0; i < CLIENTS; i++) {
+        fd[i] = ws_open(&r, V2);
+        if (i % 2)
+            join_as(&r, fd[i], "room:a", "1", OK_REPLY);
+    }
+    edge_drain(r.edge, BATCH, 2000, count_done, &done);
+    WAIT_FOR(&r, edge_connections(r.edge) == CLIENTS);
+    for (int i = 0; i < BATCH; i++)
+        expect_close(&r, fd[i], 1012);
+    expect_heartbeat(&r, fd[BATCH], false);
+    int late = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(edge_port(r.edge))};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(connect(late, (struct sockaddr *)&to, sizeof(to)), -1);
+    close(late);
+    r.skew_us += 2 * UINT64_C(1000000);
+    for (int i = BATCH; i < 2 * BATCH; i++)
+        expect_close(&r, fd[i], 1012);
+    assert_int_equal(done, 0);
+    r.skew_us += 2 * UINT64_C(1000000);
+    expect_close(&r, fd[CLIENTS - 1], 1012);
+    for (int i = 0; i < CLIENTS; i++)
+        close(fd[i]);
+    WAIT_FOR(&r, done == 1);
+    assert_int_equal(edge_connections(r.edge), 0);
+    rig_stop(&r);
+}
+
+static void everything_can_be_dropped_at_any_moment(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    r.options.max_buffered_bytes = 64 * 1024 * 1024;
+    rig_start(&r);
+    int stranger = tcp_open(&r), idle = ws_open(&r, V2), stalled = ws_open_narrow(&r), closing = ws_open(&r, V2),
+        halfway = ws_open(&r, V2), broken = ws_open(&r, V2);
+    r.gateway.push_bytes = 60 * 1024;
+    for (int i = 0; i < 200; i++)
+        ws_text(&r, stalled, "[\"1\",\"7\",\"room:a\",\"api\",1]");
+    ws_text(&r, closing, "{bad");
+    ws_send(&r, halfway, 0x01, "[null,", 6);
+    ws_send(&r, broken, 0x83, "x", 1);
+    WAIT_FOR(&r, r.gateway.requests == 200);
+    rig_stop(&r);
+    close(stranger);
+    close(idle);
+    close(stalled);
+    close(closing);
+    close(halfway);
+    close(broken);
+}
+
+static void clients_that_vanish_leave_nothing(void **state)
+{
+    (void)state; /* FIN, and reset with unread answers */
+    struct rig r;
+    static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    rig_init(&r);
+    rig_start(&r);
+    for (int i = 0; i < 50; i++) {
+        int fd = ws_open(&r, V2);
+        join_as(&r, fd, "room:a", "1", OK_REPLY);
+        ws_text(&r, fd, "[\"1\",\"7\",\"room:a\",\"api\",1]");
+        if (i % 2)
+            setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+        if (i % 3 == 0)
+            rig_turn(&r);
+        close(fd);
+    }
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    assert_int_equal(r.processes.slots.count, 0);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_CONNECTED], 0);
+    rig_stop(&r);
+}
+
+static int quiet(void **state)
+{
+    (void)state;
+    log_set_level(LOG_ERROR + (getenv("SHOW_LOG") ? LOG_DEBUG - LOG_ERROR : 0));
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -358,6 +1262,37 @@ int main(void)
         cmocka_unit_test(leaves_answer_as_recorded),
         cmocka_unit_test(malformed_messages_close_with_the_recorded_code),
         cmocka_unit_test(frames_are_judged_as_rfc_6455_says),
+        cmocka_unit_test(http_answers_as_recorded),
+        cmocka_unit_test(upgrade_answer_offers_nothing_that_was_not_meant),
+        cmocka_unit_test(frames_right_behind_the_request_are_read),
+        cmocka_unit_test(request_head_may_come_byte_by_byte),
+        cmocka_unit_test(endless_head_is_refused),
+        cmocka_unit_test(readiness_says_why_not),
+        cmocka_unit_test(console_lists_the_functions),
+        cmocka_unit_test(phoenix_js_is_the_file_that_was_named),
+        cmocka_unit_test(address_that_cannot_be_had_is_told),
+        cmocka_unit_test(joined_channels_are_limited),
+        cmocka_unit_test(names_that_would_be_kept_are_limited),
+        cmocka_unit_test(join_without_a_process_is_refused),
+        cmocka_unit_test(messages_are_limited_in_length),
+        cmocka_unit_test(clients_over_the_limit_get_503),
+        cmocka_unit_test(out_of_descriptors_turns_away_and_recovers),
+        cmocka_unit_test(silent_strangers_are_dropped),
+        cmocka_unit_test(idle_sockets_are_closed_but_not_with_1000),
+        cmocka_unit_test(peer_that_ignores_our_close_is_cut_off),
+        cmocka_unit_test(frames_for_a_stalled_reader_arrive_whole_and_in_order),
+        cmocka_unit_test(reader_that_is_too_slow_is_closed_with_1008),
+        cmocka_unit_test(reader_that_never_reads_is_cut_off),
+        cmocka_unit_test(result_larger_than_the_bound_closes_and_nothing_else),
+        cmocka_unit_test(lengths_around_the_header_sizes_are_framed_right),
+        cmocka_unit_test(exit_signals_end_the_channel),
+        cmocka_unit_test(channels_end_with_the_librarys_reasons),
+        cmocka_unit_test(late_answers_reach_only_a_living_channel),
+        cmocka_unit_test(requests_before_the_gateway_is_there_are_answered),
+        cmocka_unit_test(user_id_comes_from_the_connect_parameter),
+        cmocka_unit_test(drain_closes_in_batches_with_1012),
+        cmocka_unit_test(everything_can_be_dropped_at_any_moment),
+        cmocka_unit_test(clients_that_vanish_leave_nothing),
     };
-    return cmocka_run_group_tests_name("edge", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("edge", tests, quiet, NULL);
 }
