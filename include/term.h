@@ -78,6 +78,16 @@ static inline bool term_at_end(const struct term_reader *r)
 enum term_kind term_peek(const struct term_reader *r);
 /* Steps over one term and returns it. */
 int term_skip(struct term_reader *r, struct slice *term) MUST_CHECK;
+/* The last element of a checked term whose bytes end with it: all that is left. Unlike term_skip() it does not walk the
+ * element, which matters for results. BG_EINVAL when nothing is left. */
+static inline int term_read_last(struct term_reader *r, struct slice *term)
+{
+    if (term_at_end(r))
+        return BG_EINVAL;
+    *term = slice_make(r->p, (size_t)(r->end - r->p));
+    r->p = r->end;
+    return BG_OK;
+}
 int term_read_int(struct term_reader *r, int64_t *v) MUST_CHECK;
 /* TERM_FLOAT only. */
 int term_read_float(struct term_reader *r, double *v) MUST_CHECK;

@@ -518,7 +518,7 @@ static enum call_outcome classify(struct slice result, struct slice *value)
     *value = result;
     if (term_read_tagged(&r, "badrpc", &n) != BG_OK || n != 2)
         return CALL_RETURN;
-    if (term_skip(&r, value) != BG_OK)
+    if (term_read_last(&r, value) != BG_OK)
         return CALL_RETURN;
     if (term_is_atom(*value, "nodedown")) {
         *value = SLICE_NONE;
@@ -527,7 +527,7 @@ static enum call_outcome classify(struct slice result, struct slice *value)
     r = term_reader(*value);
     if (term_read_tagged(&r, "EXIT", &n) != BG_OK || n != 2)
         return CALL_BADRPC;
-    return term_skip(&r, value) == BG_OK ? CALL_EXIT : CALL_BADRPC;
+    return term_read_last(&r, value) == BG_OK ? CALL_EXIT : CALL_BADRPC;
 }
 
 bool remote_call_on_message(struct remote_calls *rc, struct dist_link *l, struct slice msg)
@@ -537,7 +537,7 @@ bool remote_call_on_message(struct remote_calls *rc, struct dist_link *l, struct
     uint32_t n;
     int64_t tag;
     if (term_read_tuple(&r, &n) != BG_OK || n != 2 || term_read_int(&r, &tag) != BG_OK ||
-        term_skip(&r, &result) != BG_OK)
+        term_read_last(&r, &result) != BG_OK)
         return false;
     struct call *call = call_by_tag(rc, tag);
     if (!call || call == rc->open || call->spawned || call->peer->link != dist_link_handle(l)) {
@@ -602,7 +602,7 @@ static enum call_outcome erpc_error(struct slice reason, struct slice *value)
     struct term_reader r = term_reader(reason);
     uint32_t n;
     *value = reason;
-    if (term_read_tagged(&r, "erpc", &n) == BG_OK && n == 2 && term_skip(&r, value) != BG_OK)
+    if (term_read_tagged(&r, "erpc", &n) == BG_OK && n == 2 && term_read_last(&r, value) != BG_OK)
         *value = reason;
     return CALL_EXIT;
 }
@@ -625,7 +625,7 @@ static enum call_outcome read_report(struct remote_calls *rc, const struct call 
         return CALL_EXIT;
     if (n == 4)
         return slice_is(class, "error") ? error_with_stack(rc, &r, value) : CALL_EXIT;
-    if (term_skip(&r, &what) != BG_OK)
+    if (term_read_last(&r, &what) != BG_OK)
         return CALL_EXIT;
     if (slice_is(class, "return") || slice_is(class, "throw"))
         return classify(what, value);

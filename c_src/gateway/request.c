@@ -351,10 +351,13 @@ static void finish_failure(struct gateway *gw, struct request *r, struct slice r
     buf_fini(&text);
 }
 
+/* {tag, second} or {tag, second, ...}. */
 static bool tuple_element(struct slice value, const char *tag, uint32_t *arity, struct slice *second)
 {
     struct term_reader t = term_reader(value);
-    return term_read_tagged(&t, tag, arity) == BG_OK && *arity >= 2 && term_skip(&t, second) == BG_OK;
+    if (term_read_tagged(&t, tag, arity) != BG_OK || *arity < 2)
+        return false;
+    return (*arity == 2 ? term_read_last(&t, second) : term_skip(&t, second)) == BG_OK;
 }
 
 /* E-200..E-202: a tuple is {ok, X}, {error, R}, {error, A, B} (E-193), or nothing that a client could use. */
