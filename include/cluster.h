@@ -47,17 +47,18 @@ struct cluster_options {
 
 /* Fills the defaults named above; loop, timers, metrics, self and events stay for the caller. */
 void cluster_options_default(struct cluster_options *o);
-/* Listens and begins to register with epmd. NULL with *e when the port cannot be had. The process must ignore SIGPIPE. */
+/* Listens and begins to register with epmd. NULL with *e when the port cannot be had. The process must ignore SIGPIPE.
+ */
 struct cluster *cluster_new(const struct cluster_options *o, struct err *e) MUST_CHECK;
 /* Frees everything; only after cluster_stop() said done (it may be called from done). */
 void cluster_free(struct cluster *c);
-/* Stops listening, unregisters, tells link_down for every link, writes out what they hold and closes them. done(ctx) when
- * nothing is left, at most about two seconds later; the loop and cluster_flush() must go on until then. */
+/* Stops listening, unregisters, tells link_down for every link, writes out what they hold and closes them. done(ctx)
+ * when nothing is left, at most about two seconds later; the loop and cluster_flush() must go on until then. */
 void cluster_stop(struct cluster *c, void (*done)(void *ctx), void *ctx);
 
 /* Keeps a connection to this node from now on; connects as soon as possible, again whenever it is lost.
- * node: "alive@host", or "alive@host:port" to do without epmd. BG_EINVAL for an illegal name, our own, or one without port
- * when epmd is off; BG_ELIMIT, BG_ENOMEM. A known peer is BG_OK. */
+ * node: "alive@host", or "alive@host:port" to do without epmd. BG_EINVAL for an illegal name, our own, or one without
+ * port when epmd is off; BG_ELIMIT, BG_ENOMEM. A known peer is BG_OK. */
 int cluster_add_peer(struct cluster *c, struct slice node) MUST_CHECK;
 /* Up links only; NULL otherwise. */
 struct dist_link *cluster_link(const struct cluster *c, struct slice node);

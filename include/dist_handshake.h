@@ -36,7 +36,8 @@ enum handshake_result {
     HS_NAMED, /* accepting: h->peer calls; call dist_handshake_status(), then feed the rest */
     HS_ALIVE, /* dialling: call dist_handshake_go_on(), then feed the rest */
     HS_DONE,  /* both sides have proved the cookie; what was not used is the first packet's beginning (D-05) */
-    HS_FAILED /* e says why; write out what is in out (it may hold a refusal), then close */
+    HS_FAILED /* e says why (code BG_EEXIST: it only gave way to another connection of the two nodes); write out what is
+               * in out, which may hold a refusal, then close */
 };
 
 enum handshake_status {
@@ -81,8 +82,9 @@ struct dist_handshake {
 void dist_handshake_init(struct dist_handshake *h, enum handshake_role role, const struct node_identity *self,
                          struct slice peer, struct buf *out);
 /* Takes bytes of the peer up to the end of the packet that needs an answer from the caller or ends the handshake.
- * *used: how many of them were taken; the caller keeps the rest for the next call or, after HS_DONE, as the beginning of
- * the link's packets. Answers are appended to out. Must not be called while a decision is awaited or after the end. */
+ * *used: how many of them were taken; the caller keeps the rest for the next call or, after HS_DONE, as the beginning
+ * of the link's packets. Answers are appended to out. Must not be called while a decision is awaited or after the end.
+ */
 enum handshake_result dist_handshake_feed(struct dist_handshake *h, struct slice in, size_t *used, struct buf *out,
                                           struct err *e) MUST_CHECK;
 /* Answers HS_NAMED. Returns HS_MORE, or HS_FAILED for NOK and NOT_ALLOWED (written to out). */

@@ -24,7 +24,7 @@ struct dist_link_stats {
     uint64_t packets_out;
     size_t queued_bytes; /* not yet taken by the kernel */
     uint64_t up_since_us;
-    bool outgoing; /* we connected to it */
+    bool outgoing;    /* we connected to it */
     char address[64]; /* the peer's, "127.0.0.1:4711" or "[::1]:4711" */
 };
 

@@ -25,8 +25,8 @@ uint16_t epmd_port(void);
 /* Where our own name is registered: the first address of ERL_EPMD_ADDRESS (as epmd itself reads it), or 127.0.0.1. */
 void epmd_local_address(struct sockaddr_storage *addr);
 
-/* The wire forms. Parse: BG_OK, BG_EMORE (call again with more), BG_EGONE (epmd does not know the name, or refuses it), or
- * BG_EINVAL. epmd_parse_alive takes ALIVE2_RESP and ALIVE2_X_RESP whole. */
+/* The wire forms. Parse: BG_OK, BG_EMORE (call again with more), BG_EGONE (epmd does not know the name, or refuses it),
+ * or BG_EINVAL. epmd_parse_alive takes ALIVE2_RESP and ALIVE2_X_RESP whole. */
 void epmd_put_port_request(struct buf *b, struct slice alive);
 void epmd_put_alive_request(struct buf *b, struct slice alive, uint16_t port);
 int epmd_parse_port(struct slice in, struct epmd_answer *a) MUST_CHECK;
@@ -38,8 +38,8 @@ struct epmd_lookup;
 typedef void epmd_lookup_fn(void *ctx, int rc, const struct epmd_answer *a, const char *why);
 /* Asks the epmd at addr (its port is in addr). fn is called once, never before this returns; afterwards the lookup is
  * gone. NULL when it could not even begin. Knows no deadline: the caller cancels. */
-struct epmd_lookup *epmd_lookup_new(uv_loop_t *loop, const struct sockaddr *addr, struct slice alive, epmd_lookup_fn *fn,
-                                    void *ctx) MUST_CHECK;
+struct epmd_lookup *epmd_lookup_new(uv_loop_t *loop, const struct sockaddr *addr, struct slice alive,
+                                    epmd_lookup_fn *fn, void *ctx) MUST_CHECK;
 /* fn will not be called. */
 void epmd_lookup_cancel(struct epmd_lookup *q);
 

@@ -22,7 +22,7 @@ struct node_identity {
     char cookie[NODE_COOKIE_MAX + 1];
     uint32_t creation; /* random, >= 4, new at each start (D-08) */
     uint64_t flags;
-    bool long_names; /* host has a dot (or is an IPv6 address) */
+    bool long_names;       /* host has a dot (or is an IPv6 address) */
     struct ei_cnode_s *ei; /* erl_interface's own record, for ei_publish */
 };
 

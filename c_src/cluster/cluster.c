@@ -15,6 +15,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -41,7 +42,7 @@ struct peer {
     char name[NODE_NAME_MAX + 1];
     struct slice alive; /* within name */
     struct slice host;
-    uint16_t port; /* 0: ask epmd */
+    uint16_t port;      /* 0: ask epmd */
     struct timer timer; /* next attempt, or end of patience with this one's step */
     uint32_t backoff_ms;
     uint64_t due_us; /* when the attempt under way or next was or is to begin */
@@ -95,6 +96,7 @@ static struct peer *find_peer(const struct cluster *c, const char *node)
 
 /* Listed links */
 
+/* From here on l is the connection to its node: found by name and handle, ticking, delivering packets. */
 static int list_link(struct cluster *c, struct dist_link *l)
 {
     struct dist_handshake *hs = l->hs;
@@ -144,6 +146,7 @@ static bool supersedes(const struct cluster *c, const struct dist_link *l, const
     return l->outgoing == ours_wins;
 }
 
+/* Links that were dialled are never in the list: their number is bounded by that of the peers. */
 static void leave_pending(struct cluster *c, struct dist_link *l)
 {
     if (!list_linked(&l->pending))
@@ -152,6 +155,8 @@ static void leave_pending(struct cluster *c, struct dist_link *l)
     c->pending_count--;
 }
 
+/* The peer has proved the cookie, and we have. An older link to it goes first, so that whoever hears of link_up has
+ * already let go of the pids and calls of the peer's former life. */
 static void handshake_done(struct cluster *c, struct dist_link *l)
 {
     struct dist_link *old = map_get(&c->by_node, slice_str(l->hs->peer));
@@ -180,6 +185,34 @@ static void handshake_done(struct cluster *c, struct dist_link *l)
 
 /* Handshakes */
 
+/* ` hint="..."`, or nothing. */
+struct hint_field {
+    char text[160];
+};
+
+static struct hint_field hint_field(const char *hint)
+{
+    struct hint_field f = {""};
+    if (hint[0])
+        snprintf(f.text, sizeof(f.text), " hint=\"%s\"", hint);
+    return f;
+}
+
+/* Two nodes that connect to each other at once are no failure: one of the connections gives way. */
+static void handshake_gave_way(struct cluster *c, struct dist_link *l, const char *why)
+{
+    struct peer *p = l->peer;
+    l->peer = NULL;
+    leave_pending(c, l);
+    log_debug("cluster", "connection gave way to another", "address=%s node=%s reason=\"%s\"", l->stats.address,
+              log_text(slice_str(l->hs->peer)), why);
+    dist_link_close(l, "gave way to another connection");
+    if (p)
+        attempt_failed(p, NULL, NULL);
+}
+
+/* Anybody who reaches the port can cause this at will for accepted connections: counted, and logged with a limit. For
+ * our own attempts the peer's report (report_failure) says it, once per reason. */
 static void handshake_failed(struct cluster *c, struct dist_link *l, const char *why, const char *hint)
 {
     struct peer *p = l->peer;
@@ -187,8 +220,8 @@ static void handshake_failed(struct cluster *c, struct dist_link *l, const char 
     leave_pending(c, l);
     metric_inc(c->o.metrics, METRIC_LINK_HANDSHAKES_REFUSED);
     if (!l->outgoing)
-        log_limited(LOG_WARNING, "cluster", "handshake failed", "address=%s node=%s reason=\"%s\" hint=\"%s\"",
-                    l->stats.address, log_text(slice_str(l->hs ? l->hs->peer : "")), why, hint);
+        log_limited(LOG_WARNING, "cluster", "handshake failed", "address=%s node=%s reason=\"%s\"%s", l->stats.address,
+                    log_text(slice_str(l->hs ? l->hs->peer : "")), why, hint_field(hint).text);
     dist_link_close(l, "handshake failed");
     if (p)
         attempt_failed(p, why, hint);
@@ -196,11 +229,14 @@ static void handshake_failed(struct cluster *c, struct dist_link *l, const char 
         hasten(p);
 }
 
+/* Our name has been sent: from now on the other side takes us for its simultaneous connect, too. */
 static bool is_dialling(const struct peer *p)
 {
     return p && p->opening && p->opening->state == LINK_HANDSHAKE;
 }
 
+/* Ends the attempt under way, and the timer, whatever stage they are in. Says nothing to anybody: the caller goes on.
+ */
 static void attempt_abandon(struct peer *p)
 {
     struct dist_link *l = p->opening;
@@ -225,6 +261,7 @@ static bool attempt_yield(struct peer *p)
     return timer_arm(p->c->o.timers, &p->timer, until) == BG_OK;
 }
 
+/* The caller's name is known, and only that: nothing may be taken down on its word. */
 static enum handshake_result decide(struct cluster *c, struct dist_link *l, struct err *e)
 {
     struct peer *p = find_peer(c, l->hs->peer);
@@ -234,6 +271,9 @@ static enum handshake_result decide(struct cluster *c, struct dist_link *l, stru
     return dist_handshake_status(l->hs, status, dist_link_raw(l), e);
 }
 
+/* Runs the state machine over what has come. It stops asking at HS_NAMED and HS_ALIVE, because only this table knows
+ * the other connections. What remains after HS_DONE is the peer's first packets: dist_link takes them up from `at`
+ * (D-05). */
 static size_t on_handshake(void *ctx, struct dist_link *l, struct slice in)
 {
     struct cluster *c = ctx;
@@ -250,12 +290,15 @@ static size_t on_handshake(void *ctx, struct dist_link *l, struct slice in)
             r = dist_handshake_go_on(l->hs, !map_get(&c->by_node, slice_str(l->hs->peer)), dist_link_raw(l), &e);
         if (r == HS_DONE)
             handshake_done(c, l);
+        else if (r == HS_FAILED && e.code == BG_EEXIST)
+            handshake_gave_way(c, l, e.text);
         else if (r == HS_FAILED)
             handshake_failed(c, l, e.text, "");
     }
     return at;
 }
 
+/* The deadline covers the whole handshake: a peer that sends a byte now and then gains nothing (D-02). */
 static int begin_handshake(struct cluster *c, struct dist_link *l, struct slice peer)
 {
     l->hs = malloc(sizeof(*l->hs));
@@ -266,6 +309,7 @@ static int begin_handshake(struct cluster *c, struct dist_link *l, struct slice 
     return BG_OK;
 }
 
+/* The handshake, or the TCP connect before it, took too long. */
 static void on_late(void *ctx, struct dist_link *l)
 {
     struct cluster *c = ctx;
@@ -286,6 +330,8 @@ static void on_packet(void *ctx, struct dist_link *l, struct slice packet)
     c->o.events.packet(c->o.events.ctx, l, packet);
 }
 
+/* The end of every link, whatever state it was in. What had been settled before (listed, peer, pending cleared) needs
+ * nothing more. */
 static void on_lost(void *ctx, struct dist_link *l, const char *reason)
 {
     struct cluster *c = ctx;
@@ -304,6 +350,8 @@ static void on_freed(void *ctx)
 
 /* Accepting */
 
+/* The list is in order of arrival. A node says its name in its first packet; a port scan or a held connection does
+ * not. */
 static void drop_a_pending(struct cluster *c)
 {
     struct dist_link *victim = container_of(c->pending.next, struct dist_link, pending);
@@ -314,7 +362,8 @@ static void drop_a_pending(struct cluster *c)
             break;
         }
     }
-    handshake_failed(c, victim, "too many handshakes in progress", "many connections without a handshake: a port scan?");
+    handshake_failed(c, victim, "too many handshakes in progress",
+                     "many connections without a handshake: a port scan?");
 }
 
 static void on_connection(uv_stream_t *server, int status)
@@ -341,6 +390,7 @@ static void on_connection(uv_stream_t *server, int status)
     c->pending_count++;
 }
 
+/* The connection that could not be accepted for want of memory still waits inside libuv. */
 static void on_accept_again(struct timer *t)
 {
     struct cluster *c = container_of(t, struct cluster, accept_again);
@@ -350,11 +400,12 @@ static void on_accept_again(struct timer *t)
 
 /* Dialling */
 
+/* due_us is the beginning of the next attempt; attempt_yield() may put it off, measured from there. */
 static void schedule(struct peer *p, uint64_t delay_us)
 {
     p->due_us = now_us(p->c) + delay_us;
     if (timer_arm(p->c->o.timers, &p->timer, p->due_us) != BG_OK)
-        log_error("cluster", "no memory to connect again", "node=%s", p->name);
+        log_error("cluster", "no memory to connect again", "node=%s", log_text(slice_str(p->name)));
 }
 
 /* Half of it fixed, half by lot: many gateways that lost the same node must not come back in step. */
@@ -374,18 +425,22 @@ static void report_failure(struct peer *p, const char *why, const char *hint)
         return;
     p->reported_us = now;
     slice_cstr(slice_str(why), p->reported, sizeof(p->reported));
-    log_warning("cluster", "cannot connect", "node=%s reason=\"%s\" hint=\"%s\"", p->name, why, hint);
+    log_warning("cluster", "cannot connect", "node=%s reason=\"%s\"%s", log_text(slice_str(p->name)), why,
+                hint_field(hint).text);
 }
 
+/* why NULL: nothing to report. */
 static void attempt_failed(struct peer *p, const char *why, const char *hint)
 {
     attempt_abandon(p);
     if (p->is_up || p->c->stopping)
         return;
-    report_failure(p, why, hint);
+    if (why)
+        report_failure(p, why, hint);
     schedule_with_backoff(p);
 }
 
+/* From dist_dial: an address to try, or none is left. */
 static void on_address(void *ctx, int rc, const struct sockaddr *addr, const char *why, const char *hint)
 {
     struct peer *p = ctx;
@@ -411,6 +466,7 @@ static void on_address(void *ctx, int rc, const struct sockaddr *addr, const cha
         c->host.owner.connected(c, l, status);
 }
 
+/* TCP stands, or not: a BEAM that listens on one of the host's addresses refuses on the others. */
 static void on_connected(void *ctx, struct dist_link *l, int status)
 {
     struct cluster *c = ctx;
@@ -452,6 +508,7 @@ static bool peer_is_calling(const struct peer *p)
     return false;
 }
 
+/* Two connections begun at once cost a handshake that is thrown away; so if the peer is just calling, let it. */
 static void attempt_begin(struct peer *p)
 {
     struct cluster *c = p->c;
@@ -464,6 +521,8 @@ static void attempt_begin(struct peer *p)
         attempt_failed(p, "out of memory", "");
 }
 
+/* Time for an attempt; or the step under way (name, epmd) has used up its time. Connect and handshake have the link's
+ * own deadline. */
 static void on_peer_timer(struct timer *t)
 {
     struct peer *p = container_of(t, struct peer, timer);
@@ -487,6 +546,7 @@ static void peer_up(struct peer *p, struct dist_link *l)
     p->reported_us = 0;
 }
 
+/* The first attempt comes almost at once: within reconnect_min_ms. */
 static void peer_down(struct peer *p, uint64_t up_us)
 {
     p->is_up = false;
@@ -675,6 +735,7 @@ void cluster_free(struct cluster *c)
     free(c);
 }
 
+/* Last in every callback that calls it: done() may free the cluster. */
 static void check_stopped(struct cluster *c)
 {
     if (c->stopping && !c->listening && c->host.open == 0)
@@ -688,6 +749,7 @@ static void on_listener_closed(uv_handle_t *handle)
     check_stopped(c);
 }
 
+/* Handshakes just end. Links are told as down while they drain: nothing more is to be sent on them. */
 static void stop_links(struct cluster *c)
 {
     struct list *node;
@@ -721,6 +783,7 @@ void cluster_stop(struct cluster *c, void (*done)(void *ctx), void *ctx)
 
 /* Answers for others */
 
+/* Once per request: one hash of the name. A link that was closed in this turn is still listed, hence the state. */
 struct dist_link *cluster_link(const struct cluster *c, struct slice node)
 {
     struct dist_link *l = map_get(&c->by_node, node);

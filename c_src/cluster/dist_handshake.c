@@ -31,17 +31,16 @@ static const struct {
     uint64_t flag;
     const char *name;
 } flag_name[] = {
-    {0x4, "EXTENDED_REFERENCES"}, {0x10, "FUN_TAGS"},       {0x80, "NEW_FUN_TAGS"},        {0x100, "EXTENDED_PIDS_PORTS"},
-    {0x200, "EXPORT_PTR_TAG"},    {0x400, "BIT_BINARIES"},  {0x800, "NEW_FLOATS"},         {0x10000, "UTF8_ATOMS"},
-    {0x20000, "MAP_TAG"},         {0x40000, "BIG_CREATION"}, {0x1000000, "HANDSHAKE_23"}, {0x2000000, "UNLINK_ID"},
+    {0x4, "EXTENDED_REFERENCES"},   {0x10, "FUN_TAGS"},          {0x80, "NEW_FUN_TAGS"},
+    {0x100, "EXTENDED_PIDS_PORTS"}, {0x200, "EXPORT_PTR_TAG"},   {0x400, "BIT_BINARIES"},
+    {0x800, "NEW_FLOATS"},          {0x10000, "UTF8_ATOMS"},     {0x20000, "MAP_TAG"},
+    {0x40000, "BIG_CREATION"},      {0x1000000, "HANDSHAKE_23"}, {0x2000000, "UNLINK_ID"},
     {DIST_FLAG_V4_NC, "V4_NC"},
 };
 
 static const char *const status_text[] = {
-    [HS_STATUS_OK] = "ok",
-    [HS_STATUS_OK_SIMULTANEOUS] = "ok_simultaneous",
-    [HS_STATUS_NOK] = "nok",
-    [HS_STATUS_NOT_ALLOWED] = "not_allowed",
+    [HS_STATUS_OK] = "ok",       [HS_STATUS_OK_SIMULTANEOUS] = "ok_simultaneous",
+    [HS_STATUS_NOK] = "nok",     [HS_STATUS_NOT_ALLOWED] = "not_allowed",
     [HS_STATUS_ALIVE] = "alive",
 };
 
@@ -49,6 +48,14 @@ static enum handshake_result fail(struct dist_handshake *h, struct err *e, const
 {
     h->step = HS_ENDED;
     err_set(e, BG_EINVAL, 0, "%s", text);
+    return HS_FAILED;
+}
+
+/* No fault of anybody: there is, or will be, another connection to the same node. */
+static enum handshake_result give_way(struct dist_handshake *h, struct err *e, const char *text)
+{
+    h->step = HS_ENDED;
+    err_set(e, BG_EEXIST, 0, "%s", text);
     return HS_FAILED;
 }
 
@@ -179,6 +186,7 @@ static bool name_the_nameless(struct dist_handshake *h, struct slice host)
     return len > 0 && (size_t)len < sizeof(h->peer) && node_name_split(slice_str(h->peer), &a, &b);
 }
 
+/* All that can be judged without knowing the other connections; then it is the caller's turn. */
 static enum handshake_result named(struct dist_handshake *h, struct slice name, struct buf *out, struct err *e)
 {
     struct slice alive, host;
@@ -204,6 +212,8 @@ static enum handshake_result named(struct dist_handshake *h, struct slice name, 
     return HS_NAMED;
 }
 
+/* 'N' since OTP 23. 'n' comes from OTP 23 and 24 nodes that found us without epmd (dist_util:recv_name_old/2): its
+ * flags are 32 bits, the rest follows as complement. */
 static enum handshake_result on_name(struct dist_handshake *h, struct slice p, struct buf *out, struct err *e)
 {
     const uint8_t *b = (const uint8_t *)p.ptr;
@@ -223,10 +233,11 @@ static enum handshake_result on_name(struct dist_handshake *h, struct slice p, s
     return named(h, slice_make(b + NEW_HEAD, len), out, e);
 }
 
+/* Does the peer still want this connection? The older one falls when the cookie is proved, not before. */
 static enum handshake_result on_alive_answer(struct dist_handshake *h, struct slice p, struct buf *out, struct err *e)
 {
     if (slice_is(p, "sfalse"))
-        return fail(h, e, "peer gave this connection up for another");
+        return give_way(h, e, "peer gave this connection up for another");
     if (!slice_is(p, "strue"))
         return fail(h, e, "answer to alive is neither true nor false");
     send_challenge(h, out);
@@ -256,6 +267,7 @@ static enum handshake_result done(struct dist_handshake *h)
     return HS_DONE;
 }
 
+/* The acceptor's proof comes second: nothing is said about the cookie to a peer that did not prove it. */
 static enum handshake_result on_reply(struct dist_handshake *h, struct slice p, struct buf *out, struct err *e)
 {
     const uint8_t *b = (const uint8_t *)p.ptr;
@@ -263,7 +275,7 @@ static enum handshake_result on_reply(struct dist_handshake *h, struct slice p, 
     if (p.len != 1 + 4 + DIGEST_LEN || b[0] != 'r')
         return fail(h, e, "challenge reply expected");
     if (!digest_proves(h, b + 5))
-        return fail(h, e, "peer has another cookie");
+        return fail(h, e, "peer has another cookie: it must be the same on both sides");
     if (!make_digest(h->self, get_be32(b + 1), digest))
         return fail(h, e, "OpenSSL offers no MD5");
     put_u16(out, 1 + DIGEST_LEN);
@@ -274,6 +286,7 @@ static enum handshake_result on_reply(struct dist_handshake *h, struct slice p, 
 
 /* Dialling */
 
+/* `named:` answers only those who sent NAME_ME. */
 static enum handshake_result on_status(struct dist_handshake *h, struct slice p, struct buf *out, struct err *e)
 {
     (void)out;
@@ -287,7 +300,7 @@ static enum handshake_result on_status(struct dist_handshake *h, struct slice p,
         return HS_ALIVE;
     }
     if (slice_is(p, "snok"))
-        return fail(h, e, "peer prefers its own connection to us");
+        return give_way(h, e, "peer prefers its own connection to us");
     if (slice_is(p, "snot_allowed"))
         return fail(h, e, "peer does not allow this node");
     if (p.len >= 7 && memcmp(p.ptr, "snamed:", 7) == 0)
@@ -295,6 +308,7 @@ static enum handshake_result on_status(struct dist_handshake *h, struct slice p,
     return fail(h, e, "status is not understood");
 }
 
+/* The name must be the one we dialled: a port that another node has taken meanwhile is not our peer. */
 static enum handshake_result on_challenge(struct dist_handshake *h, struct slice p, struct buf *out, struct err *e)
 {
     const uint8_t *b = (const uint8_t *)p.ptr;
@@ -329,7 +343,7 @@ static enum handshake_result on_ack(struct dist_handshake *h, struct slice p, st
     if (p.len != 1 + DIGEST_LEN || p.ptr[0] != 'a')
         return fail(h, e, "challenge acknowledgement expected");
     if (!digest_proves(h, (const uint8_t *)p.ptr + 1))
-        return fail(h, e, "peer has another cookie");
+        return fail(h, e, "peer has another cookie: it must be the same on both sides");
     return done(h);
 }
 
@@ -388,8 +402,7 @@ enum handshake_result dist_handshake_feed(struct dist_handshake *h, struct slice
         if (!fill(h, in, used, PACKET_HEAD + len))
             break;
         h->have = 0;
-        enum handshake_result r =
-            step_table[h->step].packet(h, slice_make(h->packet + PACKET_HEAD, len), out, e);
+        enum handshake_result r = step_table[h->step].packet(h, slice_make(h->packet + PACKET_HEAD, len), out, e);
         if (r != HS_MORE)
             return r;
     }
@@ -406,7 +419,7 @@ enum handshake_result dist_handshake_status(struct dist_handshake *h, enum hands
     else
         send_status(status_text[status], out);
     if (status == HS_STATUS_NOK)
-        return fail(h, e, "our own connection to this node is under way");
+        return give_way(h, e, "our own connection to this node is under way");
     if (status == HS_STATUS_NOT_ALLOWED)
         return fail(h, e, "node is not allowed");
     if (status == HS_STATUS_ALIVE) {
@@ -423,7 +436,7 @@ enum handshake_result dist_handshake_go_on(struct dist_handshake *h, bool go_on,
     assert_always(h->step == HS_WAIT_GO_ON);
     send_status(go_on ? "true" : "false", out);
     if (!go_on)
-        return fail(h, e, "another connection to this node is up");
+        return give_way(h, e, "another connection to this node is up");
     h->step = HS_WAIT_CHALLENGE;
     return HS_MORE;
 }

@@ -1,10 +1,10 @@
 /*
- * dist_link.c: a distribution connection on a uv_tcp_t: packets in, packets out, ticks, closing. See dist_link.h for what
- * others may do with it and dist_link_internal.h for its states.
+ * dist_link.c: a distribution connection on a uv_tcp_t: packets in, packets out, ticks, closing. See dist_link.h for
+ * what others may do with it and dist_link_internal.h for its states.
  *
  * Reading: all links read into one scratch buffer and packets are handed up from there, uncopied. Only the beginning
- * of an incomplete packet is kept in the link's own buffer, which then is read into directly and grows as bytes come (not
- * as the peer announces), so an idle link holds no buffer and a boastful peer gets none.
+ * of an incomplete packet is kept in the link's own buffer, which then is read into directly and grows as bytes come
+ * (not as the peer announces), so an idle link holds no buffer and a boastful peer gets none.
  *
  * Writing: packets are appended to `out`. At the end of the turn uv_try_write takes what the kernel has room
  * for; if something remains, `out` becomes `writing` as it is and a fresh `out` begins, so large queues are never
@@ -15,7 +15,7 @@
  */
 #include "dist_link_internal.h"
 
-#include <netinet/in.h>
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -129,6 +129,7 @@ static void bury(struct dist_link *l)
 
 /* Output */
 
+/* Written at the end of the turn, however many packets are added until then. */
 static void mark_dirty(struct dist_link *l)
 {
     if (!list_linked(&l->dirty))
@@ -142,6 +143,7 @@ static void wrote(struct dist_link *l, size_t n)
     metric_add(l->host->metrics, METRIC_LINK_BYTES_OUT, n);
 }
 
+/* Only now the bytes count as written for the tick: a peer that does not read is not being talked to. */
 static void on_written(uv_write_t *req, int status)
 {
     struct dist_link *l = req->data;
@@ -178,6 +180,7 @@ static void write_rest(struct dist_link *l, size_t done)
     }
 }
 
+/* UV_EAGAIN: the socket is full; libuv then writes when it has room. */
 static void write_out(struct dist_link *l)
 {
     if (l->writing_now || l->out.len == 0)
@@ -291,7 +294,7 @@ static void put_tick(struct dist_link *l)
 }
 
 /* The peer ticked: it wants to hear something. A hidden node is judged by its answers (08 §1.9), and net_ticktime over
- * there may be shorter than ours; but two nodes that answer each answer would play ping-pong for ever, hence the gap. */
+ * there may be shorter than ours; but two nodes that answer each other would play ping-pong for ever: hence the gap. */
 static void answer_tick(struct dist_link *l)
 {
     if (queue_empty(l) && l->host->timers->now_us - l->wrote_us >= ANSWER_GAP_US)
@@ -318,6 +321,7 @@ static void on_tick(struct dist_link *l)
         dist_link_close(l, "out of memory");
 }
 
+/* One timer serves all stages of a link, since each needs just one. */
 static void on_timer(struct timer *t)
 {
     struct dist_link *l = container_of(t, struct dist_link, timer);
@@ -337,6 +341,7 @@ void dist_link_deadline(struct dist_link *l, uint64_t delay_us)
 
 /* Input */
 
+/* The owner may close the link, or any other, in its callback; take_packets() looks at the state each time. */
 static void on_packet(struct dist_link *l, struct slice packet)
 {
     l->stats.packets_in++;
@@ -371,6 +376,7 @@ static size_t take_packets(struct dist_link *l, struct slice in)
     return at;
 }
 
+/* Handshake and packets may arrive in one read (D-05). A link that has ended swallows the rest. */
 static size_t take(struct dist_link *l, struct slice in)
 {
     size_t at = 0;
@@ -445,18 +451,19 @@ static void put_address(struct dist_link *l)
 {
     struct sockaddr_storage a;
     int len = sizeof(a);
-    char host[46] = "?";
+    char host[INET6_ADDRSTRLEN] = "?";
     if (uv_tcp_getpeername(&l->tcp, (struct sockaddr *)&a, &len) != 0)
         return;
-    if (a.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a;
-        uv_ip6_name(in6, host, sizeof(host));
-        snprintf(l->stats.address, sizeof(l->stats.address), "[%s]:%u", host, ntohs(in6->sin6_port));
-    } else {
-        const struct sockaddr_in *in4 = (const struct sockaddr_in *)&a;
-        uv_ip4_name(in4, host, sizeof(host));
-        snprintf(l->stats.address, sizeof(l->stats.address), "%s:%u", host, ntohs(in4->sin_port));
-    }
+    const struct sockaddr_in *in4 = (const struct sockaddr_in *)&a;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a;
+    bool is_v6 = a.ss_family == AF_INET6;
+    bool is_mapped = is_v6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr); /* what a socket for both families sees */
+    if (is_mapped)
+        inet_ntop(AF_INET, in6->sin6_addr.s6_addr + 12, host, sizeof(host));
+    else
+        inet_ntop(a.ss_family, is_v6 ? (const void *)&in6->sin6_addr : &in4->sin_addr, host, sizeof(host));
+    snprintf(l->stats.address, sizeof(l->stats.address), is_v6 && !is_mapped ? "[%s]:%u" : "%s:%u", host,
+             ntohs(is_v6 ? in6->sin6_port : in4->sin_port));
 }
 
 struct dist_link *dist_link_new(struct link_host *host, bool outgoing)
@@ -481,6 +488,7 @@ struct dist_link *dist_link_new(struct link_host *host, bool outgoing)
     return l;
 }
 
+/* From here to the end of the link reading never stops (D-09). Small packets must not wait for Nagle's timer. */
 static int start_reading(struct dist_link *l)
 {
     put_address(l);
@@ -523,6 +531,7 @@ void dist_link_up(struct dist_link *l, const char *node, uint64_t flags, uint32_
     dist_link_deadline(l, l->host->tick_us);
 }
 
+/* Our FIN is out. The end comes as EOF from the peer, or by the deadline. */
 static void on_shutdown(uv_shutdown_t *req, int status)
 {
     struct dist_link *l = req->data;

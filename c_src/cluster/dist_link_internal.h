@@ -59,8 +59,8 @@ struct dist_link {
     struct link_host *host;
     enum link_state state;
     bool outgoing;
-    bool writing_now;   /* a uv_write is under way */
-    bool packet_open;   /* between begin and commit */
+    bool writing_now; /* a uv_write is under way */
+    bool packet_open; /* between begin and commit */
     enum link_urgency urgency;
     size_t packet_at;   /* where the open packet begins in out */
     const char *reason; /* why it was closed */
@@ -72,10 +72,10 @@ struct dist_link {
     struct list doomed;
     struct timer timer; /* deadline of the handshake or of draining, then the tick */
 
-    uint64_t ticked_in;  /* stats.bytes_in at the last tick */
+    uint64_t ticked_in; /* stats.bytes_in at the last tick */
     uint64_t ticked_out;
-    unsigned silent;     /* ticks without a byte read */
-    uint64_t wrote_us;   /* when the kernel last took bytes */
+    unsigned silent;   /* ticks without a byte read */
+    uint64_t wrote_us; /* when the kernel last took bytes */
     struct dist_link_stats stats;
 
     uv_tcp_t tcp;

@@ -6,8 +6,8 @@
  * two bytes arrive later and are drained (08 §1.5). When epmd goes away the descriptor ends and the name is
  * registered anew, several times a second until it stands.
  *
- * ei_publish speaks only to 127.0.0.1. Where ERL_EPMD_ADDRESS names another address first, ALIVE2 is spoken here, over the
- * same connection object.
+ * ei_publish speaks only to 127.0.0.1. Where ERL_EPMD_ADDRESS names another address first, ALIVE2 is spoken here, over
+ * the same connection object.
  *
  * ei_publish cannot say why it failed (a name that is taken and an epmd that is down are both EIO), so after a failure
  * our own name is looked up: if epmd has it, another node bears it. A quick restart meets its own old name for a
@@ -133,6 +133,7 @@ static void conn_freed(uv_handle_t *h)
     free(c);
 }
 
+/* The descriptor is closed at once, the memory goes when libuv lets go of it; event is not called any more. */
 static void conn_close(struct epmd_conn *c)
 {
     c->owner = NULL;
@@ -185,6 +186,7 @@ static void conn_written(uv_write_t *req, int status)
         c->event(c, status);
 }
 
+/* Reading begins before the request is written: an epmd that refuses closes at once, and that is heard as such. */
 static void conn_connected(uv_connect_t *req, int status)
 {
     struct epmd_conn *c = req->data;
@@ -230,6 +232,7 @@ static const char *lookup_why(int rc, int status)
     return status == UV_ECONNREFUSED ? "no epmd listens there" : "its epmd cannot be reached";
 }
 
+/* epmd closes after its answer, so an end is a failure only when no whole answer came before it. */
 static void lookup_event(struct epmd_conn *c, int status)
 {
     struct epmd_lookup *q = c->owner;
@@ -245,8 +248,8 @@ static void lookup_event(struct epmd_conn *c, int status)
     fn(ctx, rc, &a, rc == BG_OK ? "" : lookup_why(rc, status));
 }
 
-struct epmd_lookup *epmd_lookup_new(uv_loop_t *loop, const struct sockaddr *addr, struct slice alive, epmd_lookup_fn *fn,
-                                    void *ctx)
+struct epmd_lookup *epmd_lookup_new(uv_loop_t *loop, const struct sockaddr *addr, struct slice alive,
+                                    epmd_lookup_fn *fn, void *ctx)
 {
     struct epmd_lookup *q = malloc(sizeof(*q));
     struct epmd_conn *c = q ? conn_new(loop, lookup_event, q) : NULL;
@@ -303,6 +306,7 @@ static void try_again(struct epmd_registration *r, uint64_t delay_us)
         log_error("cluster", "no memory for a timer", "hint=\"the node name will not be registered with epmd\"");
 }
 
+/* The timers' clock is that of before the loop waited. */
 static void update_now(struct epmd_registration *r)
 {
     uint64_t now = clock_now_us();
@@ -310,6 +314,8 @@ static void update_now(struct epmd_registration *r)
         r->timers->now_us = now;
 }
 
+/* epmd has our name from somebody else. Final only if the name was never ours: a gateway that lost its name while epmd
+ * restarted still serves over its links, but its operator must hear of it. */
 static void name_taken(struct epmd_registration *r)
 {
     if (r->taken_since_us == 0)
@@ -327,6 +333,7 @@ static void name_taken(struct epmd_registration *r)
     try_again(r, AGAIN_SOON_US);
 }
 
+/* Why did the registration fail? Taken, free meanwhile (then simply again), or no epmd to be reached. */
 static void looked_up_own(void *ctx, int rc, const struct epmd_answer *a, const char *why)
 {
     (void)a;
@@ -348,8 +355,7 @@ static void registration_refused(struct epmd_registration *r)
 {
     struct sockaddr_storage addr;
     epmd_local_address(&addr);
-    r->lookup =
-        epmd_lookup_new(r->loop, (struct sockaddr *)&addr, slice_str(r->self->alive), looked_up_own, r);
+    r->lookup = epmd_lookup_new(r->loop, (struct sockaddr *)&addr, slice_str(r->self->alive), looked_up_own, r);
     if (!r->lookup)
         try_again(r, AGAIN_US);
 }
@@ -362,6 +368,7 @@ static void registration_held(struct epmd_registration *r)
     log_info("cluster", "registered with epmd", "node=%s port=%u", r->self->name, (unsigned)r->port);
 }
 
+/* While asking (ALIVE2): the answer. While held: two stray bytes, then nothing until epmd goes away. */
 static void registration_event(struct epmd_conn *c, int status)
 {
     struct epmd_registration *r = c->owner;
@@ -381,20 +388,22 @@ static void registration_event(struct epmd_conn *c, int status)
     r->conn = NULL;
     if (r->held) {
         r->held = false;
-        log_warning("cluster", "epmd has gone", "node=%s hint=\"links stay up; the name is registered again when it is back\"",
-                    r->self->name);
+        log_warning("cluster", "epmd has gone",
+                    "node=%s hint=\"links stay up; the name is registered again when it is back\"", r->self->name);
         try_again(r, AGAIN_SOON_US);
     } else {
         registration_refused(r);
     }
 }
 
+/* In a thread of the pool: touches nothing but the job. */
 static void publish_run(uv_work_t *work)
 {
     struct publish_job *job = container_of(work, struct publish_job, work);
     job->fd = ei_publish_tmo(&job->ec, job->port, PUBLISH_MS);
 }
 
+/* ei_publish's descriptor becomes a connection of the loop, to notice when epmd ends. */
 static void adopt(struct epmd_registration *r, int fd)
 {
     struct epmd_conn *c = conn_new(r->loop, registration_event, r);
@@ -411,6 +420,7 @@ static void adopt(struct epmd_registration *r, int fd)
     try_again(r, AGAIN_US);
 }
 
+/* Back on the loop. The registration may have been freed meanwhile: then the name is given back. */
 static void publish_done(uv_work_t *work, int status)
 {
     struct publish_job *job = container_of(work, struct publish_job, work);
@@ -448,6 +458,7 @@ static int publish(struct epmd_registration *r)
     return BG_OK;
 }
 
+/* What ei_publish does, without blocking, for addresses it cannot reach. */
 static int ask_alive(struct epmd_registration *r, const struct sockaddr *addr)
 {
     struct epmd_conn *c = conn_new(r->loop, registration_event, r);

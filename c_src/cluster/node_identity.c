@@ -90,8 +90,7 @@ int node_identity_init(struct node_identity *id, struct slice name, struct slice
     id->ei = calloc(1, sizeof(*id->ei));
     if (!id->ei)
         return err_set(e, BG_ENOMEM, 0, "no memory");
-    if (ei_init() != 0 ||
-        ei_connect_xinit(id->ei, id->host, id->alive, id->name, NULL, id->cookie, id->creation) < 0) {
+    if (ei_init() != 0 || ei_connect_xinit(id->ei, id->host, id->alive, id->name, NULL, id->cookie, id->creation) < 0) {
         node_identity_fini(id);
         return err_set(e, BG_ESYS, 0, "erl_interface refuses the node name or cookie");
     }

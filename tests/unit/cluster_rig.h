@@ -101,7 +101,8 @@ static inline void rig_init(struct rig *r)
     uv_prepare_start(&r->before_wait, rig_before_wait);
 }
 
-static inline struct cluster_options rig_options(struct rig *r, struct rig_node *n, const char *name, const char *cookie)
+static inline struct cluster_options rig_options(struct rig *r, struct rig_node *n, const char *name,
+                                                 const char *cookie)
 {
     struct cluster_options o = {.loop = &r->loop, .timers = &r->timers, .metrics = &n->metrics, .self = &n->id};
     struct err e = {0};
@@ -146,14 +147,14 @@ static inline void rig_add_peer(struct rig_node *n, const struct rig_node *to)
     assert_int_equal(cluster_add_peer(n->cluster, slice_str(peer)), BG_OK);
 }
 
-#define rig_until(r, ms, cond)                                                    \
-    do {                                                                          \
-        uint64_t until_ = clock_now_us() + (uint64_t)(ms)*1000u;                  \
-        while (!(cond)) {                                                         \
-            if (clock_now_us() > until_)                                          \
-                fail_msg("not within %d ms: %s", (int)(ms), #cond);               \
-            uv_run(&(r)->loop, UV_RUN_ONCE);                                      \
-        }                                                                         \
+#define rig_until(r, ms, cond)                                                                                         \
+    do {                                                                                                               \
+        uint64_t until_ = clock_now_us() + (uint64_t)(ms)*1000u;                                                       \
+        while (!(cond)) {                                                                                              \
+            if (clock_now_us() > until_)                                                                               \
+                fail_msg("not within %d ms: %s", (int)(ms), #cond);                                                    \
+            uv_run(&(r)->loop, UV_RUN_ONCE);                                                                           \
+        }                                                                                                              \
     } while (0)
 
 static inline void rig_run(struct rig *r, unsigned ms)

@@ -20,10 +20,10 @@ struct erl {
 };
 
 /* Reads expressions from stdin, answers each with one line that begins with '='. */
-#define ERL_LOOP                                                                                             \
-    "F = fun L() -> case io:get_line(\"\") of eof -> halt(0); S -> "                                          \
-    "R = try {ok, T, _} = erl_scan:string(S), {ok, E} = erl_parse:parse_exprs(T), "                           \
-    "{value, V, _} = erl_eval:exprs(E, []), V catch C:X -> {C, X} end, "                                      \
+#define ERL_LOOP                                                                                                       \
+    "F = fun L() -> case io:get_line(\"\") of eof -> halt(0); S -> "                                                   \
+    "R = try {ok, T, _} = erl_scan:string(S), {ok, E} = erl_parse:parse_exprs(T), "                                    \
+    "{value, V, _} = erl_eval:exprs(E, []), V catch C:X -> {C, X} end, "                                               \
     "io:format(\"=~0p~n\", [R]), L() end end, F()."
 
 static inline unsigned free_port(void)
@@ -39,7 +39,8 @@ static inline unsigned free_port(void)
 
 static inline bool port_answers(unsigned port)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool yes = connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
     close(fd);
@@ -91,8 +92,9 @@ static inline struct erl erl_start(const char *name, const char *cookie, const c
         dup2(out[1], 1);
         hush();
         setenv("ERL_CRASH_DUMP", "/dev/null", 1);
-        execlp("erl", "erl", "-noshell", "-name", name, "-setcookie", cookie, "-kernel", "logger_level", "critical", "-eval",
-               ERL_LOOP, flag ? "-kernel" : "-s", flag ? flag : "lists", flag ? value : "module_info", (char *)NULL);
+        execlp("erl", "erl", "-noshell", "-name", name, "-setcookie", cookie, "-kernel", "logger_level", "critical",
+               "-eval", ERL_LOOP, flag ? "-kernel" : "-s", flag ? flag : "lists", flag ? value : "module_info",
+               (char *)NULL);
         _exit(127);
     }
     assert_true(pid > 0);

@@ -18,8 +18,8 @@ struct raw {
 
 static int raw_connect(const struct rig_node *to)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(cluster_port(to->cluster)),
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(cluster_port(to->cluster)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
     fcntl(fd, F_SETFL, O_NONBLOCK);
@@ -460,7 +460,11 @@ static void peers_with_impossible_names_are_refused(void **state)
     struct rig r;
     rig_init(&r);
     struct rig_node *a = rig_start(&r, "a@127.0.0.1", "secret");
-    static const char *const bad[] = {"", "x", "x@", "@y", "x@y", "x@y:", "x@y:0", "x@y:70000", "x@y:1a", "a@127.0.0.1:4",
+    static const char *const bad[] = {"",        "x",
+                                      "x@",      "@y",
+                                      "x@y",     "x@y:",
+                                      "x@y:0",   "x@y:70000",
+                                      "x@y:1a",  "a@127.0.0.1:4",
                                       "x y@z:4", "x@y:99999999999"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         if (cluster_add_peer(a->cluster, slice_str(bad[i])) != BG_EINVAL)
@@ -506,8 +510,8 @@ static void ipv6_is_listened_on(void **state) /* D-07 */
         struct cluster_options o = rig_options(&r, b, "b@host", "secret");
         o.listen_address = address[i];
         rig_start_with(b, &o);
-        struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons(cluster_port(b->cluster)),
-                                 .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+        struct sockaddr_in6 a = {
+            .sin6_family = AF_INET6, .sin6_port = htons(cluster_port(b->cluster)), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
         identity(&x, "x@host", "secret");
         w.fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
         assert_int_equal(connect(w.fd, (struct sockaddr *)&a, sizeof(a)), 0);

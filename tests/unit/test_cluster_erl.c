@@ -60,7 +60,6 @@ static void erl_connects_and_sees_a_hidden_node(void **state) /* D-01 */
     rig_fini(&r);
 }
 
-
 static void a_wrong_cookie_is_refused_on_both_sides(void **state) /* D-04 */
 {
     (void)state;
@@ -213,14 +212,17 @@ static void simultaneous_connects_with_erlang_give_one_link(void **state) /* D-0
         assert_int_equal(cluster_add_peer(gw->cluster, slice_str(names[which])), BG_OK);
         rig_until(&r, 5000, gw->ups == 1);
         for (unsigned round = 0; round < 30; round++) {
-            const char *got = erl_eval(&r, &e, "begin erlang:disconnect_node('gw@127.0.0.1'), timer:sleep(rand:uniform(3) - 1), "
-                                               "net_kernel:connect_node('gw@127.0.0.1') end");
+            const char *got =
+                erl_eval(&r, &e,
+                         "begin erlang:disconnect_node('gw@127.0.0.1'), timer:sleep(rand:uniform(3) - 1), "
+                         "net_kernel:connect_node('gw@127.0.0.1') end");
             assert_string_equal(got, "true");
             rig_until(&r, 5000, cluster_link(gw->cluster, slice_str(names[which])));
             rig_run(&r, 10);
             assert_int_equal(gw->metrics.value[METRIC_LINKS_UP], 1);
             unsigned packets = gw->packets;
-            assert_string_equal(erl_eval(&r, &e, "begin {x, 'gw@127.0.0.1'} ! y, nodes(hidden) end"), "['gw@127.0.0.1']");
+            assert_string_equal(erl_eval(&r, &e, "begin {x, 'gw@127.0.0.1'} ! y, nodes(hidden) end"),
+                                "['gw@127.0.0.1']");
             rig_until(&r, 1000, gw->packets > packets);
         }
         erl_stop(&e, SIGKILL);

@@ -130,9 +130,11 @@ static void digest_is_that_of_erlang_md5(void **state)
 {
     (void)state;
     /* erlang:md5(["secret", "3405691582"]) */
-    static const uint8_t proof[16] = {0x52, 0xd4, 0x4e, 0xcb, 0x24, 0x9c, 0xb4, 0xaf, 0x56, 0x80, 0x12, 0x1f, 0xfb, 0x96, 0xe9, 0x58};
+    static const uint8_t proof[16] = {0x52, 0xd4, 0x4e, 0xcb, 0x24, 0x9c, 0xb4, 0xaf,
+                                      0x56, 0x80, 0x12, 0x1f, 0xfb, 0x96, 0xe9, 0x58};
     /* erlang:md5(["secret", "7"]) */
-    static const uint8_t answer[16] = {0xfc, 0xfc, 0xda, 0x07, 0xb8, 0xfb, 0x7d, 0xff, 0x78, 0x8a, 0xf1, 0x66, 0xb6, 0xa7, 0x8f, 0x3e};
+    static const uint8_t answer[16] = {0xfc, 0xfc, 0xda, 0x07, 0xb8, 0xfb, 0x7d, 0xff,
+                                       0x78, 0x8a, 0xf1, 0x66, 0xb6, 0xa7, 0x8f, 0x3e};
     struct side b;
     uint8_t p[600], r[21] = {'r', 0, 0, 0, 7};
     side_init(&b, HS_ACCEPTING, &bob, "");
@@ -155,7 +157,7 @@ static void wrong_cookie_fails_on_both_sides(void **state) /* D-04 */
     side_init(&b, HS_ACCEPTING, &bob, "");
     converse(&a, &b, 1000);
     assert_int_equal(b.last, HS_FAILED);
-    assert_string_equal(b.e.text, "peer has another cookie");
+    assert_non_null(strstr(b.e.text, "another cookie"));
     assert_int_equal(b.out.len, 0); /* no ack */
     assert_int_equal(a.last, HS_MORE);
     assert_int_equal(a.h.step, HS_WAIT_ACK);
@@ -163,7 +165,7 @@ static void wrong_cookie_fails_on_both_sides(void **state) /* D-04 */
     /* An acceptor that does not know the cookie either cannot pretend. */
     uint8_t p[32], ack[17] = {'a'};
     assert_int_equal(feed(&a, p, packet(p, ack, sizeof(ack))), HS_FAILED);
-    assert_string_equal(a.e.text, "peer has another cookie");
+    assert_non_null(strstr(a.e.text, "another cookie"));
     sides_fini(&a, &b);
 }
 
@@ -288,7 +290,8 @@ static void illegal_names_are_refused(void **state)
     static char long_name[300];
     memset(long_name, 'x', 256);
     long_name[10] = '@';
-    const char *const bad[] = {"", "alice", "@host", "alice@", "a@b@c", "a b@c", "a@b\n", "a@\xc3\xa4", "\x7f@x", long_name};
+    const char *const bad[] = {"",      "alice", "@host",      "alice@", "a@b@c",
+                               "a b@c", "a@b\n", "a@\xc3\xa4", "\x7f@x", long_name};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         struct side b;
         uint8_t p[600];
@@ -411,8 +414,14 @@ static void lengths_are_checked_before_anything_else(void **state) /* D-10 */
     buf_fini(&b.out);
 }
 
-static const char *const garbage[] = {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00", "SSH-2.0-x\r\n",
-                                      "\x01N", "\x01\x01N", "\x01\x01n", "\x01\x01r", "\x01\x01s"};
+static const char *const garbage[] = {"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+                                      "\x16\x03\x01\x02\x00\x01\x00",
+                                      "SSH-2.0-x\r\n",
+                                      "\x01N",
+                                      "\x01\x01N",
+                                      "\x01\x01n",
+                                      "\x01\x01r",
+                                      "\x01\x01s"};
 
 static void garbage_never_passes(void **state) /* D-02 */
 {

@@ -95,14 +95,14 @@ static void before_wait(uv_prepare_t *p)
     dist_links_flush(&b->host);
 }
 
-#define until(b, ms, cond)                                             \
-    do {                                                               \
-        uint64_t until_ = clock_now_us() + (uint64_t)(ms)*1000u;       \
-        while (!(cond)) {                                              \
-            if (clock_now_us() > until_)                               \
-                fail_msg("not within %d ms: %s", (int)(ms), #cond);    \
-            uv_run(&(b)->loop, UV_RUN_ONCE);                           \
-        }                                                              \
+#define until(b, ms, cond)                                                                                             \
+    do {                                                                                                               \
+        uint64_t until_ = clock_now_us() + (uint64_t)(ms)*1000u;                                                       \
+        while (!(cond)) {                                                                                              \
+            if (clock_now_us() > until_)                                                                               \
+                fail_msg("not within %d ms: %s", (int)(ms), #cond);                                                    \
+            uv_run(&(b)->loop, UV_RUN_ONCE);                                                                           \
+        }                                                                                                              \
     } while (0)
 
 static void run_ms(struct bench *b, unsigned ms)
