@@ -200,7 +200,7 @@ static int start_all(void **state)
     (void)state;
     snprintf(text, sizeof(text), "%u", port);
     setenv("ERL_EPMD_PORT", text, 1);
-    epmd_pid = epmd_start(port);
+    epmd_pid = epmd_start(port, "127.0.0.1");
     rig_init(&rig);
     gw = rig_new_node(&rig);
     struct cluster_options o = rig_options(&rig, gw, "dgw@127.0.0.1", "secret");
