@@ -39,9 +39,11 @@ size_t config_db_source_count(const struct config_db *db, struct slice source);
  * without version. The config is borrowed: valid until the loop turns. */
 enum config_lookup config_db_find(const struct config_db *db, struct slice service, struct slice request_type,
                                   struct slice version, struct fun_config **fc);
-/* An operator's word (S-074): stands until he says otherwise, also over pulls, pushes and a function that goes and comes
- * back. version ptr NULL: every version of the function, also later ones. BG_EGONE when there is no such function. */
-int config_db_set_disabled(struct config_db *db, struct slice service, struct slice request_type, struct slice version, bool disabled);
+/* An operator's word (S-074): stands until he says otherwise, also over pulls, pushes and a function that goes and
+ * comes back. version ptr NULL: every version of the function, also later ones. BG_EGONE when there is no such
+ * function. */
+int config_db_set_disabled(struct config_db *db, struct slice service, struct slice request_type, struct slice version,
+                           bool disabled);
 /* S-075. version ptr NULL: every version. Forgets the operator's word too. BG_EGONE when there was none. */
 int config_db_delete(struct config_db *db, struct slice service, struct slice request_type, struct slice version);
 /* Removes every entry and every operator's word. */

@@ -20,7 +20,7 @@ struct config_failed_entry {
     struct slice node; /* ptr NULL: nil */
     const char *const *reasons;
     uint32_t reasons_count;
-    struct slice term; /* as received; empty when it was too large to keep */
+    struct slice term;      /* as received; empty when it was too large to keep */
     int64_t inserted_at_ms; /* wall clock; the latest time it failed */
     int64_t expires_at_ms;
     uint64_t times;
@@ -32,7 +32,8 @@ void config_failed_free(struct config_failed *f);
 /* One entry per {source, service, request_type, version}: one that failed before is refreshed, counted in `times` and
  * becomes the newest. service, when given (ptr not NULL), stands for the config's own. Out of memory: not recorded. */
 void config_failed_record(struct config_failed *f, struct slice term, struct slice service,
-                          const struct fun_config_reasons *why, enum config_source source, struct slice node, int64_t now_ms);
+                          const struct fun_config_reasons *why, enum config_source source, struct slice node,
+                          int64_t now_ms);
 /* Removes what has expired and tells how many; call it before listing (S-091). */
 size_t config_failed_cleanup(struct config_failed *f, int64_t now_ms);
 size_t config_failed_count(const struct config_failed *f);

@@ -49,7 +49,7 @@ struct arg_spec {
 struct mfa {
     struct slice module;
     struct slice function;
-    struct slice args;       /* the encoded elements, one after another, without list head */
+    struct slice args; /* the encoded elements, one after another, without list head */
     uint32_t args_count;
     bool present;
 };
@@ -69,7 +69,7 @@ struct fun_config {
     struct mfa mfa;
     struct arg_spec *args; /* in byte order of their names (E-102) */
     uint32_t args_count;
-    uint32_t *order;       /* indices into args in call order; order_count == 0 with order_map false: see E-104 */
+    uint32_t *order; /* indices into args in call order; order_count == 0 with order_map false: see E-104 */
     uint32_t order_count;
     bool order_map;
     enum response_type response_type;
@@ -85,10 +85,10 @@ struct fun_config {
     struct mfa before_execute;
     struct mfa after_execute;
     uint32_t hook_timeout_ms;
-    uint32_t unknown_keys; /* keys of the struct that this version does not know (F-020); they stay in term */
-    struct slice term;     /* the struct as received, with all 18 keys, service enforced and version normalised */
+    uint32_t unknown_keys;  /* keys of the struct that this version does not know (F-020); they stay in term */
+    struct slice term;      /* the struct as received, with all 18 keys, service enforced and version normalised */
     struct slice term_head; /* private: term without its last value, which is that of `disabled` */
-    struct arena memory;   /* private: owns every slice above */
+    struct arena memory;    /* private: owns every slice above */
 };
 
 /* Bounds on what a service may send. */
@@ -108,17 +108,23 @@ struct fun_config_reasons {
 /* Adds a text, cut where it is too long; what does not fit any more is dropped. */
 void fun_config_reason(struct fun_config_reasons *why, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* Compiles a FunConfig struct or plain map with atom or binary keys; term has passed term_check(). Missing keys take their defaults (F-019, F-020),
- * unknown keys are ignored. service, when given (ptr not NULL), overrides the config's (S-057). Returns a config with one
- * reference, or NULL with every failing rule in *why, in the order of F-030..F-045. */
-struct fun_config *fun_config_from_term(struct slice term, struct slice service, struct fun_config_reasons *why) MUST_CHECK;
+/* Compiles a FunConfig struct or plain map with atom or binary keys; term has passed term_check(). Missing keys take
+ * their defaults (F-019, F-020), unknown keys are ignored. service, when given (ptr not NULL), overrides the config's
+ * (S-057). Returns a config with one reference, or NULL with every failing rule in *why, in the order of F-030..F-045.
+ */
+struct fun_config *fun_config_from_term(struct slice term, struct slice service,
+                                        struct fun_config_reasons *why) MUST_CHECK;
 struct fun_config *fun_config_ref(struct fun_config *fc);
 /* NULL is fine. */
 void fun_config_unref(struct fun_config *fc);
 /* Appends the struct as it holds now: fc->term with fc->disabled. */
 void fun_config_put_term(const struct fun_config *fc, struct buf *out);
-/* The value under one of the 18 keys, as atom or binary, of a map that need not be valid: what to show of a refused one. */
+/* The value under one of the 18 keys, as atom or binary, of a map that need not be valid: what to show of a refused
+ * one. */
 bool fun_config_field(struct slice term, const char *key, struct slice *value);
+/* The elements of a proper list of at most FUN_CONFIG_ARGS_MAX terms, one after another without list head: they stay in
+ * the list, or come from a when it is a STRING_EXT. 0, BG_EINVAL, BG_ENOMEM. */
+int fun_config_args(struct arena *a, struct slice list, struct slice *args, uint32_t *count) MUST_CHECK;
 /* The argument called name, by binary search, or NULL. *index may be NULL. */
 const struct arg_spec *fun_config_arg(const struct fun_config *fc, struct slice name, uint32_t *index);
 

@@ -22,9 +22,9 @@ struct node_choice {
     struct slice service;
     struct slice request_type;
     struct slice version;
-    struct slice args;          /* the object */
-    struct slice session_user;  /* text; when ptr is not NULL it stands for user_id (E-002) */
-    const struct slice *nodes;  /* the nodes that a nodes MFA gave; NULL: those of the config */
+    struct slice args;         /* the object */
+    struct slice session_user; /* text; when ptr is not NULL it stands for user_id (E-002) */
+    const struct slice *nodes; /* the nodes that a nodes MFA gave; NULL: those of the config */
     uint32_t nodes_count;
     uint64_t now_us;
     /* Nodes for which it says false are tried last. NULL: all are taken to be up. */

@@ -12,8 +12,9 @@ enum permission {
     PERMISSION_ASK /* fc->permission_callback decides, and only exactly `true` allows (E-055) */
 };
 
-/* user_id: of the authenticated session, or what E-002 leaves in force; empty when there is none. roles: of the session,
- * never of the payload (E-024 want). args: the request's arguments as a raw, checked JSON object, or empty for none. */
+/* user_id: of the authenticated session, or what E-002 leaves in force; empty when there is none. roles: of the
+ * session, never of the payload (E-024 want). args: the request's arguments as a raw, checked JSON object, or empty for
+ * none. */
 enum permission permission_check(const struct fun_config *fc, struct slice user_id, const struct slice *roles,
                                  uint32_t roles_count, struct slice args);
 

@@ -28,8 +28,8 @@ enum {
     HASH_MAP_END = 19
 };
 
-static const uint32_t nil_alone = 3468870702u;  /* [] hashed from zero */
-static const uint32_t nil_value = 2;            /* what else is mixed in for [] */
+static const uint32_t nil_alone = 3468870702u; /* [] hashed from zero */
+static const uint32_t nil_value = 2;           /* what else is mixed in for [] */
 
 struct frame {
     enum term_kind kind;
@@ -148,7 +148,8 @@ static uint32_t hash_big(uint32_t hash, const struct term_big *big)
 {
     for (size_t i = 0; i < big->len; i += 8)
         hash = mix_two(hash, word_le(big->bytes + i, clamp(big->len, i, 4)),
-                       word_le(big->bytes + i + 4, clamp(big->len, i + 4, 4)), big->negative ? HASH_NEGATIVE : HASH_POSITIVE);
+                       word_le(big->bytes + i + 4, clamp(big->len, i + 4, 4)),
+                       big->negative ? HASH_NEGATIVE : HASH_POSITIVE);
     return hash;
 }
 
@@ -363,7 +364,9 @@ int phash2_term(struct slice term, uint32_t *hash)
     int rc = hash_next(&h);
     while (rc == BG_OK && h.depth > 0) {
         struct frame *f = &h.stack[h.depth - 1];
-        rc = f->kind == TERM_LIST ? resume_list(&h, f) : f->kind == TERM_TUPLE ? resume_tuple(&h, f) : resume_map(&h, f);
+        rc = f->kind == TERM_LIST    ? resume_list(&h, f)
+             : f->kind == TERM_TUPLE ? resume_tuple(&h, f)
+                                     : resume_map(&h, f);
     }
     *hash = h.hash;
     return rc;

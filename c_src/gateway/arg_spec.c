@@ -151,9 +151,8 @@ static const struct {
     const char *name;
     int (*apply)(struct spec_reader *sr, struct slice value);
 } options[] = {
-    {"max_bytes", option_max_bytes},   {"max_items", option_max_items},
-    {"max_item_bytes", option_max_item_bytes}, {"allow_nil?", option_allow_nil},
-    {"default_value", option_default}, {"required", option_required},
+    {"max_bytes", option_max_bytes},  {"max_items", option_max_items},   {"max_item_bytes", option_max_item_bytes},
+    {"allow_nil?", option_allow_nil}, {"default_value", option_default}, {"required", option_required},
     {"accept", option_accept},
 };
 
@@ -370,8 +369,9 @@ static int read_order(struct fun_config *fc, struct slice orders, struct buf *de
     if (!term_is_nil(orders))
         return read_order_list(fc, orders, detail);
     if (fc->args_count > 1)
-        return detail_set(detail, "arg_orders is missing: with several arguments it must list their names in call order, or be :map",
-                          SLICE_NONE);
+        return detail_set(
+            detail, "arg_orders is missing: with several arguments it must list their names in call order, or be :map",
+            SLICE_NONE);
     if (fc->args_count == 1) {
         /* The only possible order (F-057 want): zeroed memory is index 0. */
         fc->order = arena_array(&fc->memory, 1, sizeof(*fc->order));

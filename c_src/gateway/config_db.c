@@ -35,7 +35,7 @@ struct entry {
     struct group *group;
     struct source *source;
     uint64_t offer;
-    size_t at; /* in all[] */
+    size_t at;              /* in all[] */
     bool declared_disabled; /* what the service said; fc->disabled is what holds */
 };
 
@@ -387,7 +387,7 @@ size_t config_db_sweep(struct config_db *db, struct slice source)
     size_t removed = 0;
     struct list *it, *next;
     s->count++; /* the source must outlive the walk over its list */
-    list_each_safe(it, next, &s->entries) {
+    list_each_safe (it, next, &s->entries) {
         struct entry *e = container_of(it, struct entry, in_source);
         if (e->offer == s->offer)
             continue;
@@ -490,7 +490,7 @@ int config_db_delete(struct config_db *db, struct slice service, struct slice re
         return BG_EGONE;
     bool found = false;
     struct list *it, *next;
-    list_each_safe(it, next, &g->entries) {
+    list_each_safe (it, next, &g->entries) {
         struct entry *e = in_group(it);
         if (version.ptr && !same_version(e->fc->version, version))
             continue;

@@ -160,7 +160,8 @@ static size_t position(const struct config_failed *f, const struct failed *e)
 }
 
 void config_failed_record(struct config_failed *f, struct slice term, struct slice service,
-                          const struct fun_config_reasons *why, enum config_source source, struct slice node, int64_t now_ms)
+                          const struct fun_config_reasons *why, enum config_source source, struct slice node,
+                          int64_t now_ms)
 {
     struct failed *e = failed_new(term, service, why, source, node);
     if (!e)

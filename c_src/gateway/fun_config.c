@@ -17,24 +17,24 @@
 #include "json.h"
 
 /* The keys in the order in which they are written. `disabled` comes last: fun_config_put_term() replaces it. */
-#define FIELDS(X)                                 \
-    X(REQUEST_TYPE, "request_type", NIL)          \
-    X(SERVICE, "service", NIL)                    \
-    X(NODES, "nodes", NIL)                        \
-    X(CHOOSE_NODE_MODE, "choose_node_mode", RANDOM) \
-    X(TIMEOUT, "timeout", T5000)                  \
-    X(MFA, "mfa", NIL)                            \
-    X(ARG_TYPES, "arg_types", NIL)                \
-    X(ARG_ORDERS, "arg_orders", NIL)              \
-    X(RESPONSE_TYPE, "response_type", SYNC)       \
-    X(REQUEST_INFO, "request_info", FALSE)        \
-    X(CHECK_PERMISSION, "check_permission", FALSE) \
-    X(PERMISSION_CALLBACK, "permission_callback", NIL) \
-    X(VERSION, "version", NIL)                    \
-    X(RETRY, "retry", NIL)                        \
-    X(BEFORE_EXECUTE, "before_execute", NIL)      \
-    X(AFTER_EXECUTE, "after_execute", NIL)        \
-    X(HOOK_TIMEOUT, "hook_timeout", T5000)        \
+#define FIELDS(X)                                                                                                      \
+    X(REQUEST_TYPE, "request_type", NIL)                                                                               \
+    X(SERVICE, "service", NIL)                                                                                         \
+    X(NODES, "nodes", NIL)                                                                                             \
+    X(CHOOSE_NODE_MODE, "choose_node_mode", RANDOM)                                                                    \
+    X(TIMEOUT, "timeout", T5000)                                                                                       \
+    X(MFA, "mfa", NIL)                                                                                                 \
+    X(ARG_TYPES, "arg_types", NIL)                                                                                     \
+    X(ARG_ORDERS, "arg_orders", NIL)                                                                                   \
+    X(RESPONSE_TYPE, "response_type", SYNC)                                                                            \
+    X(REQUEST_INFO, "request_info", FALSE)                                                                             \
+    X(CHECK_PERMISSION, "check_permission", FALSE)                                                                     \
+    X(PERMISSION_CALLBACK, "permission_callback", NIL)                                                                 \
+    X(VERSION, "version", NIL)                                                                                         \
+    X(RETRY, "retry", NIL)                                                                                             \
+    X(BEFORE_EXECUTE, "before_execute", NIL)                                                                           \
+    X(AFTER_EXECUTE, "after_execute", NIL)                                                                             \
+    X(HOOK_TIMEOUT, "hook_timeout", T5000)                                                                             \
     X(DISABLED, "disabled", FALSE)
 
 enum field {
@@ -247,34 +247,48 @@ static void *take(struct compiler *c, size_t count, size_t size)
 }
 
 /* A list that arrives as STRING_EXT holds small integers: each becomes two bytes, SMALL_INTEGER_EXT and itself. */
-static bool mfa_args_from_string(struct compiler *c, struct slice bytes, struct mfa *out)
+static int args_from_string(struct arena *a, struct slice bytes, struct slice *args, uint32_t *count)
 {
     enum { SMALL_INTEGER_EXT = 97 };
-    uint8_t *p = take(c, bytes.len, 2);
+    if (bytes.len > FUN_CONFIG_ARGS_MAX)
+        return BG_EINVAL;
+    uint8_t *p = arena_array(a, bytes.len, 2);
     if (!p)
-        return false;
+        return BG_ENOMEM;
     for (size_t i = 0; i < bytes.len; i++) {
         p[2 * i] = SMALL_INTEGER_EXT;
         p[2 * i + 1] = (uint8_t)bytes.ptr[i];
     }
-    out->args = slice_make(p, bytes.len * 2);
-    out->args_count = (uint32_t)bytes.len;
-    return true;
+    *args = slice_make(p, bytes.len * 2);
+    *count = (uint32_t)bytes.len;
+    return BG_OK;
+}
+
+int fun_config_args(struct arena *a, struct slice list, struct slice *args, uint32_t *count)
+{
+    struct term_reader r = term_reader(list);
+    struct slice bytes, item;
+    if (term_read_string(&r, &bytes) == BG_OK)
+        return args_from_string(a, bytes, args, count);
+    if (term_read_list(&r, count) != BG_OK || *count > FUN_CONFIG_ARGS_MAX)
+        return BG_EINVAL;
+    const uint8_t *start = r.p;
+    for (uint32_t i = 0; i < *count; i++)
+        if (term_skip(&r, &item) != BG_OK)
+            return BG_EINVAL;
+    *args = slice_make(start, (size_t)(r.p - start));
+    return *count == 0 ? BG_OK : term_read_tail(&r);
 }
 
 static bool read_mfa_args(struct compiler *c, struct term_reader *r, struct mfa *out)
 {
-    struct slice bytes, item;
-    if (term_read_string(r, &bytes) == BG_OK)
-        return bytes.len <= FUN_CONFIG_ARGS_MAX && mfa_args_from_string(c, bytes, out);
-    if (term_read_list(r, &out->args_count) != BG_OK || out->args_count > FUN_CONFIG_ARGS_MAX)
+    struct slice list;
+    if (term_skip(r, &list) != BG_OK)
         return false;
-    const uint8_t *start = r->p;
-    for (uint32_t i = 0; i < out->args_count; i++)
-        if (term_skip(r, &item) != BG_OK)
-            return false;
-    out->args = slice_make(start, (size_t)(r->p - start));
-    return out->args_count == 0 || term_read_tail(r) == BG_OK;
+    int rc = fun_config_args(&c->fc->memory, list, &out->args, &out->args_count);
+    if (rc == BG_ENOMEM)
+        c->out_of_memory = true;
+    return rc == BG_OK;
 }
 
 /* {Mod, Fun, Args}, or {Mod, Fun} where pair_ok. */

@@ -20,8 +20,8 @@
 
 enum { SCRATCH_KEEP = 4096 };
 
-/* Who sticks: hashes of the service, the function and the value (want of E-167: not the value alone). 64 keyed bits each:
- * if two ever met, two clients would share a node. So an entry's size does not depend on what clients send. */
+/* Who sticks: hashes of the service, the function and the value (want of E-167: not the value alone). 64 keyed bits
+ * each: if two ever met, two clients would share a node. So an entry's size does not depend on what clients send. */
 struct sticky_key {
     uint64_t service;
     uint64_t request_type;
@@ -189,7 +189,8 @@ static uint32_t value_hash(struct chooser *ch, struct slice raw)
     if (json_kind(raw) == JSON_STRING)
         return phash2_binary(string_text(ch, raw));
     buf_shrink(b, SCRATCH_KEEP);
-    if (json_to_term(raw, b, &json_limits_default, NULL) == BG_OK && buf_ok(b) && phash2_term(buf_slice(b), &hash) == BG_OK)
+    if (json_to_term(raw, b, &json_limits_default, NULL) == BG_OK && buf_ok(b) &&
+        phash2_term(buf_slice(b), &hash) == BG_OK)
         return hash;
     return phash2_binary(raw);
 }
@@ -202,8 +203,8 @@ static struct slice request_field(const struct node_choice *c, struct slice name
     const struct {
         const char *name;
         struct slice value;
-    } fields[] = {{"user_id", c->user_id}, {"device_id", c->device_id}, {"request_id", c->request_id},
-                  {"request_type", c->request_type}, {"service", c->service}, {"version", c->version}};
+    } fields[] = {{"user_id", c->user_id},           {"device_id", c->device_id}, {"request_id", c->request_id},
+                  {"request_type", c->request_type}, {"service", c->service},     {"version", c->version}};
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
         if (slice_is(name, fields[i].name))
             return fields[i].value;

@@ -1,7 +1,8 @@
 /*
  * term_text.h: terms for tests, written as Elixir writes them: term_of(&b, "%{name: \"x\", list: [1, :a]}").
  * Knows nil true false, :atom :"quoted", Alias.Name, "binary", 'charlist' (STRING_EXT), integers, floats, lists,
- * keyword lists, improper lists, tuples and maps. Recursive, and aborts on what it does not know: for our own text only.
+ * keyword lists, improper lists, tuples and maps. Recursive, and aborts on what it does not know: for our own text
+ * only.
  */
 #ifndef BEAMGATE_TERM_TEXT_H
 #define BEAMGATE_TERM_TEXT_H
@@ -187,12 +188,24 @@ static inline struct slice term_of(struct buf *b, const char *text)
  * Keys that the base does not have are added. */
 static inline struct slice config_term_v(struct buf *b, va_list ap)
 {
-    static const char *const base[][2] = {
-        {"request_type", "\"get_user\""}, {"service", "\"user\""}, {"nodes", "[:svc@localhost]"},
-        {"choose_node_mode", ":random"}, {"timeout", "5000"}, {"mfa", "{MyApp.Users, :get, []}"}, {"arg_types", "nil"},
-        {"arg_orders", "nil"}, {"response_type", ":sync"}, {"request_info", "false"}, {"check_permission", "false"},
-        {"permission_callback", "nil"}, {"version", "nil"}, {"disabled", "false"}, {"retry", "nil"},
-        {"before_execute", "nil"}, {"after_execute", "nil"}, {"hook_timeout", "5000"}};
+    static const char *const base[][2] = {{"request_type", "\"get_user\""},
+                                          {"service", "\"user\""},
+                                          {"nodes", "[:svc@localhost]"},
+                                          {"choose_node_mode", ":random"},
+                                          {"timeout", "5000"},
+                                          {"mfa", "{MyApp.Users, :get, []}"},
+                                          {"arg_types", "nil"},
+                                          {"arg_orders", "nil"},
+                                          {"response_type", ":sync"},
+                                          {"request_info", "false"},
+                                          {"check_permission", "false"},
+                                          {"permission_callback", "nil"},
+                                          {"version", "nil"},
+                                          {"disabled", "false"},
+                                          {"retry", "nil"},
+                                          {"before_execute", "nil"},
+                                          {"after_execute", "nil"},
+                                          {"hook_timeout", "5000"}};
     const char *key[32], *value[32];
     size_t n = 0;
     for (; n < ARRAY_SIZE(base); n++) {

@@ -40,8 +40,8 @@ static struct fun_config *make(struct fixture *f, const char *service, const cha
     snprintf(s, sizeof(s), service[0] == ':' ? "%s" : "\"%s\"", service);
     snprintf(t, sizeof(t), "\"%s\"", type);
     snprintf(v, sizeof(v), len ? "\"%.*s\"" : "nil", (int)len, version);
-    struct fun_config *fc = fun_config_from_term(config_term(&f->b, "service", s, "request_type", t, "version", v, "disabled",
-                                                             disabled ? "true" : "false", NULL),
+    struct fun_config *fc = fun_config_from_term(config_term(&f->b, "service", s, "request_type", t, "version", v,
+                                                             "disabled", disabled ? "true" : "false", NULL),
                                                  SLICE_NONE, &why);
     assert_non_null(fc);
     return fc;
@@ -63,8 +63,8 @@ static void put(struct fixture *f, const char *service, const char *type, const 
 static void expect(struct fixture *f, const char *service, const char *type, const char *version, const char *want)
 {
     struct fun_config *fc = NULL;
-    enum config_lookup got = config_db_find(f->db, slice_str(service), slice_str(type),
-                                            version ? slice_str(version) : SLICE_NONE, &fc);
+    enum config_lookup got =
+        config_db_find(f->db, slice_str(service), slice_str(type), version ? slice_str(version) : SLICE_NONE, &fc);
     if (got == CONFIG_NOT_FOUND)
         assert_string_equal("none", want);
     else if (got == CONFIG_DISABLED)
@@ -263,7 +263,8 @@ static void bounds_hold(void **state)
     fun_config_unref(more);
     char longname[600];
     memset(longname, 'x', sizeof(longname));
-    assert_int_equal(config_db_find(f->db, slice_make(longname, 600), SLICE_LIT("get"), SLICE_NONE, &found), CONFIG_NOT_FOUND);
+    assert_int_equal(config_db_find(f->db, slice_make(longname, 600), SLICE_LIT("get"), SLICE_NONE, &found),
+                     CONFIG_NOT_FOUND);
     assert_int_equal(config_db_find(f->db, SLICE_LIT("user"), SLICE_LIT("get"), slice_make(longname, 600), &found),
                      CONFIG_NOT_FOUND);
 }

@@ -23,8 +23,8 @@ static void entry_tells_what_failed_where_and_why(void **state)
     buf_init(&b, 0);
     struct config_failed *f = config_failed_new(10);
     struct fun_config_reasons why = reasons("service must not be nil", "hook_timeout must be a positive integer");
-    config_failed_record(f, config_term(&b, "version", "\"1.0.0\"", "service", "nil", NULL), SLICE_NONE, &why, CONFIG_PUSH,
-                         SLICE_NONE, 1000);
+    config_failed_record(f, config_term(&b, "version", "\"1.0.0\"", "service", "nil", NULL), SLICE_NONE, &why,
+                         CONFIG_PUSH, SLICE_NONE, 1000);
     config_failed_record(f, term_of(&b, "[:odd]"), SLICE_LIT("chat"), &why, CONFIG_PULL, SLICE_LIT("a@h"), 2000);
     memset(b.data, 0xff, b.len);
     struct config_failed_entry e;
@@ -61,9 +61,11 @@ static void same_config_failing_again_is_one_entry(void **state)
     struct config_failed *f = config_failed_new(10);
     struct fun_config_reasons why = reasons("first", NULL), later = reasons("later", NULL);
     config_failed_record(f, config_term(&b, NULL), SLICE_NONE, &why, CONFIG_PULL, SLICE_LIT("a@h"), 1);
-    config_failed_record(f, config_term(&b, "request_type", "\"other\"", NULL), SLICE_NONE, &why, CONFIG_PULL, SLICE_LIT("a@h"), 2);
+    config_failed_record(f, config_term(&b, "request_type", "\"other\"", NULL), SLICE_NONE, &why, CONFIG_PULL,
+                         SLICE_LIT("a@h"), 2);
     for (int i = 0; i < 50; i++)
-        config_failed_record(f, config_term(&b, "timeout", "1", NULL), SLICE_NONE, &later, CONFIG_PULL, SLICE_LIT("b@h"), 3 + i);
+        config_failed_record(f, config_term(&b, "timeout", "1", NULL), SLICE_NONE, &later, CONFIG_PULL,
+                             SLICE_LIT("b@h"), 3 + i);
     assert_int_equal(config_failed_count(f), 2);
     struct config_failed_entry e;
     size_t pos = 0;
@@ -74,7 +76,8 @@ static void same_config_failing_again_is_one_entry(void **state)
     assert_string_equal(e.reasons[0], "later");
     assert_int_equal(e.inserted_at_ms, 52);
     /* another version, another source: entries of their own */
-    config_failed_record(f, config_term(&b, "version", "\"2.0.0\"", NULL), SLICE_NONE, &why, CONFIG_PULL, SLICE_NONE, 60);
+    config_failed_record(f, config_term(&b, "version", "\"2.0.0\"", NULL), SLICE_NONE, &why, CONFIG_PULL, SLICE_NONE,
+                         60);
     config_failed_record(f, config_term(&b, NULL), SLICE_NONE, &why, CONFIG_PUSH, SLICE_NONE, 61);
     assert_int_equal(config_failed_count(f), 4);
     config_failed_free(f);
@@ -91,7 +94,8 @@ static void oldest_entry_makes_room_at_the_cap(void **state)
     for (int i = 0; i < 5; i++) {
         char name[32];
         snprintf(name, sizeof(name), "\"type%d\"", i);
-        config_failed_record(f, config_term(&b, "request_type", name, NULL), SLICE_NONE, &why, CONFIG_PULL, SLICE_NONE, i);
+        config_failed_record(f, config_term(&b, "request_type", name, NULL), SLICE_NONE, &why, CONFIG_PULL, SLICE_NONE,
+                             i);
     }
     assert_int_equal(config_failed_count(f), 3);
     struct config_failed_entry e;
@@ -113,7 +117,8 @@ static void entries_expire_after_a_day(void **state)
     struct config_failed *f = config_failed_new(3);
     struct fun_config_reasons why = reasons("x", NULL);
     config_failed_record(f, config_term(&b, NULL), SLICE_NONE, &why, CONFIG_PULL, SLICE_NONE, 0);
-    config_failed_record(f, config_term(&b, "version", "\"1.0.0\"", NULL), SLICE_NONE, &why, CONFIG_PULL, SLICE_NONE, 10);
+    config_failed_record(f, config_term(&b, "version", "\"1.0.0\"", NULL), SLICE_NONE, &why, CONFIG_PULL, SLICE_NONE,
+                         10);
     assert_int_equal(config_failed_cleanup(f, DAY_MS - 1), 0);
     assert_int_equal(config_failed_cleanup(f, DAY_MS), 1);
     assert_int_equal(config_failed_cleanup(f, DAY_MS + 10), 1);

@@ -34,21 +34,21 @@ static struct fun_config *compiled(struct slice term)
 #define ACCEPT(...) compiled(config_term(&scratch, __VA_ARGS__, NULL))
 
 /* A config that must be refused for exactly one reason. */
-#define REFUSE(want_, ...)                                                                      \
-    do {                                                                                        \
-        assert_null(fun_config_from_term(config_term(&scratch, __VA_ARGS__, NULL), SLICE_NONE, &why)); \
-        assert_int_equal(why.count, 1);                                                         \
-        assert_string_equal(why.text[0], want_);                                               \
+#define REFUSE(want_, ...)                                                                                             \
+    do {                                                                                                               \
+        assert_null(fun_config_from_term(config_term(&scratch, __VA_ARGS__, NULL), SLICE_NONE, &why));                 \
+        assert_int_equal(why.count, 1);                                                                                \
+        assert_string_equal(why.text[0], want_);                                                                       \
     } while (0)
 
 /* The same where a second text says more than the first. */
-#define REFUSE_ARGS(want_, types, orders)                                                        \
-    do {                                                                                        \
-        assert_null(fun_config_from_term(config_term(&scratch, "arg_types", types, "arg_orders", orders, NULL), \
-                                         SLICE_NONE, &why));                                    \
-        assert_int_equal(why.count, 2);                                                         \
-        assert_string_equal(why.text[0], "argument validation failed");                         \
-        assert_string_equal(why.text[1], want_);                                               \
+#define REFUSE_ARGS(want_, types, orders)                                                                              \
+    do {                                                                                                               \
+        assert_null(fun_config_from_term(config_term(&scratch, "arg_types", types, "arg_orders", orders, NULL),        \
+                                         SLICE_NONE, &why));                                                           \
+        assert_int_equal(why.count, 2);                                                                                \
+        assert_string_equal(why.text[0], "argument validation failed");                                                \
+        assert_string_equal(why.text[1], want_);                                                                       \
     } while (0)
 
 static struct slice from_hex(const char *hex)
@@ -155,9 +155,9 @@ static void kept_term_equals_the_struct_that_was_sent(void **state)
 static void every_failing_rule_is_told_in_order(void **state)
 {
     (void)state;
-    static const char *const want[] = {
-        "request_type must be a non-empty string", "service must not be nil",
-        "nodes must be a valid list, MFA tuple, or :local", "mfa must be a valid {module, function, args} tuple"};
+    static const char *const want[] = {"request_type must be a non-empty string", "service must not be nil",
+                                       "nodes must be a valid list, MFA tuple, or :local",
+                                       "mfa must be a valid {module, function, args} tuple"};
     assert_null(fun_config_from_term(from_hex(defaults), SLICE_NONE, &why));
     assert_int_equal(why.count, ARRAY_SIZE(want));
     for (size_t i = 0; i < ARRAY_SIZE(want); i++)
@@ -186,11 +186,11 @@ static void all_sixteen_messages_appear_in_order(void **state)
         "before_execute must be nil or a valid {module, function} or {module, function, args} tuple",
         "after_execute must be nil or a valid {module, function} or {module, function, args} tuple",
         "hook_timeout must be a positive integer"};
-    struct slice t = config_term(&scratch, "request_type", "\"\"", "service", "nil", "nodes", "[]", "choose_node_mode",
-                                 "{:hash, :atom}", "timeout", "99", "mfa", "{:a, :b}", "arg_types", "5", "response_type",
-                                 ":x", "check_permission", "{:arg, :atom}", "permission_callback", ":x", "request_info",
-                                 "1", "version", ":v1", "retry", "0", "before_execute", "1", "after_execute", "{:a}",
-                                 "hook_timeout", "0", NULL);
+    struct slice t =
+        config_term(&scratch, "request_type", "\"\"", "service", "nil", "nodes", "[]", "choose_node_mode",
+                    "{:hash, :atom}", "timeout", "99", "mfa", "{:a, :b}", "arg_types", "5", "response_type", ":x",
+                    "check_permission", "{:arg, :atom}", "permission_callback", ":x", "request_info", "1", "version",
+                    ":v1", "retry", "0", "before_execute", "1", "after_execute", "{:a}", "hook_timeout", "0", NULL);
     assert_null(fun_config_from_term(t, SLICE_NONE, &why));
     assert_int_equal(why.count, ARRAY_SIZE(want));
     for (size_t i = 0; i < ARRAY_SIZE(want); i++)
@@ -201,9 +201,9 @@ static void all_sixteen_messages_appear_in_order(void **state)
 static void missing_and_nil_fields_take_the_documented_defaults(void **state)
 {
     (void)state;
-    struct fun_config *fc = compiled(term_of(
-        &scratch, "%{__struct__: PhoenixGenApi.Structs.FunConfig, request_type: \"t\", service: :chat, "
-                  "nodes: [\"a@h\", :b@h], mfa: {M, :f, []}, version: \"0.0.0\"}"));
+    struct fun_config *fc = compiled(
+        term_of(&scratch, "%{__struct__: PhoenixGenApi.Structs.FunConfig, request_type: \"t\", service: :chat, "
+                          "nodes: [\"a@h\", :b@h], mfa: {M, :f, []}, version: \"0.0.0\"}"));
     assert_int_equal(fc->choose_node_mode, CHOOSE_RANDOM);
     assert_int_equal(fc->timeout_ms, 5000);
     assert_int_equal(fc->response_type, RESPONSE_SYNC);
@@ -220,8 +220,8 @@ static void missing_and_nil_fields_take_the_documented_defaults(void **state)
     assert_true(term_map_get(fc->term, "version", &v) && term_is_nil(v));
     assert_true(term_map_get(fc->term, "choose_node_mode", &v) && term_is_atom(v, "random"));
     fun_config_unref(fc);
-    fc = ACCEPT("choose_node_mode", "nil", "timeout", "nil", "response_type", "nil", "hook_timeout", "nil", "request_info",
-                "nil");
+    fc = ACCEPT("choose_node_mode", "nil", "timeout", "nil", "response_type", "nil", "hook_timeout", "nil",
+                "request_info", "nil");
     assert_int_equal(fc->timeout_ms, 5000);
     fun_config_unref(fc);
 }
@@ -244,7 +244,8 @@ static void plain_map_with_string_keys_compiles_to_a_struct(void **state)
     assert_true(term_is_atom(v, "Elixir.PhoenixGenApi.Structs.FunConfig"));
     assert_int_equal(fc->mfa.args_count, 1);
     fun_config_unref(fc);
-    assert_null(fun_config_from_term(term_of(&scratch, "%{__struct__: Other.Struct, service: \"s\"}"), SLICE_NONE, &why));
+    assert_null(
+        fun_config_from_term(term_of(&scratch, "%{__struct__: Other.Struct, service: \"s\"}"), SLICE_NONE, &why));
     assert_string_equal(why.text[0], "not a FunConfig struct");
     assert_null(fun_config_from_term(term_of(&scratch, "[1, 2]"), SLICE_NONE, &why));
     assert_string_equal(why.text[0], "not a FunConfig struct");
@@ -308,7 +309,8 @@ static void node_lists(void **state)
     fc = ACCEPT("nodes", "[nil]");
     assert_slice_is(fc->nodes[0], "nil");
     fun_config_unref(fc);
-    static const char *const bad[] = {"[]", "'ab'", "[1]", "[:a@h | :b@h]", ":remote", "{M, :f}", "{M, :f, 1}", "\"a@h\""};
+    static const char *const bad[] = {"[]",      "'ab'",    "[1]",        "[:a@h | :b@h]",
+                                      ":remote", "{M, :f}", "{M, :f, 1}", "\"a@h\""};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         REFUSE("nodes must be a valid list, MFA tuple, or :local", "nodes", bad[i]);
     REFUSE("nodes :local cannot run on a native gateway", "nodes", ":local");
@@ -372,7 +374,8 @@ static void mfa_arguments(void **state)
     assert_int_equal(term_read_int(&r, &y), BG_OK);
     assert_true(term_at_end(&r) && x == 'x' && y == 'y');
     fun_config_unref(fc);
-    static const char *const bad[] = {"nil", "{M, :f}", "{M, \"f\", []}", "{\"M\", :f, []}", "{M, :f, :a}", "{M, :f, [1 | 2]}"};
+    static const char *const bad[] = {"nil",         "{M, :f}",         "{M, \"f\", []}", "{\"M\", :f, []}",
+                                      "{M, :f, :a}", "{M, :f, [1 | 2]}"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         REFUSE("mfa must be a valid {module, function, args} tuple", "mfa", bad[i]);
 }
@@ -404,12 +407,12 @@ static void argument_orders(void **state)
     }
     REFUSE_ARGS("arg_orders is missing: with several arguments it must list their names in call order, or be :map",
                 "%{\"a\" => :num, \"b\" => :num}", "nil");
-    REFUSE_ARGS("arg_orders must name every argument of arg_types once, not [\"a\", \"a\"]", "%{\"a\" => :num, \"b\" => :num}",
-                "[\"a\", \"a\"]");
+    REFUSE_ARGS("arg_orders must name every argument of arg_types once, not [\"a\", \"a\"]",
+                "%{\"a\" => :num, \"b\" => :num}", "[\"a\", \"a\"]");
     REFUSE_ARGS("arg_orders must name every argument of arg_types once, not [\"a\"]", "%{\"a\" => :num, \"b\" => :num}",
                 "[\"a\"]");
-    REFUSE_ARGS("arg_orders must name every argument of arg_types once, not [\"a\", \"c\"]", "%{\"a\" => :num, \"b\" => :num}",
-                "[\"a\", \"c\"]");
+    REFUSE_ARGS("arg_orders must name every argument of arg_types once, not [\"a\", \"c\"]",
+                "%{\"a\" => :num, \"b\" => :num}", "[\"a\", \"c\"]");
     REFUSE_ARGS("arg_orders must be nil, :map or a list of names, not :list", "%{\"a\" => :num}", ":list");
 }
 
@@ -428,12 +431,18 @@ static void every_plain_type_is_known(void **state)
     static const struct {
         const char *name;
         enum arg_type type;
-    } types[] = {{"string", ARG_STRING},       {"num", ARG_NUM},
-                 {"boolean", ARG_BOOLEAN},     {"uuid", ARG_UUID},
-                 {"datetime", ARG_DATETIME},   {"naive_datetime", ARG_NAIVE_DATETIME},
-                 {"list", ARG_LIST},           {"list_string", ARG_LIST_STRING},
-                 {"list_num", ARG_LIST_NUM},   {"list_uuid", ARG_LIST_UUID},
-                 {"list_map", ARG_LIST_MAP},   {"map", ARG_MAP},
+    } types[] = {{"string", ARG_STRING},
+                 {"num", ARG_NUM},
+                 {"boolean", ARG_BOOLEAN},
+                 {"uuid", ARG_UUID},
+                 {"datetime", ARG_DATETIME},
+                 {"naive_datetime", ARG_NAIVE_DATETIME},
+                 {"list", ARG_LIST},
+                 {"list_string", ARG_LIST_STRING},
+                 {"list_num", ARG_LIST_NUM},
+                 {"list_uuid", ARG_LIST_UUID},
+                 {"list_map", ARG_LIST_MAP},
+                 {"map", ARG_MAP},
                  {"any", ARG_ANY}};
     for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
         char spec[64];
@@ -458,10 +467,14 @@ static void tuple_specs_give_limits(void **state)
         const char *spec;
         uint64_t bytes, items, item_bytes;
         bool checked;
-    } specs[] = {{"{:string, 8}", 8, 0, 0, false},          {"{:list, 9}", 0, 9, 0, false},
-                 {"{:list_uuid, 3}", 0, 3, 0, false},       {"{:map, 4}", 0, 4, 0, true},
-                 {"{:num, 5}", 0, 0, 0, false},             {"{:list_string, 7, 6}", 0, 7, 6, false},
-                 {"{:string, [max_bytes: 2]}", 2, 0, 0, false}, {"{:map, [max_items: 2]}", 0, 2, 0, true},
+    } specs[] = {{"{:string, 8}", 8, 0, 0, false},
+                 {"{:list, 9}", 0, 9, 0, false},
+                 {"{:list_uuid, 3}", 0, 3, 0, false},
+                 {"{:map, 4}", 0, 4, 0, true},
+                 {"{:num, 5}", 0, 0, 0, false},
+                 {"{:list_string, 7, 6}", 0, 7, 6, false},
+                 {"{:string, [max_bytes: 2]}", 2, 0, 0, false},
+                 {"{:map, [max_items: 2]}", 0, 2, 0, true},
                  {"{:map, []}", 0, 0, 0, false}};
     for (size_t i = 0; i < ARRAY_SIZE(specs); i++) {
         struct fun_config *fc = one_arg(specs[i].spec);
@@ -477,7 +490,8 @@ static void tuple_specs_give_limits(void **state)
 static void keyword_specs_give_options(void **state)
 {
     (void)state;
-    struct fun_config *fc = one_arg("[allow_nil?: true, type: :list_string, max_items: 2, max_item_bytes: 4, default_value: []]");
+    struct fun_config *fc =
+        one_arg("[allow_nil?: true, type: :list_string, max_items: 2, max_item_bytes: 4, default_value: []]");
     const struct arg_spec *a = &fc->args[0];
     assert_int_equal(a->type, ARG_LIST_STRING);
     assert_true(a->allow_nil);
@@ -504,15 +518,16 @@ static void bad_specs_are_told_by_name(void **state)
     (void)state;
     static const struct {
         const char *spec, *more;
-    } bad[] = {{":text", "argument \"x\": unknown type :text"},
-               {"nil", "argument \"x\": unknown type nil"},
-               {"[max_bytes: 1]", "argument \"x\": no type in [max_bytes: 1]"},
-               {"[]", "argument \"x\": no type in []"},
-               {"\"string\"", "argument \"x\": no type, tuple or keyword list: \"string\""},
-               {"{:string, -1}", "argument \"x\": a limit must be a positive integer, not -1"},
-               {"{:string, 1, 2}", "argument \"x\": only list_string takes a third element: {:string, 1, 2}"},
-               {"[type: :map, required: \"a\"]", "argument \"x\": required and accept must be lists of keys, not \"a\""},
-               {"[1, 2]", NULL}};
+    } bad[] = {
+        {":text", "argument \"x\": unknown type :text"},
+        {"nil", "argument \"x\": unknown type nil"},
+        {"[max_bytes: 1]", "argument \"x\": no type in [max_bytes: 1]"},
+        {"[]", "argument \"x\": no type in []"},
+        {"\"string\"", "argument \"x\": no type, tuple or keyword list: \"string\""},
+        {"{:string, -1}", "argument \"x\": a limit must be a positive integer, not -1"},
+        {"{:string, 1, 2}", "argument \"x\": only list_string takes a third element: {:string, 1, 2}"},
+        {"[type: :map, required: \"a\"]", "argument \"x\": required and accept must be lists of keys, not \"a\""},
+        {"[1, 2]", NULL}};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         char types[256];
         snprintf(types, sizeof(types), "%%{\"x\" => %s}", bad[i].spec);
@@ -604,8 +619,9 @@ static void retries(void **state)
 static void hooks_and_flags(void **state)
 {
     (void)state;
-    struct fun_config *fc = ACCEPT("before_execute", "{M, :before}", "after_execute", "{M, :after, [1, 2]}", "hook_timeout",
-                                   "250", "disabled", "true", "request_info", "true", "response_type", ":stream");
+    struct fun_config *fc =
+        ACCEPT("before_execute", "{M, :before}", "after_execute", "{M, :after, [1, 2]}", "hook_timeout", "250",
+               "disabled", "true", "request_info", "true", "response_type", ":stream");
     assert_true(fc->before_execute.present && fc->after_execute.present && fc->disabled && fc->request_info);
     assert_int_equal(fc->before_execute.args_count, 0);
     assert_int_equal(fc->after_execute.args_count, 2);

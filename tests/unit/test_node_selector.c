@@ -56,8 +56,9 @@ static void use(struct fixture *f, const char *mode, const char *nodes, const ch
     buf_init(&b, 0);
     snprintf(request_type, sizeof(request_type), "\"%s\"", type);
     fun_config_unref(f->fc);
-    f->fc = fun_config_from_term(config_term(&b, "choose_node_mode", mode, "nodes", nodes, "request_type", request_type, NULL),
-                                 SLICE_NONE, &why);
+    f->fc = fun_config_from_term(
+        config_term(&b, "choose_node_mode", mode, "nodes", nodes, "request_type", request_type, NULL), SLICE_NONE,
+        &why);
     assert_non_null(f->fc);
     buf_fini(&b);
 }
@@ -130,10 +131,18 @@ static void hash_of_an_argument(void **state)
     static const struct {
         const char *value;
         uint32_t hash;
-    } values[] = {{"\"user_2\"", 2935089883}, {"1", 539485162},    {"1.0", 3029937084},
-                  {"1.5", 2023646235},        {"true", 506293},    {"false", 7111573},
-                  {"[]", 3468870702},         {"[1]", 2768963718}, {"[\"a\",\"b\"]", 3761191278},
-                  {"{}", 844985373},          {"{\"b\":2, \"a\":1}", 3023248076}, {"123456789012345678901234567890", 3353369072}};
+    } values[] = {{"\"user_2\"", 2935089883},
+                  {"1", 539485162},
+                  {"1.0", 3029937084},
+                  {"1.5", 2023646235},
+                  {"true", 506293},
+                  {"false", 7111573},
+                  {"[]", 3468870702},
+                  {"[1]", 2768963718},
+                  {"[\"a\",\"b\"]", 3761191278},
+                  {"{}", 844985373},
+                  {"{\"b\":2, \"a\":1}", 3023248076},
+                  {"123456789012345678901234567890", 3353369072}};
     use(f, "{:hash, \"key\"}", three, "t");
     for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
         char args[128];

@@ -20,8 +20,8 @@ static struct fun_config *config(const char *permission, const char *types, cons
 }
 
 /* One check of a config that is made for it. roles: one role or NULL. */
-static enum permission check(const char *permission, const char *user, const char *role, const char *args, const char *types,
-                             const char *orders)
+static enum permission check(const char *permission, const char *user, const char *role, const char *args,
+                             const char *types, const char *orders)
 {
     struct fun_config *fc = config(permission, types, orders, "nil");
     struct slice roles = role ? slice_str(role) : SLICE_NONE;
@@ -115,10 +115,8 @@ static void callback_decides_and_unknown_kinds_deny(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(open_functions_and_authenticated_ones),
-        cmocka_unit_test(argument_must_equal_the_user),
-        cmocka_unit_test(map_mode_searches_one_level_deep),
-        cmocka_unit_test(roles_are_compared_as_text),
+        cmocka_unit_test(open_functions_and_authenticated_ones),   cmocka_unit_test(argument_must_equal_the_user),
+        cmocka_unit_test(map_mode_searches_one_level_deep),        cmocka_unit_test(roles_are_compared_as_text),
         cmocka_unit_test(callback_decides_and_unknown_kinds_deny),
     };
     return cmocka_run_group_tests_name("permission", tests, NULL, NULL);

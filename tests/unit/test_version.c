@@ -12,10 +12,27 @@ static void versions_rise_in_semver_order(void **state)
 {
     (void)state;
     /* each is above all before it */
-    static const char *const rising[] = {
-        "abc",           "0.0.0-0",    "0.0.0",     "0.0.1",      "0.9.9",      "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.1.1",
-        "1.0.0-alpha.beta", "1.0.0-beta", "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1", "1.0.0",       "1.0.1",         "1.2.0",
-        "1.10.0",        "9.0.0",      "10.0.0",    "18446744073709551616.0.0", "18446744073709551617.0.0"};
+    static const char *const rising[] = {"abc",
+                                         "0.0.0-0",
+                                         "0.0.0",
+                                         "0.0.1",
+                                         "0.9.9",
+                                         "1.0.0-alpha",
+                                         "1.0.0-alpha.1",
+                                         "1.0.0-alpha.1.1",
+                                         "1.0.0-alpha.beta",
+                                         "1.0.0-beta",
+                                         "1.0.0-beta.2",
+                                         "1.0.0-beta.11",
+                                         "1.0.0-rc.1",
+                                         "1.0.0",
+                                         "1.0.1",
+                                         "1.2.0",
+                                         "1.10.0",
+                                         "9.0.0",
+                                         "10.0.0",
+                                         "18446744073709551616.0.0",
+                                         "18446744073709551617.0.0"};
     for (size_t i = 0; i < ARRAY_SIZE(rising); i++)
         for (size_t j = 0; j < ARRAY_SIZE(rising); j++)
             if (sign(version_compare(slice_str(rising[i]), slice_str(rising[j]))) != sign((int)i - (int)j))
@@ -33,8 +50,9 @@ static void build_metadata_does_not_count(void **state)
 static void what_is_no_version_is_below_all_that_are(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "1", "1.0", "1.0.0.0", "01.0.0", "1.0.0-", "1.0.0-01", "1.0.0-a..b", "1.0.0+",
-                                      "v1.0.0", "1.0.0 ", "1.0.0-\xc3\xa9", "-1.0.0", "1..0"};
+    static const char *const bad[] = {"",         "1",          "1.0",    "1.0.0.0", "01.0.0", "1.0.0-",
+                                      "1.0.0-01", "1.0.0-a..b", "1.0.0+", "v1.0.0",  "1.0.0 ", "1.0.0-\xc3\xa9",
+                                      "-1.0.0",   "1..0"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         if (version_compare(slice_str(bad[i]), SLICE_LIT("0.0.0-0")) >= 0)
             fail_msg("\"%s\" passes as a version", bad[i]);
