@@ -9,6 +9,7 @@
 #include "call.h"
 #include "config_db.h"
 #include "config_failed.h"
+#include "mfa_rules.h"
 #include "timers.h"
 
 struct config_puller;
@@ -18,9 +19,9 @@ struct service_config {
     struct slice service;
     struct slice *nodes;
     uint32_t nodes_count;
-    struct slice module;   /* 'Elixir.MyApp.Supporter' */
+    struct slice module; /* 'Elixir.MyApp.Supporter' */
     struct slice function;
-    struct slice args;     /* list term; empty slice: [] */
+    struct slice args;           /* list term; empty slice: [] */
     struct slice version_module; /* empty: no version check */
     struct slice version_function;
     struct slice version_args;
@@ -32,8 +33,9 @@ struct config_puller_options {
     struct metrics *metrics;
     struct config_db *db;
     struct config_failed *failed;
-    uint32_t pull_timeout_ms;  /* each call; 0: 5000 */
-    uint32_t pull_interval_ms; /* 0: 30000 */
+    const struct mfa_rules *rules; /* NULL: the deny list alone */
+    uint32_t pull_timeout_ms;      /* each call; 0: 5000 */
+    uint32_t pull_interval_ms;     /* 0: 30000 */
 };
 
 struct config_puller *config_puller_new(const struct config_puller_options *o) MUST_CHECK;
@@ -49,14 +51,14 @@ int config_puller_delete(struct config_puller *p, struct slice service);
 /* What is known of one service, for status and diagnostics (S-060). Borrowed until the loop turns. */
 struct config_puller_status {
     const struct service_config *config;
-    struct slice version;     /* the term its version function gave; empty: none stored */
-    struct slice node;        /* that delivered last; empty: none yet */
-    uint32_t failures;        /* failed rounds in a row */
-    const char *last_error;   /* "" when the last round was good */
-    uint32_t stored;          /* functions stored by the last full pull */
-    uint32_t refused;         /* functions refused by it */
-    uint64_t pulled_at_us;    /* timers' clock; 0: never */
-    uint64_t next_pull_us;    /* timers' clock; 0: a pull is under way */
+    struct slice version;   /* the term its version function gave; empty: none stored */
+    struct slice node;      /* that delivered last; empty: none yet */
+    uint32_t failures;      /* failed rounds in a row */
+    const char *last_error; /* "" when the last round was good */
+    uint32_t stored;        /* functions stored by the last full pull */
+    uint32_t refused;       /* functions refused by it */
+    uint64_t pulled_at_us;  /* timers' clock; 0: never */
+    uint64_t next_pull_us;  /* timers' clock; 0: a pull is under way */
 };
 /* Every service, in the order they were added: start with *pos = 0. False at the end. */
 bool config_puller_next(const struct config_puller *p, size_t *pos, struct config_puller_status *s);

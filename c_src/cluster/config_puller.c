@@ -1,0 +1,203 @@
+/*
+ * config_puller.c: see config_puller.h. The services that are pulled and when; how one is pulled is config_pull's
+ * affair. Services are independent: one that is slow or broken delays no other (S-051 is about the library's rounds
+ * of all services; here each has its own backoff).
+ */
+#include "config_puller.h"
+
+#include <stdlib.h>
+
+#include "config_pull.h"
+#include "log.h"
+
+enum { SERVICES_MAX = 1024, NODES_MAX = 1024, TIMEOUT_DEFAULT_MS = 5000, INTERVAL_DEFAULT_MS = 30000 };
+
+struct config_puller {
+    struct config_puller_options o;
+    struct pulled_service **services; /* in the order they were added */
+    uint32_t count;
+};
+
+struct config_puller *config_puller_new(const struct config_puller_options *o)
+{
+    struct config_puller *p = calloc(1, sizeof(*p));
+    if (!p)
+        return NULL;
+    p->o = *o;
+    if (p->o.pull_timeout_ms == 0)
+        p->o.pull_timeout_ms = TIMEOUT_DEFAULT_MS;
+    if (p->o.pull_interval_ms == 0)
+        p->o.pull_interval_ms = INTERVAL_DEFAULT_MS;
+    return p;
+}
+
+void config_puller_free(struct config_puller *p)
+{
+    if (!p)
+        return;
+    for (uint32_t i = 0; i < p->count; i++)
+        pulled_service_free(p->services[i]);
+    free(p->services);
+    free(p);
+}
+
+static uint32_t find(const struct config_puller *p, struct slice service)
+{
+    uint32_t i = 0;
+    while (i < p->count && !slice_eq(p->services[i]->config.service, service))
+        i++;
+    return i;
+}
+
+/* ---- adding ---- */
+
+static bool is_name(struct slice s, size_t max)
+{
+    return s.len > 0 && s.len <= max;
+}
+
+/* A checked, proper list, or nothing at all. */
+static bool is_args(struct slice list)
+{
+    struct arena scratch;
+    struct slice args;
+    uint32_t count;
+    if (list.len == 0)
+        return true;
+    arena_init(&scratch);
+    int rc = fun_config_args(&scratch, list, &args, &count);
+    arena_fini(&scratch);
+    return rc == BG_OK;
+}
+
+static int check_config(const struct service_config *s, struct err *e)
+{
+    enum { ATOM_MAX = 255 };
+    const char *service = log_text(s->service);
+    if (!is_name(s->service, FUN_CONFIG_NAME_MAX))
+        return err_set(e, BG_EINVAL, 0, "a service to pull from needs a name of 1 to %d bytes", FUN_CONFIG_NAME_MAX);
+    if (s->nodes_count == 0 || s->nodes_count > NODES_MAX)
+        return err_set(e, BG_EINVAL, 0, "service %s needs 1 to %d nodes", service, NODES_MAX);
+    for (uint32_t i = 0; i < s->nodes_count; i++)
+        if (!is_name(s->nodes[i], ATOM_MAX))
+            return err_set(e, BG_EINVAL, 0, "service %s: %s is no node name", service, log_text(s->nodes[i]));
+    if (!is_name(s->module, ATOM_MAX) || !is_name(s->function, ATOM_MAX))
+        return err_set(e, BG_EINVAL, 0, "service %s needs the module and function that give its configs", service);
+    if (s->version_module.len > ATOM_MAX || s->version_function.len > ATOM_MAX)
+        return err_set(e, BG_EINVAL, 0, "service %s: the version module or function has too long a name", service);
+    if (!is_args(s->args) || !is_args(s->version_args))
+        return err_set(e, BG_EINVAL, 0, "service %s: args must be a list", service);
+    return BG_OK;
+}
+
+static bool some_node_up(const struct config_puller *p, const struct pulled_service *s)
+{
+    for (uint32_t i = 0; i < s->config.nodes_count; i++)
+        if (p->o.call.node_up(p->o.call.ctx, s->config.nodes[i]))
+            return true;
+    return false;
+}
+
+static int make_room(struct config_puller *p)
+{
+    if (p->count >= SERVICES_MAX)
+        return BG_ELIMIT;
+    struct pulled_service **all = realloc(p->services, (p->count + 1) * sizeof(struct pulled_service *));
+    if (!all)
+        return BG_ENOMEM;
+    p->services = all;
+    return BG_OK;
+}
+
+int config_puller_add(struct config_puller *p, const struct service_config *config, struct err *e)
+{
+    int rc = check_config(config, e);
+    if (rc != BG_OK)
+        return rc;
+    uint32_t at = find(p, config->service);
+    if (at == p->count && (rc = make_room(p)) != BG_OK)
+        return err_set(e, rc, 0, "no room for the service %s", log_text(config->service));
+    struct pulled_service *s = pulled_service_new(&p->o, config);
+    if (!s)
+        return err_set(e, BG_ENOMEM, 0, "no memory for the service %s", log_text(config->service));
+    if (at < p->count)
+        pulled_service_free(p->services[at]);
+    else
+        p->count++;
+    p->services[at] = s;
+    pulled_service_pull_in(s, some_node_up(p, s) ? 0 : PULL_FIRST_MS);
+    return BG_OK;
+}
+
+int config_puller_delete(struct config_puller *p, struct slice service)
+{
+    uint32_t at = find(p, service);
+    if (at == p->count)
+        return BG_EGONE;
+    pulled_service_free(p->services[at]);
+    p->count--;
+    memmove(&p->services[at], &p->services[at + 1], (p->count - at) * sizeof(struct pulled_service *));
+    return BG_OK;
+}
+
+/* ---- events ---- */
+
+static bool has_node(const struct pulled_service *s, struct slice node)
+{
+    for (uint32_t i = 0; i < s->config.nodes_count; i++)
+        if (slice_eq(s->config.nodes[i], node))
+            return true;
+    return false;
+}
+
+void config_puller_link_up(struct config_puller *p, struct slice node)
+{
+    for (uint32_t i = 0; i < p->count; i++) {
+        struct pulled_service *s = p->services[i];
+        if (!has_node(s, node))
+            continue;
+        if (s->state == PULL_IDLE)
+            pulled_service_pull(s, false);
+        else
+            s->node_came_up = true;
+    }
+}
+
+void config_puller_pull(struct config_puller *p, bool force)
+{
+    for (uint32_t i = 0; i < p->count; i++)
+        pulled_service_pull(p->services[i], force);
+}
+
+/* ---- status ---- */
+
+bool config_puller_ready(const struct config_puller *p, uint32_t *loaded, uint32_t *total)
+{
+    bool ready = true;
+    *loaded = 0;
+    *total = p->count;
+    for (uint32_t i = 0; i < p->count; i++) {
+        ready = ready && p->services[i]->tried_once;
+        *loaded += p->services[i]->delivered_by > 0;
+    }
+    return ready;
+}
+
+bool config_puller_next(const struct config_puller *p, size_t *pos, struct config_puller_status *status)
+{
+    if (*pos >= p->count)
+        return false;
+    const struct pulled_service *s = p->services[(*pos)++];
+    *status = (struct config_puller_status){
+        .config = &s->config,
+        .version = buf_slice(&s->version),
+        .node = s->delivered_by > 0 ? s->config.nodes[s->delivered_by - 1] : SLICE_NONE,
+        .failures = s->failures,
+        .last_error = s->last_error,
+        .stored = s->stored,
+        .refused = s->refused,
+        .pulled_at_us = s->pulled_at_us,
+        .next_pull_us = s->state == PULL_IDLE && timer_armed(&s->timer) ? s->timer.deadline_us : 0,
+    };
+    return true;
+}
