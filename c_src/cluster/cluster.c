@@ -766,10 +766,12 @@ static void stop_links(struct cluster *c)
 
 void cluster_stop(struct cluster *c, void (*done)(void *ctx), void *ctx)
 {
-    assert_always(!c->stopping);
+    bool again = c->stopping;
     c->stopping = true;
     c->stopped = done;
     c->stopped_ctx = ctx;
+    if (again)
+        return;
     timer_disarm(c->o.timers, &c->accept_again);
     epmd_registration_free(c->registration);
     c->registration = NULL;

@@ -201,15 +201,19 @@ static void idle_connections_disturb_nobody(void **state) /* D-02 */
     uint64_t began = clock_now_us();
     rig_add_peer(a, b);
     rig_until(&r, 1000, rig_link(a, b) && rig_link(b, a));
-    assert_in_range(clock_now_us() - began, 0, 100 * 1000);
-    for (int i = 0; i < 20; i++) { /* there and back */
+    assert_in_range(clock_now_us() - began, 0, 500 * 1000);
+    uint64_t best = UINT64_MAX;
+    for (int i = 0; i < 20; i++) { /* there and back; other work on this machine may disturb some */
         began = clock_now_us();
         rig_send(rig_link(a, b), "ping");
         rig_until(&r, 1000, b->packets == (unsigned)i + 1);
         rig_send(rig_link(b, a), "pong");
         rig_until(&r, 1000, a->packets == (unsigned)i + 1);
-        assert_in_range(clock_now_us() - began, 0, 50 * 1000);
+        uint64_t took = clock_now_us() - began;
+        best = took < best ? took : best;
+        assert_in_range(took, 0, 500 * 1000);
     }
+    assert_in_range(best, 0, 10 * 1000);
     /* And their time is limited. */
     for (int i = 0; i < IDLE; i++)
         rig_until(&r, 2000, fd_closed(idle[i]));
@@ -408,6 +412,12 @@ static void an_accepted_link_of_a_peer_counts(void **state)
     rig_fini(&r);
 }
 
+static void never_told(void *ctx)
+{
+    (void)ctx;
+    fail_msg("the first caller of cluster_stop() was told");
+}
+
 static void stopping_sends_what_was_queued(void **state) /* D-17 */
 {
     (void)state;
@@ -420,7 +430,9 @@ static void stopping_sends_what_was_queued(void **state) /* D-17 */
     memset(block, 'x', sizeof(block) - 1);
     for (int i = 0; i < 100; i++)
         assert_int_equal(rig_send(rig_link(a, b), block), BG_OK);
-    cluster_stop(a->cluster, rig_stopped, a);
+    cluster_stop(a->cluster, never_told, NULL);
+    assert_int_equal(a->downs, 1);
+    cluster_stop(a->cluster, rig_stopped, a); /* impatient */
     assert_int_equal(a->downs, 1);
     rig_until(&r, 3000, a->stopped);
     rig_until(&r, 1000, b->downs == 1);
