@@ -101,7 +101,7 @@ test: ## install what is missing, then every test (ONLY="unit e2e" for some)
 	$(Q)node tests/run_all.js
 
 e2e: all erl_src ## end-to-end tests (T=cluster for one file)
-	$(Q)BEAMGATE=$(BUILD)/beamgate node --test --test-concurrency=1 $(or $(T:%=tests/e2e/%.test.js),tests/e2e/*.test.js)
+	$(Q)BEAMGATE=$(BUILD)/beamgate node tests/e2e/run.js $(T)
 
 deps: ## install from Debian and npm what building and testing need
 	$(Q)sh tests/setup.sh test

@@ -98,7 +98,7 @@ describe(recorded.section, () => {
       const nth = groups.filter((g) => g.send[4].request_type === payload.request_type).indexOf(group);
       const skip = payload.request_type === "stream" && "not built yet: streams";
       it(`${payload.request_type} ${JSON.stringify(payload.args)}`, { skip }, async () => {
-        events.length = 0;
+        events.length = frames.received.items.length = 0;
         const outcome = await within(patience(10000), settled(channel.push("api", payload)), "the reply");
         const ref = lastSent()[1];
         assert.deepEqual(lastSent(), [channel.joinRef(), ref, topic, event, payload]);
@@ -125,6 +125,41 @@ describe("what phoenix.js does over time", () => {
     assert.ok(rtt >= 0);
     const reply = JSON.parse(await frames.received.take());
     assert.deepEqual(reply.slice(2), ["phoenix", "phx_reply", { status: "ok", response: {} }]);
+    socket.disconnect();
+  });
+
+  it("rejoins by itself after its channel crashed (C-96, P-094)", async () => {
+    const { socket } = spySocket(gateway);
+    const channel = socket.channel("api:lobby", {});
+    const errors = [];
+    channel.onError((reason) => errors.push(reason));
+    assert.equal((await settled(channel.join()))[0], "ok");
+    channel.push("an event that no channel has", {});
+    await eventually(() => errors.length === 1, "the channel's error");
+    assert.deepEqual(errors, [{ reason: "channel_crash" }]);
+    await eventually(() => channel.state === "joined", "joined again");
+    socket.disconnect();
+  });
+
+  it("sends a push made before the join was answered after it (C-100)", async () => {
+    const { socket, frames } = spySocket(gateway);
+    const channel = socket.channel("api:early", {});
+    channel.join();
+    const payload = { service: "user_service", request_type: "echo", request_id: "early", args: { msg: "x" } };
+    assert.deepEqual(await settled(channel.push("api", payload)), ["ok", "echo"]);
+    assert.deepEqual(frames.sent.map((f) => JSON.parse(f)[3]), ["phx_join", "api"]);
+    socket.disconnect();
+  });
+
+  it("two channels of one topic: the older is left, the newer works (P-098, C-40)", async () => {
+    const { socket } = spySocket(gateway);
+    const older = socket.channel("api:lobby", {});
+    assert.equal((await settled(older.join()))[0], "ok");
+    const newer = socket.channel("api:lobby", {});
+    assert.equal((await settled(newer.join()))[0], "ok");
+    await eventually(() => older.state === "closed", "the older is closed");
+    const payload = { service: "user_service", request_type: "echo", request_id: "newer", args: { msg: "x" } };
+    assert.deepEqual(await settled(newer.push("api", payload)), ["ok", "echo"]);
     socket.disconnect();
   });
 

@@ -23,15 +23,8 @@ function unescapeBinary(text) {
   return Buffer.from(bytes);
 }
 
-// What the case expects, in order, after the frames it sends: [{frame, anyOrder}].
-function expected(testCase) {
-  return testCase.steps.flatMap((s) => {
-    if (!("recv" in s)) return [];
-    return (s.want || [expand(s.recv)]).map((frame) => ({ frame, anyOrder: s.any_order }));
-  });
-}
-
-const sent = (testCase) => testCase.steps.filter((s) => "send" in s).map((s) => expand(s.send));
+// The frames that a step expects, in order.
+const expected = (step) => ("recv" in step ? step.want || [expand(step.recv)] : []);
 const reasons = (testCase) => testCase.steps.filter((s) => s.why).map((s) => s.why);
 
-module.exports = { expand, expected, load, reasons, sent, unescapeBinary };
+module.exports = { expand, expected, load, reasons, unescapeBinary };

@@ -6,7 +6,7 @@ const net = require("node:net");
 const { after, before, describe, it } = require("node:test");
 const { Run, config, patience, sleep, within } = require("./harness");
 const { Conn, RawConn, compareFrames } = require("./client");
-const { expand, expected, load, reasons, sent, unescapeBinary } = require("./transcripts");
+const { expand, expected, load, reasons, unescapeBinary } = require("./transcripts");
 
 let run, gateway, detail;
 
@@ -20,16 +20,26 @@ after(() => run?.stop());
 
 const caseName = (c) => `${c.id} ${c.title}${reasons(c).length ? ` [${[...new Set(reasons(c))].join("; ")}]` : ""}`;
 
-// Sends what the client sent and compares what comes back; then makes sure that nothing more comes.
+// Sends what the client sent and compares what comes back, step by step; then makes sure that nothing more comes.
 async function replay(conn, c) {
-  for (const frame of sent(c)) sendRecorded(conn, frame);
-  const wanted = expected(c);
-  const got = [];
-  for (const { frame } of wanted) got.push(await conn.recv(8000, `${c.id}: ${frame.slice(0, 200)}`));
-  if (wanted.some((w) => w.anyOrder)) matchAnyOrder(got, wanted, c.id);
-  else got.forEach((frame, i) => compareFrames(frame, wanted[i].frame, c.id));
-  if (wanted.at(-1)?.frame.startsWith("(WS close")) return;
+  const recv = (frame) => conn.recv(8000, `${c.id}: ${frame.slice(0, 200)}`);
+  if (c.steps.some((s) => s.any_order)) return replayAnyOrder(conn, c, recv);
+  let last = "";
+  for (const step of c.steps) {
+    if ("send" in step) sendRecorded(conn, expand(step.send));
+    for (last of expected(step)) compareFrames(await recv(last), last, c.id);
+  }
+  if (last.startsWith("(WS close")) return;
   await sleep(c.quiet_ms || 0);
+  assert.deepEqual(await conn.fence(), [], `${c.id}: frames that the recording does not have`);
+}
+
+async function replayAnyOrder(conn, c, recv) {
+  for (const step of c.steps) if ("send" in step) sendRecorded(conn, expand(step.send));
+  const wanted = c.steps.flatMap(expected);
+  const got = [];
+  for (const frame of wanted) got.push(await recv(frame));
+  matchAnyOrder(got, wanted, c.id);
   assert.deepEqual(await conn.fence(), [], `${c.id}: frames that the recording does not have`);
 }
 
@@ -42,7 +52,7 @@ function sendRecorded(conn, frame) {
 // Every wanted frame once; and of one request the push before the reply (E-012 want).
 function matchAnyOrder(got, wanted, id) {
   const left = got.map((frame, at) => ({ frame, at }));
-  const places = wanted.map(({ frame }) => {
+  const places = wanted.map((frame) => {
     const i = left.findIndex((g) => {
       try {
         compareFrames(g.frame, frame, id);

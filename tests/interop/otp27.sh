@@ -52,7 +52,7 @@ while [ \$# -gt 0 ]; do
 done
 export ROOTDIR=$erlang BINDIR=$bin EMU=beam PROGNAME=erl
 # shellcheck disable=SC2086
-exec $loader $bin/beam.smp -- -root $erlang -bindir $bin -progname erl -- -home "\$HOME" -- -noshell -name "\$name" \$flags \\
+exec $loader $bin/beam.smp -- -root $erlang -bindir $bin -progname erl -- -home "\$HOME" -- -noshell \${ERL_EPMD_PORT:+-epmd_port \$ERL_EPMD_PORT} -name "\$name" \$flags \\
     -elixir_root $elixir -pa $elixir/elixir/ebin -pa $elixir/logger/ebin -pa "\$path" -s elixir start_cli -extra -e "\$code"
 SCRIPT
 chmod +x "$out/elixir.new"
