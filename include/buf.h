@@ -53,6 +53,13 @@ static inline void buf_add(struct buf *b, const void *src, size_t n)
     }
 }
 
+/* buf_reserve() in place, for writers that ask for room some hundred times a message. n > 0. */
+static inline uint8_t *buf_room(struct buf *b, size_t n)
+{
+    bool within = b->limit == 0 || b->len + n <= b->limit;
+    return n <= b->cap - b->len && within && !b->failed ? b->data + b->len : buf_reserve(b, n);
+}
+
 static inline void buf_putc(struct buf *b, int c)
 {
     uint8_t byte = (uint8_t)c;

@@ -89,6 +89,8 @@ double json_number_double(struct slice raw);
 /* Appends text as a JSON string with quotes; escapes only ", \ and control characters (E-222).
  * BG_EINVAL when text is not valid UTF-8 (then out holds what was written so far). */
 int json_put_string(struct buf *out, struct slice text) MUST_CHECK;
+/* Appends a key of an object with its colon, and the comma before it unless it is the first. Errors as above. */
+int json_put_key(struct buf *out, struct slice key, bool comma) MUST_CHECK;
 /* Like json_put_string() for bytes that may be anything: what is not valid UTF-8 becomes U+FFFD. */
 void json_put_text(struct buf *out, struct slice text);
 /* The shortest form that reads back the same, written as Erlang's float_to_binary(F, [short]) (E-225).

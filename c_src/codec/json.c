@@ -516,13 +516,19 @@ static const char *skip_container(const char *p, const char *end)
     return p;
 }
 
+/* What may follow a number or word in checked text. */
+static inline bool ends_word(char c)
+{
+    return c <= ' ' || c == ',' || c == ']' || c == '}';
+}
+
 const char *json_skip(const char *p, const char *end)
 {
     if (*p == '"')
         return skip_string(p + 1, end);
     if (*p == '{' || *p == '[')
         return skip_container(p, end);
-    while (p < end && !memchr(" \t\r\n,]}", *p, 7))
+    while (p < end && !ends_word(*p))
         p++;
     return p;
 }

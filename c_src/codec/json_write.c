@@ -2,9 +2,10 @@
  * json_write.c: JSON text out: strings, integers and floats, byte for byte as the Elixir gateway writes
  * them (E-222, E-224, E-225), so that a client that compares texts sees no difference.
  *
- * Floats have two ways. Numbers of up to 15 significant digits and ordinary size, which is what people
- * store, are found with a few exact multiplications. All others go through the C library, 15 to 17
- * digits until the text reads back as the same number.
+ * Floats have three ways. Numbers of up to 15 significant digits and ordinary size, which is what people
+ * store, are found with a few exact multiplications; those of more digits, which is what programs compute, by
+ * arithmetic in 128 bits. Very large and very small ones go through the C library, 15 to 17 digits until the text reads
+ * back as the same number.
  */
 #include <float.h>
 #include <math.h>
@@ -25,65 +26,97 @@ static const char short_escape[0x60] = {
     ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r', ['"'] = '"', ['\\'] = '\\',
 };
 
-static void put_escape(struct buf *out, uint8_t c)
+/* Stores the escape of c at o (room for 6 bytes) and returns what follows. */
+static uint8_t *store_escape(uint8_t *o, uint8_t c)
 {
-    char text[6] = {'\\', short_escape[c], '0', '0', hex[c >> 4], hex[c & 15]};
-    if (text[1]) {
-        buf_add(out, text, 2);
-        return;
+    *o++ = '\\';
+    if (short_escape[c]) {
+        *o++ = (uint8_t)short_escape[c];
+        return o;
     }
-    text[1] = 'u';
-    buf_add(out, text, 6);
+    const uint8_t text[5] = {'u', '0', '0', (uint8_t)hex[c >> 4], (uint8_t)hex[c & 15]};
+    memcpy(o, text, sizeof(text));
+    return o + sizeof(text);
 }
 
-/* What stands at p, where a plain run ended: an escape or a sequence. Returns the bytes consumed, 0 when
- * they are not UTF-8 (then nothing is written). */
-static size_t put_special(struct buf *out, const char *p, const char *end)
+enum { PIECE = 64, EXPANSION = 6 }; /* input bytes at a time, and what one of them can become */
+
+/* Writes one piece of text from p on; returns where it stopped: behind the piece, or at a byte that is not UTF-8. */
+static const char *put_piece(struct buf *out, const char *p, const char *end)
 {
-    if (!(*p & 0x80)) {
-        put_escape(out, (uint8_t)*p);
-        return 1;
+    const char *stop = end - p > PIECE ? p + PIECE : end;
+    uint8_t piece[(PIECE + 3) * EXPANSION], *o = piece;
+    while (p < stop) {
+        uint8_t c = (uint8_t)*p;
+        if (!text_stop[c]) {
+            *o++ = c;
+            p++;
+        } else if (c < 0x80) {
+            o = store_escape(o, c);
+            p++;
+        } else {
+            size_t n = utf8_sequence(p, (size_t)(end - p));
+            if (n == 0)
+                break;
+            memcpy(o, p, n);
+            o += n;
+            p += n;
+        }
     }
-    size_t n = utf8_sequence(p, (size_t)(end - p));
-    buf_add(out, p, n);
-    return n;
+    buf_add(out, piece, (size_t)(o - piece));
+    return p;
+}
+
+/* Text with escapes or other than ASCII characters, without the quotes. */
+static int put_special(struct buf *out, struct slice text, bool replace)
+{
+    const char *p = text.ptr, *end = slice_end(text);
+    while (p < end) {
+        const char *from = p;
+        p = put_piece(out, p, end);
+        if (p == end || p - from >= PIECE)
+            continue;
+        if (!replace)
+            return BG_EINVAL;
+        buf_puts(out, "\xef\xbf\xbd");
+        p++;
+    }
+    return BG_OK;
+}
+
+/* What goes around a string: a comma before it, a colon behind it. Almost every string is plain, and then all goes
+ * out in one step. */
+static inline int put_text(struct buf *out, struct slice text, bool comma, bool colon, bool replace)
+{
+    size_t n = text.len + 2 + comma + colon;
+    uint8_t *o = buf_room(out, n);
+    if (o && text_copy_plain(o + comma + 1, text.ptr, text.len)) {
+        o[0] = ',';
+        o[n - 1] = ':';
+        o[comma] = o[comma + text.len + 1] = '"';
+        out->len += n;
+        return BG_OK;
+    }
+    buf_puts(out, comma ? ",\"" : "\"");
+    int rc = put_special(out, text, replace);
+    if (rc == 0)
+        buf_puts(out, colon ? "\":" : "\"");
+    return rc;
 }
 
 int json_put_string(struct buf *out, struct slice text)
 {
-    const char *p = text.ptr, *end = slice_end(text);
-    buf_putc(out, '"');
-    while (p < end) {
-        const char *run = text_run(p, end);
-        buf_add(out, p, (size_t)(run - p));
-        p = run;
-        if (p == end)
-            break;
-        size_t n = put_special(out, p, end);
-        if (n == 0)
-            return BG_EINVAL;
-        p += n;
-    }
-    buf_putc(out, '"');
-    return BG_OK;
+    return put_text(out, text, false, false, false);
+}
+
+int json_put_key(struct buf *out, struct slice key, bool comma)
+{
+    return put_text(out, key, comma, true, false);
 }
 
 void json_put_text(struct buf *out, struct slice text)
 {
-    const char *p = text.ptr, *end = slice_end(text);
-    buf_putc(out, '"');
-    while (p < end) {
-        const char *run = text_run(p, end);
-        buf_add(out, p, (size_t)(run - p));
-        p = run;
-        if (p == end)
-            break;
-        size_t n = put_special(out, p, end);
-        if (n == 0)
-            buf_puts(out, "\xef\xbf\xbd");
-        p += n ? n : 1;
-    }
-    buf_putc(out, '"');
+    (void)put_text(out, text, false, false, true);
 }
 
 /* ---- integers ---- */
@@ -127,6 +160,16 @@ static void strip_zeros(struct digits *d)
         d->count--;
 }
 
+/* n / 10^k */
+static void digits_set(struct digits *d, uint64_t n, int k)
+{
+    char text[24], *end = text + sizeof(text), *p = format_u64(end, n);
+    d->count = (int)(end - p);
+    d->point = d->count - k;
+    memcpy(d->text, p, (size_t)d->count);
+    strip_zeros(d);
+}
+
 /* Decimals of up to 15 digits map one to one to doubles, and m / 10^k is correctly rounded when both
  * are exact. So the first k at which m / 10^k is v again gives the shortest form. The product's error is
  * far below one half for m < 10^15, hence m is the only candidate. */
@@ -139,14 +182,66 @@ static bool digits_easy(double v, struct digits *d)
         uint64_t m = (uint64_t)(scaled + 0.5);
         if ((double)m / power_of_ten[k] != v)
             continue;
-        char text[24], *end = text + sizeof(text), *p = format_u64(end, m);
-        d->count = (int)(end - p);
-        d->point = d->count - k;
-        memcpy(d->text, p, (size_t)d->count);
-        strip_zeros(d);
+        digits_set(d, m, k);
         return true;
     }
     return false;
+}
+
+__extension__ typedef unsigned __int128 wide_t;
+
+/* v = m * 2^-shift. In units of 2^-shift * 10^-k: the number, and how far below and above it other decimals still read
+ * back as v, which is half the way to the next doubles, the ends included when m is even. */
+struct interval {
+    wide_t number;
+    wide_t below;
+    wide_t above;
+    uint64_t units; /* number / 2^shift: the first 17 digits */
+    int shift;
+    int k;
+};
+
+static const uint64_t e16 = UINT64_C(10000000000000000);
+
+/* Picks k so that the number has 17 digits before the point. With m < 2^53 and k <= 22 all fits 128 bits. */
+static void find_interval(double v, struct interval *x)
+{
+    int exponent;
+    uint64_t m = (uint64_t)ldexp(frexp(v, &exponent), 53);
+    x->shift = 53 - exponent;
+    for (x->k = 17 - exponent * 1233 / 4096;; x->k += x->units < e16 ? 1 : -1) { /* 1233 / 4096 = log10(2) */
+        wide_t scale = 1;
+        for (int i = 0; i < x->k; i++)
+            scale *= 10;
+        x->number = m * scale;
+        x->units = (uint64_t)(x->number >> x->shift);
+        x->above = scale / 2 - m % 2;
+        /* Doubles below a power of two lie twice as dense. */
+        x->below = m == UINT64_C(1) << 52 ? scale / 4 : x->above;
+        if (x->units >= e16 && x->units < 10 * e16)
+            return;
+    }
+}
+
+/* For ordinary numbers of more than 15 digits: 16 digits if the nearest such decimal lies in the interval, else
+ * the nearest of 17. */
+static bool digits_exact(double v, struct digits *d)
+{
+    struct interval x;
+    if (v < 1e-5 || v >= 1e15)
+        return false;
+    find_interval(v, &x);
+    uint64_t n = x.units / 10;
+    wide_t step = (wide_t)10 << x.shift, under = x.number - n * step, over = step - under;
+    bool lower = under <= x.below, upper = over <= x.above;
+    if (lower || upper) {
+        bool up = !lower || (upper && (over < under || (over == under && n % 2)));
+        digits_set(d, n + up, x.k - 1);
+        return true;
+    }
+    wide_t rest = x.number - ((wide_t)x.units << x.shift), half = (wide_t)1 << (x.shift - 1);
+    digits_set(d, x.units + (rest > half || (rest == half && x.units % 2)), x.k);
+    return true;
 }
 
 /* Takes apart "d.ddde[+-]dd" as printf wrote it. */
@@ -266,7 +361,7 @@ void json_put_float(struct buf *out, double v)
     char text[64], *p = text;
     double a = fabs(v);
     struct digits d = {.text = "0", .count = 1, .point = 1};
-    if (a != 0 && !digits_easy(a, &d))
+    if (a != 0 && !digits_easy(a, &d) && !digits_exact(a, &d))
         digits_hard(a, &d);
     if (signbit(v))
         *p++ = '-';

@@ -13,6 +13,7 @@
 
 #include "json.h"
 #include "term_tags.h"
+#include "text_scan.h"
 
 const struct term_rule term_rules[256] = {
     [TAG_NEW_FLOAT] = {TERM_FLOAT, SHAPE_FIXED, 8},
@@ -256,6 +257,31 @@ bool term_float_value(const uint8_t *p, double *v)
 
 /* ---- the walk ---- */
 
+/* Most terms of any packet in one step: returns what follows a leaf that is entirely fine, or NULL when the term is
+ * another or needs the closer look. */
+static inline const uint8_t *easy_leaf(const uint8_t *p, const uint8_t *end)
+{
+    size_t left = (size_t)(end - p), n;
+    if (left < 2)
+        return NULL;
+    switch (*p) {
+    case TAG_SMALL_INT:
+        return p + 2;
+    case TAG_NIL:
+        return p + 1;
+    case TAG_SMALL_ATOM_UTF8:
+        n = p[1];
+        return n <= left - 2 && text_is_ascii((const char *)p + 2, n) ? p + 2 + n : NULL;
+    case TAG_BINARY:
+        if (left < 5)
+            return NULL;
+        n = get_be32(p + 1);
+        return n <= left - 5 ? p + 5 + n : NULL;
+    default:
+        return NULL;
+    }
+}
+
 struct level {
     uint64_t pending;       /* terms still to come */
     const uint8_t *fun_end; /* where the size field of a fun says it ends, else NULL */
@@ -273,37 +299,67 @@ static int refuse(const uint8_t *start, const uint8_t *p, const uint8_t *end, st
     return err_set(e, BG_EINVAL, pos, "malformed term with tag %d at byte %zu", *p, pos);
 }
 
+/* Where the walk stands; the innermost level is kept apart from the others, since every term changes it. */
+struct walk {
+    const uint8_t *start;
+    const uint8_t *p;
+    const uint8_t *end;
+    struct level now;
+    unsigned depth;
+    unsigned max_depth;
+    struct level outer[TERM_DEPTH_MAX];
+};
+
+/* One term that easy_leaf() left: a leaf, or the beginning of a container, whose level is entered. */
+static int enter(struct walk *w, struct err *e)
+{
+    uint64_t children;
+    const uint8_t *p = w->p, *next = term_head(p, w->end, &children);
+    bool fun = *p == TAG_NEW_FUN;
+    if (!next || !content_ok(p, w->end))
+        return refuse(w->start, p, w->end, e);
+    w->p = next;
+    if (children == 0 && !fun)
+        return BG_OK;
+    if (w->depth == w->max_depth)
+        return err_set(e, BG_ELIMIT, (size_t)(p - w->start), "term is nested too deep");
+    w->outer[w->depth++] = w->now;
+    /* A fun's size counts itself but not the tag. It is only compared, never walked by. */
+    w->now = (struct level){children, fun ? step(p + 1, w->end, get_be32(p + 1)) : NULL};
+    return fun && !w->now.fun_end ? refuse(w->start, p, w->end, e) : BG_OK;
+}
+
 int term_check(const void *data, size_t len, unsigned max_depth, size_t *used, struct err *e)
 {
-    const uint8_t *start = data, *p = start, *end = (const uint8_t *)slice_end(slice_make(data, len));
-    struct level level[TERM_DEPTH_MAX + 1];
-    unsigned depth = 0;
-    if (max_depth > TERM_DEPTH_MAX)
-        max_depth = TERM_DEPTH_MAX;
-    level[0] = (struct level){1, NULL};
+    struct walk w;
+    int rc = BG_OK;
+    w.start = w.p = data;
+    w.end = (const uint8_t *)slice_end(slice_make(data, len));
+    w.now = (struct level){1, NULL};
+    w.depth = 0;
+    w.max_depth = max_depth < TERM_DEPTH_MAX ? max_depth : TERM_DEPTH_MAX;
     for (;;) {
-        while (level[depth].pending == 0) {
-            if (level[depth].fun_end && level[depth].fun_end != p)
-                return err_set(e, BG_EINVAL, (size_t)(p - start), "a function's size is wrong");
-            if (depth-- == 0) {
-                *used = (size_t)(p - start);
-                return BG_OK;
-            }
+        for (; w.now.pending > 0; w.now.pending--) {
+            const uint8_t *next = easy_leaf(w.p, w.end);
+            if (!next)
+                break;
+            w.p = next;
         }
-        level[depth].pending--;
-        uint64_t children;
-        const uint8_t *next = term_head(p, end, &children);
-        if (!next || !content_ok(p, end))
-            return refuse(start, p, end, e);
-        bool fun = *p == TAG_NEW_FUN;
-        if (children || fun) {
-            if (depth == max_depth)
-                return err_set(e, BG_ELIMIT, (size_t)(p - start), "term is nested too deep");
-            /* The size counts itself but not the tag. It is only compared, never walked by. */
-            level[++depth] = (struct level){children, fun ? step(p + 1, end, get_be32(p + 1)) : NULL};
-            if (fun && !level[depth].fun_end)
-                return refuse(start, p, end, e);
+        if (w.now.pending > 0) {
+            if (w.p == w.end)
+                return refuse(w.start, w.p, w.end, e);
+            w.now.pending--;
+            rc = enter(&w, e);
+            if (rc)
+                return rc;
+            continue;
         }
-        p = next;
+        if (w.now.fun_end && w.now.fun_end != w.p)
+            return err_set(e, BG_EINVAL, (size_t)(w.p - w.start), "a function's size is wrong");
+        if (w.depth == 0)
+            break;
+        w.now = w.outer[--w.depth];
     }
+    *used = (size_t)(w.p - w.start);
+    return BG_OK;
 }

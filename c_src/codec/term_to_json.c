@@ -238,36 +238,57 @@ static int put_float(struct decoder *d)
     return BG_OK;
 }
 
-static int put_atom_text(struct decoder *d)
+/* Steps over a binary or an atom. Small atoms and binaries, the names and values of almost every result, are read in
+ * place. */
+static inline bool take_text(struct term_reader *r, struct slice *text)
 {
+    const uint8_t *p = r->p;
+    size_t left = (size_t)(r->end - p), head = 5, n = 0;
+    if (left >= 5 && *p == TAG_BINARY) {
+        n = get_be32(p + 1);
+    } else if (left >= 2 && *p == TAG_SMALL_ATOM_UTF8) {
+        head = 2;
+        n = p[1];
+    } else {
+        return term_read_atom(r, text) == BG_OK;
+    }
+    if (n > left - head)
+        return false;
+    *text = slice_make(p + head, n);
+    r->p = p + head + n;
+    return true;
+}
+
+static int put_text(struct decoder *d)
+{
+    const uint8_t *at = d->r.p;
     struct slice text;
-    if (term_read_atom(&d->r, &text) || json_put_string(d->out, text))
-        return fail(d, "an atom that is not UTF-8");
-    return BG_OK;
+    if (take_text(&d->r, &text) && json_put_string(d->out, text) == BG_OK)
+        return BG_OK;
+    d->r.p = at;
+    return fail(d, *at == TAG_BINARY ? "a binary that is not UTF-8" : "an atom that is not UTF-8");
 }
 
 static int put_atom(struct decoder *d)
 {
-    static const char *const words[][2] = {{"nil", "null"}, {"true", "true"}, {"false", "false"}};
+    static const struct {
+        struct slice name;
+        struct slice json;
+    } words[] = {{SLICE_LIT("nil"), SLICE_LIT("null")},
+                 {SLICE_LIT("true"), SLICE_LIT("true")},
+                 {SLICE_LIT("false"), SLICE_LIT("false")}};
+    struct term_reader at = d->r;
+    struct slice text;
+    if (!take_text(&at, &text))
+        return put_text(d);
     for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
-        if (term_read_is_atom(&d->r, words[i][0])) {
-            buf_puts(d->out, words[i][1]);
+        if (slice_eq(text, words[i].name)) {
+            d->r = at;
+            buf_add_slice(d->out, words[i].json);
             return BG_OK;
         }
     }
-    return put_atom_text(d);
-}
-
-static int put_binary(struct decoder *d)
-{
-    struct term_reader at = d->r;
-    struct slice text;
-    if (term_read_binary(&d->r, &text))
-        return fail(d, "a malformed binary");
-    if (json_put_string(d->out, text) == BG_OK)
-        return BG_OK;
-    d->r = at;
-    return fail(d, "a binary that is not UTF-8");
+    return put_text(d);
 }
 
 static int put_byte_list(struct decoder *d)
@@ -429,7 +450,7 @@ static int put_value(struct decoder *d)
         [TERM_INT] = put_int,
         [TERM_FLOAT] = put_float,
         [TERM_ATOM] = put_atom,
-        [TERM_BINARY] = put_binary,
+        [TERM_BINARY] = put_text,
         [TERM_BITSTRING] = refuse_bitstring,
         [TERM_NIL] = put_empty_list,
         [TERM_STRING] = put_byte_list,
@@ -449,24 +470,28 @@ static int put_value(struct decoder *d)
 
 /* ---- elements ---- */
 
-/* Keys that are not strings become strings (E-227). */
-static int put_key(struct decoder *d)
+/* Keys that are numbers become strings (E-227). */
+static int put_number_key(struct decoder *d, bool comma)
 {
-    int rc;
-    switch (term_rules[*d->r.p].kind) {
-    case TERM_BINARY:
-        return put_binary(d);
-    case TERM_ATOM:
-        return put_atom_text(d);
-    case TERM_INT:
-    case TERM_FLOAT:
-        buf_putc(d->out, '"');
-        rc = term_rules[*d->r.p].kind == TERM_INT ? put_int(d) : put_float(d);
-        buf_putc(d->out, '"');
-        return rc;
-    default:
+    enum term_kind kind = (enum term_kind)term_rules[*d->r.p].kind;
+    if (kind != TERM_INT && kind != TERM_FLOAT)
         return fail(d, "a map key that is neither text nor number");
-    }
+    buf_puts(d->out, comma ? ",\"" : "\"");
+    int rc = kind == TERM_INT ? put_int(d) : put_float(d);
+    buf_puts(d->out, "\":");
+    return rc;
+}
+
+static int put_key(struct decoder *d, bool comma)
+{
+    struct term_reader at = d->r;
+    struct slice text;
+    if (!take_text(&at, &text))
+        return put_number_key(d, comma);
+    if (json_put_key(d->out, text, comma))
+        return fail(d, "a map key that is not UTF-8");
+    d->r = at;
+    return BG_OK;
 }
 
 /* Moves behind the key of the next pair, or over the whole pair when a struct does not show it. */
@@ -480,12 +505,9 @@ static int next_pair(struct decoder *d, struct frame *f, bool *skipped)
         f->kind == FRAME_STRUCT && (term_read_is_atom(&d->r, "__struct__") || term_read_is_atom(&d->r, "__meta__"));
     if (*skipped)
         return term_skip(&d->r, &dropped) ? fail(d, "a malformed map") : BG_OK;
-    if (f->some)
-        buf_putc(d->out, ',');
+    bool comma = f->some;
     f->some = true;
-    int rc = put_key(d);
-    buf_putc(d->out, ':');
-    return rc;
+    return put_key(d, comma);
 }
 
 static int next_field(struct decoder *d, struct frame *f, bool *skipped)

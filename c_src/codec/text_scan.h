@@ -56,6 +56,81 @@ static inline const char *text_quote(const char *p, const char *end)
     return p;
 }
 
+static inline uint64_t text_load8(const char *p)
+{
+    uint64_t w;
+    memcpy(&w, p, sizeof(w));
+    return w;
+}
+
+/* Four bytes twice, possibly overlapping: a word of all bytes of a text of 4..7. */
+static inline uint64_t text_load4x2(const char *p, const char *q)
+{
+    uint32_t a, b;
+    memcpy(&a, p, sizeof(a));
+    memcpy(&b, q, sizeof(b));
+    return (uint64_t)b << 32 | a;
+}
+
+/* True when all n bytes are ASCII. */
+static inline bool text_is_ascii(const char *p, size_t n)
+{
+    const uint64_t high = UINT64_C(0x8080808080808080);
+    uint64_t seen = 0;
+    if (n >= 8) {
+        for (size_t i = 0; i + 8 <= n; i += 8)
+            seen |= text_load8(p + i);
+        return !((seen | text_load8(p + n - 8)) & high);
+    }
+    if (n >= 4)
+        return !(text_load4x2(p, p + n - 4) & high);
+    for (size_t i = 0; i < n; i++)
+        seen |= (uint8_t)p[i];
+    return !(seen & 0x80);
+}
+
+/* memcpy() for the short strings that names and values mostly are: no call below 17 bytes. */
+static inline void text_copy(uint8_t *dst, const char *src, size_t n)
+{
+    if (n > 16) {
+        memcpy(dst, src, n);
+    } else if (n >= 8) {
+        memcpy(dst, src, 8);
+        memcpy(dst + n - 8, src + n - 8, 8);
+    } else if (n >= 4) {
+        memcpy(dst, src, 4);
+        memcpy(dst + n - 4, src + n - 4, 4);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            dst[i] = (uint8_t)src[i];
+    }
+}
+
+/* Copies text and tells whether it was plain throughout (see text_stop[]); if not, dst holds rubbish. */
+static inline bool text_copy_plain(uint8_t *dst, const char *src, size_t n)
+{
+    uint64_t stop = 0;
+    if (n >= 8) {
+        for (size_t i = 0; i + 8 <= n; i += 8) {
+            uint64_t w = text_load8(src + i);
+            stop |= text_stop_word(w);
+            memcpy(dst + i, &w, sizeof(w));
+        }
+        memcpy(dst + n - 8, src + n - 8, 8);
+        return !(stop | text_stop_word(text_load8(src + n - 8)));
+    }
+    if (n >= 4) {
+        memcpy(dst, src, 4);
+        memcpy(dst + n - 4, src + n - 4, 4);
+        return !text_stop_word(text_load4x2(src, src + n - 4));
+    }
+    for (size_t i = 0; i < n; i++) {
+        dst[i] = (uint8_t)src[i];
+        stop |= text_stop[dst[i]];
+    }
+    return !stop;
+}
+
 /* Length (2..4) of the well-formed UTF-8 sequence of more than one byte at p, or 0 (Unicode table 3-7:
  * no overlong forms, no surrogates, nothing above U+10FFFF). */
 static inline size_t utf8_sequence(const char *at, size_t left)

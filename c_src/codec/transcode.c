@@ -129,7 +129,7 @@ static int put_string(struct encoder *c)
     if (escapes)
         n = json_unescape(from, stop, c->o + 5);
     else
-        memcpy(c->o + 5, from, n);
+        text_copy(c->o + 5, from, n);
     c->o[0] = TAG_BINARY;
     put_be32(c->o + 1, (uint32_t)n);
     c->o += n + 5;

@@ -275,6 +275,48 @@ static void strings_are_written_with_the_escapes_of_the_elixir_gateway(void **st
     buf_fini(&b);
 }
 
+/* The writer works in pieces of 64 bytes; what is special must be found on any side of their ends. */
+static void special_characters_are_found_wherever_they_stand(void **state)
+{
+    (void)state;
+    static const char *const special[][2] = {{"\n", "\\n"},
+                                             {"\x01", "\\u0001"},
+                                             {"\"", "\\\""},
+                                             {"\xc3\xa9", "\xc3\xa9"},
+                                             {"\xe2\x82\xac", "\xe2\x82\xac"},
+                                             {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"}};
+    struct buf b;
+    char text[160], want[200];
+    buf_init(&b, 0);
+    for (int n = 0; n < 140; n++) {
+        for (size_t i = 0; i < ARRAY_SIZE(special); i++) {
+            sprintf(text, "%0*d%sz", n + 1, 0, special[i][0]);
+            sprintf(want, "\"%0*d%sz\"", n + 1, 0, special[i][1]);
+            assert_string_equal(put(&b, slice_str(text)), want);
+        }
+        sprintf(text, "%0*d\xffz", n + 1, 0);
+        assert_null(put(&b, slice_str(text)));
+        buf_reset(&b);
+        json_put_text(&b, slice_str(text));
+        sprintf(want, "\"%0*d\xef\xbf\xbdz\"", n + 1, 0);
+        assert_slice_is(buf_slice(&b), want);
+    }
+    buf_fini(&b);
+}
+
+static void keys_come_with_comma_and_colon(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 0);
+    assert_int_equal(json_put_key(&b, SLICE_LIT("a"), false), 0);
+    assert_int_equal(json_put_key(&b, SLICE_LIT(""), true), 0);
+    assert_int_equal(json_put_key(&b, SLICE_LIT("\xc3\xa9"), true), 0);
+    assert_slice_is(buf_slice(&b), "\"a\":,\"\":,\"\xc3\xa9\":");
+    assert_int_equal(json_put_key(&b, SLICE_LIT("\xc3"), true), BG_EINVAL);
+    buf_fini(&b);
+}
+
 static void integers_are_written_with_all_their_digits(void **state)
 {
     (void)state;
@@ -429,6 +471,8 @@ int main(void)
         cmocka_unit_test(containers_are_walked_key_by_key),
         cmocka_unit_test(string_text_resolves_escapes),
         cmocka_unit_test(strings_are_written_with_the_escapes_of_the_elixir_gateway),
+        cmocka_unit_test(special_characters_are_found_wherever_they_stand),
+        cmocka_unit_test(keys_come_with_comma_and_colon),
         cmocka_unit_test(integers_are_written_with_all_their_digits),
         cmocka_unit_test(floats_are_written_as_erlang_writes_them),
         cmocka_unit_test(floats_are_written_as_a_real_node_wrote_them),
