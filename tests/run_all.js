@@ -69,6 +69,7 @@ const STEPS = [
     unless: () => !hasTarget("fuzz") && "no fuzz target in the Makefile",
   },
   { name: "e2e", what: "end-to-end tests", run: E2E, read: tap, prepare: "make erl_src" },
+  { name: "demo", what: "the demo, once", run: "make demo ONCE=1", read: one, env: { ERL_EPMD_PORT: "24369" } },
   {
     name: "e2e-san",
     what: "end-to-end tests of a build with ASan and UBSan",

@@ -13,7 +13,7 @@ const { BINARY, BeamNode, Child, ROOT, eventually, httpGet, within } = require("
 
 const DIR = path.join(ROOT, "build", "demo");
 const COOKIE_FILE = path.join(DIR, ".erlang.cookie");
-const CONFIG = path.join(ROOT, "rel", "beamgate.yml");
+const PHOENIX_JS = path.join(ROOT, "node_modules/phoenix/priv/static/phoenix.min.js");
 const ONCE = process.env.ONCE === "1";
 const children = [];
 const say = (text) => console.log(text);
@@ -47,10 +47,19 @@ async function startService() {
   say(`service     ${await service.waitLine(/offers \d+ functions/, 30000)}`);
 }
 
+// rel/beamgate.yml as it stands, but the page gets the phoenix.js of npm in place of the small client that is built in.
+function configFile() {
+  const text = fs.readFileSync(path.join(ROOT, "rel", "beamgate.yml"), "utf8");
+  const file = path.join(DIR, "beamgate.yml");
+  fs.writeFileSync(file, text.replace(/^ {2}# phoenix_js:.*$/m, `  phoenix_js: "${PHOENIX_JS}"`));
+  const port = /^listen:\n(?: .*\n|\n)*? {2}port: (\d+)/m.exec(text);
+  return { file, port: port ? Number(port[1]) : 4000 };
+}
+
 async function startGateway() {
-  const gateway = start(new Child("beamgate", BINARY, ["--cookie-file", cookie(), CONFIG], { env, cwd: ROOT, detached: true }));
+  const { file, port } = configFile();
+  const gateway = start(new Child("beamgate", BINARY, ["--cookie-file", cookie(), file], { env, cwd: ROOT, detached: true }));
   gateway.exited.then(() => stop(gateway.stopping ? 0 : 1));
-  const port = Number(/^listen:\s*(?:#.*)?\n(?:[ #].*\n|\n)*? {2}port: (\d+)/m.exec(fs.readFileSync(CONFIG, "utf8"))?.[1] || 4000);
   const ready = async () => {
     if (gateway.exit) throw new Error("the gateway ended");
     return (await httpGet(port, "/ready")).status === 200;
@@ -58,7 +67,7 @@ async function startGateway() {
   await eventually(ready, "the gateway is ready", 20000).catch((e) => {
     throw new Error(`${e.message}\n${gateway.log()}`);
   });
-  say(`gateway     beamgate@127.0.0.1 listens on http://127.0.0.1:${port}/\n`);
+  say(`gateway     beamgate@127.0.0.1 with rel/beamgate.yml on http://127.0.0.1:${port}/\n`);
   return port;
 }
 

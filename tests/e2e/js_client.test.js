@@ -134,7 +134,7 @@ describe("what phoenix.js does over time", () => {
     const errors = [];
     channel.onError((reason) => errors.push(reason));
     assert.equal((await settled(channel.join()))[0], "ok");
-    channel.push("an event that no channel has", {});
+    channel.push("an event that no channel has", {}, 100);
     await eventually(() => errors.length === 1, "the channel's error");
     assert.deepEqual(errors, [{ reason: "channel_crash" }]);
     await eventually(() => channel.state === "joined", "joined again");
