@@ -45,6 +45,7 @@ struct edge_options {
     uint32_t handshake_timeout_ms; /* for a client's whole request head: 10000 */
     size_t max_buffered_bytes; /* unsent bytes of one client before it is closed as too slow */
     struct json_limits json;   /* of a client's message; beyond them the socket closes with 1011 */
+    size_t max_held_bytes;     /* the same of all clients, and of messages that are still coming in */
     bool console;              /* serve the page at / and the function list it needs */
     const char *console_phoenix_js; /* path of the phoenix.js that the page loads, read at start; NULL: a small client that is built in */
     /* For /ready: fills a short reason when not ready. */

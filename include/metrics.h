@@ -18,6 +18,7 @@
     X(CLIENT_BYTES_IN, "client_bytes_in_total", "payload bytes received from clients")                  \
     X(CLIENT_BYTES_OUT, "client_bytes_out_total", "bytes sent to clients")                              \
     X(CLIENT_BAD_FRAMES, "client_bad_frames_total", "messages that closed a socket (P-070)")            \
+    X(CLIENT_BUFFERED_BYTES, "client_buffered_bytes", "unsent bytes and unfinished messages held now")  \
     X(CLIENT_SLOW_CLOSED, "client_slow_closed_total", "sockets closed because they did not read")       \
     X(CLIENT_IDLE_CLOSED, "client_idle_closed_total", "sockets closed by the idle timeout")             \
     X(CHANNEL_JOINED, "channel_joined", "channels joined now")                                          \

@@ -29,7 +29,8 @@ enum ws_close_code {
     WS_CLOSE_POLICY = 1008,
     WS_CLOSE_TOO_BIG = 1009,
     WS_CLOSE_SERVER_ERROR = 1011,
-    WS_CLOSE_RESTART = 1012
+    WS_CLOSE_RESTART = 1012,
+    WS_CLOSE_TRY_LATER = 1013
 };
 
 /* Embedded in the owner's struct, zeroed by it. Everything but the three settings is private. */
@@ -67,6 +68,7 @@ struct ws_options {
     struct metrics *metrics;
     uint32_t max_connections;
     size_t max_buffered_bytes; /* unsent bytes of one connection before it is closed as too slow */
+    size_t max_held_bytes;     /* unsent bytes and unfinished messages of all: beyond it slow ones and long ones are closed */
     struct ws_handlers handlers;
 };
 

@@ -57,6 +57,7 @@ void edge_options_default(struct edge_options *o)
         .max_connections = 65536,
         .handshake_timeout_ms = 10000,
         .max_buffered_bytes = 8 * 1024 * 1024,
+        .max_held_bytes = (size_t)512 * 1024 * 1024,
         .json = json_limits_default,
     };
 }
@@ -80,11 +81,14 @@ static void on_upgrade(void *ctx, int fd, const struct http_head *h, struct slic
     (void)h;
     struct ws_conn *c =
         phoenix_socket_new(&ed->phoenix, up->config, up->serializer, buf_slice(&up->who.user_id), peer_ip);
-    if (c && ws_adopt(ed->ws, c, fd, up->key) != BG_OK) {
+    if (!c) {
+        close(fd);
+    } else if (ws_adopt(ed->ws, c, fd, up->key) != BG_OK) {
         log_limited(LOG_WARNING, "edge", "upgrade failed", "peer=%s", log_text(peer_ip));
         phoenix_socket_free(c);
-    } else if (!c) {
-        close(fd);
+    } else {
+        log_debug("edge", "client connected", "conn=%u peer=%s user=%s", c->id, log_text(peer_ip),
+                  log_text(buf_slice(&up->who.user_id)));
     }
     buf_fini(&up->who.user_id);
 }
@@ -103,6 +107,7 @@ static int start_ws(struct edge *ed, struct err *e)
         .metrics = ed->o.metrics,
         .max_connections = ed->o.max_connections,
         .max_buffered_bytes = ed->o.max_buffered_bytes,
+        .max_held_bytes = ed->o.max_held_bytes,
         .handlers = phoenix_handlers(),
     };
     ed->ws = ws_server_new(&o, e);

@@ -450,6 +450,7 @@ static void on_message(struct ws_conn *c, bool binary, struct slice message)
 static void on_ended(struct ws_conn *c)
 {
     struct phoenix_socket *s = socket_of(c);
+    log_debug("edge", "client gone", "conn=%u channels=%u", c->id, s->channels_count);
     while (s->channels)
         channel_end(s->channels, EXIT_TRANSPORT);
 }

@@ -18,9 +18,11 @@
  *
  * Known deviations from RFC 6455 that 4.1.6 forces on us:
  *   unmasked client frames are accepted (C-67, P-077)          lws tells nobody whether a frame was masked
- *   a peer's close is answered with FIN only while our bytes   lws closes at once when it holds a partial write
- *     wait in the kernel
- *   of several pings in one read only the first is answered    lws keeps one pong; RFC 6455 5.5.3 allows it
+ *   a peer's close gets FIN but no close frame while it        lws closes at once when it holds a partial write
+ *     leaves frames of ours unread
+ *   of several pings in one read only the first is answered    lws keeps one pong (allowed by RFC 6455 5.5.3)
+ *   after an error that lws finds itself FIN follows the       lws tells nobody when its close frame has left
+ *     close frame 50 ms later
  */
 #include "ws_server.h"
 
@@ -59,7 +61,8 @@ struct ws_buf {
     size_t sent;
     size_t open;
     bool frame_open;
-    size_t in_lws; /* upper bound of what lws holds of us */
+    size_t in_lws;  /* upper bound of what lws holds of us */
+    size_t counted; /* what of it is in ws_server.held_bytes */
     struct ws_buf *next;
 };
 
@@ -74,6 +77,7 @@ struct ws_server {
     struct ws_conn *adopting; /* the connection whose upgrade lws is working on right now */
     struct ws_buf *pool;
     uint32_t pool_count;
+    size_t held_bytes; /* in all attached buffers */
 };
 
 /* --- buffers ------------------------------------------------------------------------------------------------------ */
@@ -93,12 +97,22 @@ static struct ws_buf *ws_buf_get(struct ws_server *ws, size_t limit)
     return wb;
 }
 
+/* Brings the sum of what all connections hold up to date with this buffer. */
+static void ws_buf_count(struct ws_server *ws, struct ws_buf *wb)
+{
+    ws->held_bytes += wb->b.len - wb->counted;
+    wb->counted = wb->b.len;
+    ws->o.metrics->value[METRIC_CLIENT_BUFFERED_BYTES] = ws->held_bytes;
+}
+
 static void ws_buf_put(struct ws_server *ws, struct ws_buf **slot)
 {
     struct ws_buf *wb = *slot;
     *slot = NULL;
     if (!wb)
         return;
+    buf_reset(&wb->b);
+    ws_buf_count(ws, wb);
     if (ws->pool_count >= POOL_MAX) {
         buf_fini(&wb->b);
         free(wb);
@@ -158,12 +172,13 @@ static size_t next_write(const struct ws_buf *out)
 }
 
 /* Gives back the room of what has been sent when that is most of it. */
-static void compact(struct ws_buf *out)
+static void compact(struct ws_server *ws, struct ws_buf *out)
 {
     if (out->sent < WRITE_CHUNK || out->sent < out->b.len / 2)
         return;
     buf_consume(&out->b, out->sent);
     out->sent = 0;
+    ws_buf_count(ws, out);
 }
 
 static void tell_ended(struct ws_conn *c)
@@ -212,7 +227,7 @@ static void conn_flush(struct ws_conn *c)
     if (out && out->in_lws == 0 && out->sent == out->b.len)
         ws_buf_put(c->server, &c->out);
     else if (out)
-        compact(out);
+        compact(c->server, out);
     if (!c->out)
         finish_close(c);
 }
@@ -319,6 +334,14 @@ static void put_header(struct ws_buf *out, enum ws_opcode op)
         put_be64(p + 2, len);
 }
 
+/* Over its own bound; or all together over theirs, and this one is among those who do not keep up. */
+static bool too_slow(const struct ws_conn *c)
+{
+    const struct ws_server *ws = c->server;
+    return unsent(c->out) > ws->o.max_buffered_bytes ||
+           (ws->held_bytes > ws->o.max_held_bytes && c->out->in_lws > 0 && unsent(c->out) > FLUSH_EARLY);
+}
+
 void ws_frame_end(struct ws_conn *c, enum ws_opcode op)
 {
     struct ws_buf *out = c->out;
@@ -326,16 +349,21 @@ void ws_frame_end(struct ws_conn *c, enum ws_opcode op)
     out->frame_open = false;
     if (buf_ok(&out->b))
         put_header(out, op);
-    if (!buf_ok(&out->b))
-        buf_truncate(&out->b, out->open), close_slow(c);
+    if (!buf_ok(&out->b)) {
+        buf_truncate(&out->b, out->open);
+        close_slow(c);
+    }
     metric_inc(c->server->o.metrics, METRIC_CLIENT_FRAMES_OUT);
     if (c->state != WS_OPEN)
         return;
     if (out->b.len - out->sent >= FLUSH_EARLY)
         conn_flush(c);
-    if (c->out && unsent(c->out) > c->server->o.max_buffered_bytes)
+    if (!c->out)
+        return;
+    ws_buf_count(c->server, c->out);
+    if (too_slow(c))
         close_slow(c);
-    else if (c->out && c->out->in_lws == 0)
+    else if (c->out->in_lws == 0)
         want_flush(c);
 }
 
@@ -367,9 +395,11 @@ static int keep_piece(struct ws_conn *c, struct slice piece, size_t frame_rest)
         return WS_CLOSE_TOO_BIG;
     if (!c->in)
         c->in = ws_buf_get(c->server, c->max_message_bytes);
-    if (c->in)
-        buf_add_slice(&c->in->b, piece);
-    return c->in && buf_ok(&c->in->b) ? 0 : WS_CLOSE_SERVER_ERROR;
+    if (!c->in || c->server->held_bytes + piece.len > c->server->o.max_held_bytes)
+        return WS_CLOSE_TRY_LATER;
+    buf_add_slice(&c->in->b, piece);
+    ws_buf_count(c->server, c->in);
+    return buf_ok(&c->in->b) ? 0 : WS_CLOSE_TRY_LATER;
 }
 
 /* One piece of a message, as lws read it. Most messages are one piece and are handed up where they lie. */
@@ -388,6 +418,8 @@ static void on_receive(struct ws_conn *c, struct lws *wsi, struct slice piece)
         code = keep_piece(c, piece, rest);
     if (code) {
         metric_inc(c->server->o.metrics, METRIC_CLIENT_BAD_FRAMES);
+        log_limited(LOG_INFO, "edge", "message refused, closing", "conn=%u code=%d bytes=%zu", c->id, code,
+                    (c->in ? c->in->b.len : 0) + piece.len + rest);
         ws_close(c, (enum ws_close_code)code);
         return;
     }
@@ -455,6 +487,7 @@ static void on_lws_closes(struct ws_conn *c, struct lws *wsi)
     /* lws sends the frame when the socket is writeable, and does not tell: FIN follows a moment later. */
     timer_arm_in(c->server->o.timers, &c->timer, LWS_CLOSES_US);
     metric_inc(c->server->o.metrics, METRIC_CLIENT_BAD_FRAMES);
+    log_limited(LOG_INFO, "edge", "WebSocket protocol broken, closing", "conn=%u code=%u", c->id, code);
     lws_close_reason(wsi, (enum lws_close_status)code, NULL, 0);
 }
 
@@ -498,6 +531,7 @@ static void on_idle_timer(struct ws_conn *c)
         return;
     }
     metric_inc(c->server->o.metrics, METRIC_CLIENT_IDLE_CLOSED);
+    log_debug("edge", "client is silent, closing", "conn=%u idle_ms=%u", c->id, c->idle_timeout_ms);
     ws_close(c, WS_CLOSE_PROTOCOL);
 }
 

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE 1 /* strcasestr */
 #include "edge_harness.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include "log.h"
@@ -1023,6 +1024,155 @@ static void lengths_around_the_header_sizes_are_framed_right(void **state)
     rig_stop(&r);
 }
 
+static void unfinished_messages_of_all_are_limited(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 4, MAX = 3000200 };
+    struct rig r;
+    int fd[CLIENTS];
+    size_t len;
+    char *text = big_heartbeat(1000000, &len);
+    rig_init(&r);
+    r.options.max_held_bytes = MAX;
+    rig_start(&r);
+    for (int i = 0; i < CLIENTS; i++)
+        fd[i] = ws_open(&r, V2);
+    for (int i = 0; i < CLIENTS - 1; i++) {
+        ws_send(&r, fd[i], 0x01, text, len);
+        WAIT_FOR(&r, r.metrics.value[METRIC_CLIENT_BUFFERED_BYTES] == (size_t)(i + 1) * len);
+    }
+    ws_send(&r, fd[CLIENTS - 1], 0x01, text, len);
+    expect_close(&r, fd[CLIENTS - 1], 1013);
+    close(fd[CLIENTS - 1]);
+    /* Room again when one is done. */
+    ws_send(&r, fd[0], 0x80, "", 0);
+    expect_text(&r, fd[0], "[null,\"9\",\"phoenix\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]");
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_BUFFERED_BYTES], 2 * len);
+    ws_send(&r, fd[0], 0x81, text, len);
+    expect_text(&r, fd[0], "[null,\"9\",\"phoenix\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]");
+    for (int i = 0; i < CLIENTS - 1; i++)
+        close(fd[i]);
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_BUFFERED_BYTES], 0);
+    free(text);
+    rig_stop(&r);
+}
+
+static void unsent_bytes_of_all_are_limited(void **state)
+{
+    (void)state; /* the one that does not keep up goes, the one that reads stays */
+    struct rig r;
+    rig_init(&r);
+    r.options.max_buffered_bytes = 64 * 1024 * 1024;
+    r.options.max_held_bytes = 1024 * 1024;
+    rig_start(&r);
+    int slow = ws_open_narrow(&r), reads = ws_open(&r, V2);
+    r.gateway.push_bytes = 60 * 1024;
+    push_until_slow(&r, slow);
+    r.gateway.push_bytes = 100;
+    join_as(&r, reads, "room:a", "1", OK_REPLY);
+    expect_heartbeat(&r, reads, false);
+    close(slow);
+    WAIT_FOR(&r, edge_connections(r.edge) == 1);
+    close(reads);
+    rig_stop(&r);
+}
+
+/* --- budgets ------------------------------------------------------------------------------------------------------ */
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__clang__) /* which bring their own allocator */
+
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t n, size_t size);
+extern void *__libc_realloc(void *p, size_t size);
+static unsigned allocations;
+
+void *malloc(size_t size)
+{
+    allocations++;
+    return __libc_malloc(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    allocations++;
+    return __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t size)
+{
+    allocations++;
+    return __libc_realloc(p, size);
+}
+
+static void path_of_a_message_allocates_nothing(void **state)
+{
+    (void)state;
+    static const char request[] = "[\"1\",\"7\",\"room:a\",\"api\",{\"a\":[1,2,3]}]",
+                      beat[] = "[null,\"1\",\"phoenix\",\"heartbeat\",{}]";
+    struct rig r;
+    uint8_t frames[300];
+    rig_init(&r);
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    join_as(&r, fd, "room:a", "1", OK_REPLY);
+    size_t n = frame_make(frames, 0x81, request, strlen(request));
+    n += frame_make(frames + n, 0x81, beat, strlen(beat));
+    unsigned before = 0;
+    for (int i = 0; i < 100; i++) {
+        if (i == 10) /* buffers have found their size */
+            before = allocations;
+        tcp_send(&r, fd, frames, n);
+        expect_text(&r, fd, "[\"1\",null,\"room:a\",\"api\",{\"got\":{\"a\":[1,2,3]},\"user\":\"u1\"}]");
+        expect_text(&r, fd, "[\"1\",\"7\",\"room:a\",\"phx_reply\",{\"status\":\"ok\",\"response\":\"done\"}]");
+        expect_text(&r, fd, "[null,\"1\",\"phoenix\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]");
+    }
+    assert_int_equal(allocations, before);
+    close(fd);
+    rig_stop(&r);
+}
+
+static void idle_joined_connection_fits_its_budget(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 2000, BUDGET = 2900 }; /* of 3 KB in all, which the process's own entry shares */
+    static int fd[CLIENTS];
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    close(ws_open(&r, V2));
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
+    for (int i = 0; i < CLIENTS; i++) {
+        fd[i] = ws_open(&r, V2);
+        join_as(&r, fd[i], "room:lobby", "3", OK_REPLY);
+    }
+    rig_turn(&r);
+    size_t each = (mallinfo2().uordblks + mallinfo2().hblkhd - before) / CLIENTS;
+    print_message("  %zu bytes of heap per idle joined connection\n", each);
+    assert_true(each <= BUDGET);
+    for (int i = 0; i < CLIENTS; i++)
+        close(fd[i]);
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    rig_stop(&r);
+}
+
+#else
+
+static void path_of_a_message_allocates_nothing(void **state)
+{
+    (void)state;
+    skip();
+}
+
+static void idle_joined_connection_fits_its_budget(void **state)
+{
+    (void)state;
+    skip();
+}
+
+#endif
+
 /* --- channels as processes ---------------------------------------------------------------------------------------- */
 
 static const struct exit_case {
@@ -1285,6 +1435,10 @@ int main(void)
         cmocka_unit_test(reader_that_never_reads_is_cut_off),
         cmocka_unit_test(result_larger_than_the_bound_closes_and_nothing_else),
         cmocka_unit_test(lengths_around_the_header_sizes_are_framed_right),
+        cmocka_unit_test(unfinished_messages_of_all_are_limited),
+        cmocka_unit_test(unsent_bytes_of_all_are_limited),
+        cmocka_unit_test(path_of_a_message_allocates_nothing),
+        cmocka_unit_test(idle_joined_connection_fits_its_budget),
         cmocka_unit_test(exit_signals_end_the_channel),
         cmocka_unit_test(channels_end_with_the_librarys_reasons),
         cmocka_unit_test(late_answers_reach_only_a_living_channel),
