@@ -12,13 +12,19 @@
 
 struct dist_dispatch;
 
+/* Starts the processes that every node has (net_kernel, rex, user, logger_proxy) and the calls' own, and tells rc its
+ * pid. rpc is copied, its entries stay the caller's. NULL without memory or without room for the five processes.
+ * Everything given must outlive it. */
 struct dist_dispatch *dist_dispatch_new(const struct node_identity *self, struct process_table *pt,
                                         struct remote_calls *rc, const struct rpc_table *rpc,
                                         struct metrics *m) MUST_CHECK;
+/* After it no packet may come. The processes stay in the table: end them before (process_end_all), or free the table
+ * after this. */
 void dist_dispatch_free(struct dist_dispatch *d);
-/* As cluster_events.packet and .link_down expect. */
+/* As cluster_events.packet, .link_up and .link_down expect. */
 void dist_dispatch_packet(struct dist_dispatch *d, struct dist_link *l, struct slice packet);
 void dist_dispatch_link_up(struct dist_dispatch *d, struct dist_link *l);
+/* Ends the calls on that link first, then breaks monitors and links. */
 void dist_dispatch_link_down(struct dist_dispatch *d, struct dist_link *l);
 
 #endif

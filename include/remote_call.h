@@ -1,8 +1,11 @@
 /*
  * remote_call.h: calls of functions on other nodes: over rex (gen_call to the registered name rex,
- * 08 §4.1 A) or SPAWN_REQUEST of erpc:execute_call/4 with monitor and link (C). Every call that was
+ * 08 §4.1 A) or SPAWN_REQUEST of erpc:execute_call/4 with a monitor (C). Every call that was
  * committed ends with exactly one done callback: value, exit, timeout or nodedown; what arrives
  * later is recognised by its handle and dropped.
+ *
+ * CALL_SPAWN falls back to rex, call by call, while the node's user process is not known (asked for once a link, by the
+ * first such call), and for good when the node has none or its flags lack SPAWN.
  */
 #ifndef BEAMGATE_REMOTE_CALL_H
 #define BEAMGATE_REMOTE_CALL_H
@@ -28,11 +31,13 @@ struct buf *remote_call_begin(struct remote_calls *rc, struct slice node, enum c
 /* Sends it. timeout_us from now. fn(owner, tag, ...) is called once, never before this returns. Returns the
  * call's handle, or HANDLE_NONE when the buffer failed (then fn is not called). */
 handle_t remote_call_commit(struct remote_calls *rc, uint64_t timeout_us, call_done_fn *fn, void *owner, uint64_t tag);
+/* Takes back what was begun: nothing is sent. */
 void remote_call_abort(struct remote_calls *rc);
 /* Forgets the call: no callback; over SPAWN the remote work is stopped. Harmless on a stale handle. */
 void remote_call_cancel(struct remote_calls *rc, handle_t call);
 
-/* The same for whole argument lists: args is a list term. */
+/* The same in one step for a whole argument list: args is a list term. HANDLE_NONE when the call could not be begun or
+ * committed; then fn is not called. */
 handle_t remote_call(struct remote_calls *rc, struct slice node, enum call_way way, const char *module,
                      const char *function, struct slice args, uint64_t timeout_us, call_done_fn *fn, void *owner,
                      uint64_t tag);
@@ -40,6 +45,7 @@ handle_t remote_call(struct remote_calls *rc, struct slice node, enum call_way w
 /* The operations the rules use, over one way. */
 struct call_ops remote_calls_ops(struct remote_calls *rc, enum call_way way);
 
+/* Calls begun and not yet ended. */
 uint32_t remote_calls_in_flight(const struct remote_calls *rc);
 
 /* Called by dist_dispatch: a message to the calls' pid; a SPAWN_REPLY; a MONITOR_P_EXIT or link exit for a call's
@@ -49,10 +55,12 @@ bool remote_call_on_spawn_reply(struct remote_calls *rc, struct dist_link *l, co
                                 struct slice pid_or_error);
 bool remote_call_on_monitor_exit(struct remote_calls *rc, struct dist_link *l, const struct term_ref *ref,
                                  struct slice reason);
+/* Asks the node for its user process, once somebody has wanted CALL_SPAWN. */
 void remote_call_on_link_up(struct remote_calls *rc, struct dist_link *l);
 /* Ends every call on that link with CALL_NODEDOWN, at once. */
 void remote_call_on_link_down(struct remote_calls *rc, struct dist_link *l);
-/* The handle under which the calls' pid is known (node_put_pid), set by dist_dispatch's owner. */
+/* The handle under which the calls' pid is known (node_put_pid): dist_dispatch_new() starts that process and sets it.
+ */
 void remote_calls_set_pid(struct remote_calls *rc, handle_t self_pid);
 
 #endif
