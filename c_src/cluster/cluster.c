@@ -286,8 +286,8 @@ static size_t on_handshake(void *ctx, struct dist_link *l, struct slice in)
         at += used;
         if (r == HS_NAMED)
             r = decide(c, l, &e);
-        else if (r == HS_ALIVE)
-            r = dist_handshake_go_on(l->hs, !map_get(&c->by_node, slice_str(l->hs->peer)), dist_link_raw(l), &e);
+        else if (r == HS_ALIVE) /* wanted as long as it exists: a link that comes up ends our attempts (peer_up) */
+            r = dist_handshake_go_on(l->hs, true, dist_link_raw(l), &e);
         if (r == HS_DONE)
             handshake_done(c, l);
         else if (r == HS_FAILED && e.code == BG_EEXIST)
