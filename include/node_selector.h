@@ -42,7 +42,7 @@ uint32_t node_selector_choose(struct node_selector *s, const struct fun_config *
 
 /* Remembered sticky choices. */
 size_t node_selector_sticky_count(const struct node_selector *s);
-/* Forgets those that are too old (S-062: hourly); returns how many. */
+/* Forgets those that are too old (S-062) and returns how many. Nobody must call it: new choices push old ones out. */
 size_t node_selector_cleanup(struct node_selector *s, uint64_t now_us);
 /* Replaces random_u64(): tests and the simulator choose the chances. */
 void node_selector_set_random(struct node_selector *s, uint64_t (*next)(void *ctx), void *ctx);

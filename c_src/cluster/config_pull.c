@@ -86,6 +86,7 @@ static void set_error(struct pulled_service *s, const char *what, enum call_outc
     s->error_kind = outcome;
 }
 
+/* What the operator can do about it. */
 static const char *hint(enum call_outcome outcome)
 {
     switch (outcome) {
@@ -104,6 +105,7 @@ static const char *hint(enum call_outcome outcome)
 
 /* ---- the end of a round ---- */
 
+/* Lists can be large and pulls are rare: nothing is kept between rounds. */
 static void release_round(struct pulled_service *s)
 {
     for (uint32_t i = 0; i < s->modules_count; i++)
@@ -115,6 +117,7 @@ static void release_round(struct pulled_service *s)
     buf_shrink(&s->list, 0);
 }
 
+/* After this no callback comes, so the memory that tags and owners point to may go. */
 static void cancel_calls(struct pulled_service *s)
 {
     const struct call_ops *call = &s->o->call;
@@ -126,6 +129,7 @@ static void cancel_calls(struct pulled_service *s)
             call->cancel(call->ctx, s->modules[i].call);
 }
 
+/* The next step, or the next round, by the timer. */
 static void step_in(struct pulled_service *s, uint64_t ms)
 {
     /* Without memory for a timer the service would never be pulled again, and say nothing. */
@@ -144,6 +148,7 @@ static uint64_t next_pull_ms(const struct pulled_service *s)
     return ms < PULL_BACKOFF_MAX_MS ? ms : PULL_BACKOFF_MAX_MS;
 }
 
+/* The only way back to IDLE. */
 static void end_round(struct pulled_service *s, bool failed)
 {
     bool again = s->again || (failed && s->node_came_up);
@@ -176,6 +181,7 @@ static void succeed(struct pulled_service *s)
     end_round(s, false);
 }
 
+/* At debug level: this is what nearly every round comes to. */
 static void unchanged(struct pulled_service *s, const char *by)
 {
     log_debug("config", "functions unchanged", "service=%s node=%s by=%s", log_text(s->config.service),
@@ -295,12 +301,14 @@ static int collect_modules(struct pulled_service *s)
     return BG_OK;
 }
 
+/* 0 is kept for "unknown". */
 static uint64_t list_hash(const struct pulled_service *s)
 {
     uint64_t h = hash_bytes(s->list.data, s->list.len);
     return h ? h : 1;
 }
 
+/* Only once what it stands for is in the store. */
 static void keep_version(struct pulled_service *s)
 {
     if (s->new_version.len == 0)
@@ -309,6 +317,7 @@ static void keep_version(struct pulled_service *s)
     buf_add_slice(&s->version, buf_slice(&s->new_version));
 }
 
+/* A service without a version function sends the same list each time: comparing is cheaper than compiling. */
 static void take_list(struct pulled_service *s)
 {
     if (list_hash(s) == s->list_hash && store_intact(s)) {
@@ -435,6 +444,7 @@ static bool module_good(void *ctx, struct slice module, struct fun_config_reason
     return false;
 }
 
+/* Otherwise a module that is loaded later would wait for the next version. */
 static bool all_loaded(const struct pulled_service *s)
 {
     for (uint32_t i = 0; i < s->modules_count; i++)
@@ -480,6 +490,7 @@ static void offer_done(struct pulled_service *s)
     succeed(s);
 }
 
+/* STORE_AT_ONCE configs take about 2 ms: a service with thousands must not hold up the clients. */
 static void store_some(struct pulled_service *s)
 {
     if (config_offer_step(&s->offer, STORE_AT_ONCE))
@@ -488,6 +499,7 @@ static void store_some(struct pulled_service *s)
         step_in(s, 0);
 }
 
+/* Every module has its verdict: the list can go into the store. */
 static void begin_store(struct pulled_service *s)
 {
     struct timespec now;
@@ -552,6 +564,7 @@ static void start_round(struct pulled_service *s)
         ask_configs(s);
 }
 
+/* What the timer means depends on the state that it was armed in. */
 static void on_timer(struct timer *t)
 {
     struct pulled_service *s = container_of(t, struct pulled_service, timer);
@@ -580,6 +593,7 @@ void pulled_service_pull_in(struct pulled_service *s, uint64_t ms)
     step_in(s, ms);
 }
 
+/* Copied whole, so that status can show the list, and taken apart once for the calls. */
 static bool copy_args(struct arena *a, struct slice list, struct slice *copy, struct call_args *args)
 {
     *copy = arena_copy(a, list.len > 0 ? list : SLICE_LIT("\x6a")); /* NIL_EXT */

@@ -41,6 +41,7 @@ void config_puller_free(struct config_puller *p)
     free(p);
 }
 
+/* The index, or count. Services are few and looked up rarely. */
 static uint32_t find(const struct config_puller *p, struct slice service)
 {
     uint32_t i = 0;
@@ -70,6 +71,7 @@ static bool is_args(struct slice list)
     return rc == BG_OK;
 }
 
+/* Everything that copying could stumble over, told in words; what is left for it is memory. */
 static int check_config(const struct service_config *s, struct err *e)
 {
     enum { ATOM_MAX = 255 };
@@ -90,6 +92,7 @@ static int check_config(const struct service_config *s, struct err *e)
     return BG_OK;
 }
 
+/* Then there will be no link_up to wait for. */
 static bool some_node_up(const struct config_puller *p, const struct pulled_service *s)
 {
     for (uint32_t i = 0; i < s->config.nodes_count; i++)
@@ -150,6 +153,7 @@ static bool has_node(const struct pulled_service *s, struct slice node)
     return false;
 }
 
+/* A running round is left alone: the node that came up may be the one it is asking, or not be needed. */
 void config_puller_link_up(struct config_puller *p, struct slice node)
 {
     for (uint32_t i = 0; i < p->count; i++) {
@@ -171,6 +175,7 @@ void config_puller_pull(struct config_puller *p, bool force)
 
 /* ---- status ---- */
 
+/* A service whose nodes are down must not keep the gateway from being ready for the others for ever. */
 bool config_puller_ready(const struct config_puller *p, uint32_t *loaded, uint32_t *total)
 {
     bool ready = true;

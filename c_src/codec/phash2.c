@@ -51,6 +51,7 @@ struct mix {
     uint32_t a, b, c;
 };
 
+/* Jenkins' lookup2: three words, nine steps, each shift as given. */
 static void mix(struct mix *m)
 {
     static const uint8_t shift[9] = {13, 8, 13, 12, 16, 5, 3, 10, 15};
@@ -73,6 +74,7 @@ static uint32_t mix_one(uint32_t hash, uint32_t x, unsigned kind)
     return mix_two(hash, x, 0, kind);
 }
 
+/* Up to four bytes, the first in the lowest place. */
 static uint32_t word_le(const uint8_t *p, size_t n)
 {
     uint32_t w = 0;
@@ -81,6 +83,7 @@ static uint32_t word_le(const uint8_t *p, size_t n)
     return w;
 }
 
+/* How many of n bytes lie in the window of `width` bytes that begins at `from`. */
 static size_t clamp(size_t n, size_t from, size_t width)
 {
     return n <= from ? 0 : n - from < width ? n - from : width;
@@ -144,6 +147,7 @@ static uint32_t hash_int(uint32_t hash, int64_t v)
     return mix_two(hash, (uint32_t)m, (uint32_t)(m >> 32), v < 0 ? HASH_NEGATIVE : HASH_POSITIVE);
 }
 
+/* Digits of 64 bits, the lowest first, the last filled up with zeros. */
 static uint32_t hash_big(uint32_t hash, const struct term_big *big)
 {
     for (size_t i = 0; i < big->len; i += 8)
@@ -161,6 +165,7 @@ static uint32_t hash_float(uint32_t hash, double v)
     return mix_two(hash, (uint32_t)(bits >> 32), (uint32_t)bits, HASH_FLOAT);
 }
 
+/* [] as a whole term is a constant; behind other parts a small number is mixed in for it. */
 static uint32_t hash_nil(uint32_t hash)
 {
     return hash ? mix_one(hash, nil_value, HASH_NIL) : nil_alone;
@@ -172,6 +177,7 @@ struct packed {
     unsigned count;
 };
 
+/* The fourth byte completes a word, which is mixed in. */
 static void pack_byte(struct hasher *h, struct packed *p, uint8_t byte)
 {
     p->word = p->word << 8 | byte;
@@ -198,6 +204,7 @@ static bool next_is_byte(struct hasher *h, uint8_t *byte)
     return true;
 }
 
+/* A container whose terms are still to come. */
 static int push(struct hasher *h, enum term_kind kind, uint64_t left)
 {
     if (h->depth == TERM_DEPTH_DEFAULT)
@@ -223,6 +230,7 @@ static int open_tuple(struct hasher *h)
     return push(h, TERM_TUPLE, n);
 }
 
+/* Inside, hashing starts from zero; what was there before waits in the frame. */
 static int open_map(struct hasher *h)
 {
     uint32_t n;
@@ -328,6 +336,7 @@ static int resume_list(struct hasher *h, struct frame *f)
     return hash_next(h);
 }
 
+/* The size has been mixed in; the elements follow one after another. */
 static int resume_tuple(struct hasher *h, struct frame *f)
 {
     if (f->left == 0) {
@@ -338,6 +347,7 @@ static int resume_tuple(struct hasher *h, struct frame *f)
     return hash_next(h);
 }
 
+/* Key and value form one hash; pairs are combined by exclusive or, so their order does not matter. */
 static int resume_map(struct hasher *h, struct frame *f)
 {
     if (f->started && f->left % 2 == 0) {

@@ -66,6 +66,7 @@ static int spec_bad(struct spec_reader *sr, const char *what, struct slice term)
     return BG_EINVAL;
 }
 
+/* What the type takes decides which limits mean anything for it (F-065). */
 static int spec_type(struct spec_reader *sr, struct slice term)
 {
     for (size_t i = 0; i < ARRAY_SIZE(type_rows); i++) {
@@ -78,6 +79,7 @@ static int spec_type(struct spec_reader *sr, struct slice term)
     return spec_bad(sr, "unknown type", term);
 }
 
+/* Zero would mean "the default" in struct arg_spec, and a negative limit means nothing. */
 static int spec_limit(struct spec_reader *sr, struct slice term, uint64_t *limit)
 {
     struct term_reader r = term_reader(term);
@@ -240,6 +242,7 @@ static int spec_tuple(struct spec_reader *sr, struct slice term)
     return spec_limit(sr, third, &sr->spec->max_item_bytes);
 }
 
+/* The keyword list is walked twice: its options can stand before its type. */
 static int spec_read(struct spec_reader *sr, struct slice term)
 {
     struct term_reader r = term_reader(term);
@@ -255,6 +258,7 @@ static int spec_read(struct spec_reader *sr, struct slice term)
     }
 }
 
+/* Byte order, which is the key order of Elixir's maps up to 32 keys (E-102). */
 static int compare_names(struct slice a, struct slice b)
 {
     size_t common = a.len < b.len ? a.len : b.len;
@@ -286,6 +290,7 @@ const struct arg_spec *fun_config_arg(const struct fun_config *fc, struct slice 
     return NULL;
 }
 
+/* Like spec_bad(), where no single argument is to blame. */
 static int detail_set(struct buf *detail, const char *text, struct slice term)
 {
     buf_reset(detail);
@@ -308,6 +313,7 @@ static int read_one_arg(struct fun_config *fc, struct term_reader *r, struct arg
     return spec_read(&sr, value);
 }
 
+/* Sorted, so that names are found by halving, and one that occurs twice stands beside itself. */
 static int read_types(struct fun_config *fc, struct slice types, struct buf *detail)
 {
     struct term_reader r = term_reader(types);
@@ -360,6 +366,7 @@ static int read_order_list(struct fun_config *fc, struct slice orders, struct bu
     return BG_OK;
 }
 
+/* F-050..F-059. [] and nil differ only where there are arguments: [] is an order, nil a question. */
 static int read_order(struct fun_config *fc, struct slice orders, struct buf *detail)
 {
     if (term_is_atom(orders, "map")) {

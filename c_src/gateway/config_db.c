@@ -67,6 +67,7 @@ struct config_db {
 
 /* ---- keys ---- */
 
+/* Names longer than any config may have are not looked up at all: this is what bounds the key on the stack. */
 static bool key_make(char key[KEY_MAX], struct slice service, struct slice request_type, struct slice *out)
 {
     if (service.len > FUN_CONFIG_NAME_MAX || request_type.len > FUN_CONFIG_NAME_MAX)
@@ -96,6 +97,7 @@ static bool word_key_make(char key[WORD_KEY_MAX], const struct slice group_key, 
     return true;
 }
 
+/* nil and "" are two: no config has the version "", and a request for it finds nothing (E-030). */
 static bool same_version(struct slice a, struct slice b)
 {
     return (a.ptr == NULL) == (b.ptr == NULL) && slice_eq(a, b);
@@ -110,6 +112,7 @@ static struct group *group_find(const struct config_db *db, struct slice service
     return key_make(bytes, service, request_type, &key) ? map_get(&db->groups, key) : NULL;
 }
 
+/* The key's bytes live behind the struct: one piece of memory, one cache line for short names. */
 static struct group *group_new(struct config_db *db, struct slice key)
 {
     struct group *g = malloc(sizeof(*g) + key.len);
@@ -156,6 +159,7 @@ static void group_choose(struct group *g)
     }
 }
 
+/* A function has few versions, at most CONFIG_DB_VERSIONS: a walk is as good as a table. */
 static struct entry *group_entry(const struct group *g, struct slice version)
 {
     for (struct list *it = g->entries.next; it != &g->entries; it = it->next)
@@ -166,6 +170,7 @@ static struct entry *group_entry(const struct group *g, struct slice version)
 
 /* ---- operators' words ---- */
 
+/* Nearly always there are none, so nothing is hashed then. */
 static struct word *word_find(const struct config_db *db, struct slice group_key, struct slice version)
 {
     char bytes[WORD_KEY_MAX];
@@ -215,6 +220,7 @@ static void entry_apply_words(const struct config_db *db, struct entry *e)
 
 /* ---- sources ---- */
 
+/* Made when first offered something, gone with its last entry: sources need no bound of their own. */
 static struct source *source_get(struct config_db *db, struct slice name)
 {
     struct source *s = map_get(&db->sources, name);
@@ -280,6 +286,7 @@ static void group_remove(struct config_db *db, struct group *g, struct entry *e)
     free(g);
 }
 
+/* The last of all[] takes the free place: the order there means nothing. */
 static void entry_remove(struct config_db *db, struct entry *e)
 {
     struct entry *last = db->all[--db->count];
@@ -304,6 +311,7 @@ static void entry_set(struct config_db *db, struct entry *e, struct fun_config *
     group_choose(e->group);
 }
 
+/* The one who offered last owns the entry; so of a pull and a push each keeps only what is its own. */
 static int entry_replace(struct config_db *db, struct entry *e, struct fun_config *fc, struct slice source)
 {
     struct source *s = source_get(db, source);
@@ -339,6 +347,7 @@ static int entry_add(struct config_db *db, struct group *g, struct slice source,
     return BG_OK;
 }
 
+/* A group made for an entry that then cannot be added must not stay behind empty. */
 int config_db_put(struct config_db *db, struct fun_config *fc, struct slice source)
 {
     char bytes[KEY_MAX];
@@ -409,6 +418,7 @@ size_t config_db_source_count(const struct config_db *db, struct slice source)
 
 /* ---- lookups ---- */
 
+/* The request path. */
 enum config_lookup config_db_find(const struct config_db *db, struct slice service, struct slice request_type,
                                   struct slice version, struct fun_config **fc)
 {
@@ -449,6 +459,8 @@ static int set_disabled_one(struct config_db *db, struct entry *e, bool disabled
     return word_set(db, e->group->key, e->fc->version, disabled);
 }
 
+/* One word on the function takes the place of those on its versions; enabling needs one only against a service that
+ * disables some version itself. */
 static int set_disabled_all(struct config_db *db, struct group *g, bool disabled)
 {
     bool needed = disabled;

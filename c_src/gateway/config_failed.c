@@ -48,6 +48,7 @@ struct config_failed *config_failed_new(size_t max_entries)
     return NULL;
 }
 
+/* The entry and everything that it shows. */
 static void failed_free(struct failed *e)
 {
     if (!e)
@@ -90,6 +91,7 @@ static struct slice shown(struct slice term, const char *key)
     return slice_make(text.ptr, text.len < SHOWN_MAX ? text.len : SHOWN_MAX);
 }
 
+/* Only as many texts as there are: struct fun_config_reasons has room for all, 5 KB of it. */
 static bool fill_reasons(struct failed *e, const struct fun_config_reasons *why)
 {
     const char **texts = arena_array(&e->memory, why->count, sizeof(*texts));
@@ -132,6 +134,7 @@ static bool fill_key(struct failed *e, struct slice term)
     return fill(e, slice_make(key, len), &e->key);
 }
 
+/* Out of memory at any point: no entry, and the config is refused all the same. */
 static struct failed *failed_new(struct slice term, struct slice service, const struct fun_config_reasons *why,
                                  enum config_source source, struct slice node)
 {
@@ -151,6 +154,7 @@ static struct failed *failed_new(struct slice term, struct slice service, const 
     return NULL;
 }
 
+/* From the newest: what fails again has mostly failed a moment ago. */
 static size_t position(const struct config_failed *f, const struct failed *e)
 {
     size_t at = f->count - 1;

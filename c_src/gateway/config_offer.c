@@ -44,6 +44,7 @@ static struct slice field_text(struct slice item, const char *key)
     return text;
 }
 
+/* By the same rules as fun_config: "" and "0.0.0" are no version (F-046). */
 static void keep_last_good(struct config_offer *o, struct slice item)
 {
     struct slice version = field_text(item, "version");
@@ -52,6 +53,7 @@ static void keep_last_good(struct config_offer *o, struct slice item)
     config_db_keep(o->db, o->source_key, o->service, field_text(item, "request_type"), version);
 }
 
+/* Every way in which an item can be refused ends here, once. */
 static void refuse(struct config_offer *o, struct slice item, const struct fun_config_reasons *why)
 {
     struct slice type = field_text(item, "request_type");
@@ -67,6 +69,7 @@ static void refuse(struct config_offer *o, struct slice item, const struct fun_c
     metric_inc(o->metrics, METRIC_CONFIGS_FAILED);
 }
 
+/* As the library prints the error of ConfigDb.add (S-071), without the arguments, which may hold secrets. */
 static void mfa_reason(struct fun_config_reasons *why, const struct mfa *m)
 {
     struct buf b;

@@ -88,6 +88,7 @@ void fun_config_reason(struct fun_config_reasons *why, const char *fmt, ...)
 
 /* ---- reading the input ---- */
 
+/* Both spellings count: a struct has atoms for keys, a map that came through JSON has strings. */
 static int field_index(struct slice key)
 {
     struct slice text;
@@ -98,6 +99,7 @@ static int field_index(struct slice key)
     return -1;
 }
 
+/* `__struct__` is no field, and no unknown key either: the copy has its own. */
 static bool is_struct_key(struct slice key)
 {
     struct slice text;
@@ -151,6 +153,7 @@ static bool collect_fields(struct compiler *c, struct slice term, struct buf *un
 
 /* ---- the copy ---- */
 
+/* The value that stands in the copy, so that hooks see what is in force rather than nil (F-019). */
 static void put_default(struct buf *b, enum field_default def)
 {
     static const char *const atoms[] = {
@@ -226,6 +229,7 @@ static bool rewrite(struct compiler *c, struct slice service, struct slice unkno
 
 /* ---- helpers of the rules ---- */
 
+/* For what the library has no message for, because it does not refuse it. */
 static enum verdict refuse(struct compiler *c, const char *text)
 {
     buf_reset(&c->detail);
@@ -238,6 +242,7 @@ static enum verdict broken_unless(bool kept)
     return kept ? RULE_KEPT : RULE_BROKEN;
 }
 
+/* From the config's own memory; running out is remembered, since rules can only say yes or no. */
 static void *take(struct compiler *c, size_t count, size_t size)
 {
     void *p = arena_array(&c->fc->memory, count, size);
@@ -306,6 +311,7 @@ static bool read_mfa(struct compiler *c, struct slice term, bool pair_ok, struct
     return true;
 }
 
+/* nil, {Mod, Fun} or {Mod, Fun, Args}: hooks and callbacks (F-012, F-016; E-060 want: the pair means no arguments). */
 static bool read_optional_mfa(struct compiler *c, struct slice term, struct mfa *out)
 {
     return term_is_nil(term) || read_mfa(c, term, true, out);
@@ -357,6 +363,7 @@ static int read_texts(struct compiler *c, struct slice term, bool strict, struct
 
 /* ---- the rules, F-030..F-045 ---- */
 
+/* A name that is not UTF-8 could never be asked for by a client. */
 static enum verdict rule_request_type(struct compiler *c, struct slice v)
 {
     struct term_reader r = term_reader(v);
@@ -366,6 +373,7 @@ static enum verdict rule_request_type(struct compiler *c, struct slice v)
     return name->len <= FUN_CONFIG_NAME_MAX ? RULE_KEPT : refuse(c, "request_type is longer than 512 bytes");
 }
 
+/* F-002 says anything but nil; a lookup is by text (E-036), so only what has a text can ever be found. */
 static enum verdict rule_service(struct compiler *c, struct slice v)
 {
     struct slice *name = &c->fc->service;
@@ -378,6 +386,7 @@ static enum verdict rule_service(struct compiler *c, struct slice v)
     return RULE_KEPT;
 }
 
+/* F-003. `local` is valid there, and refused here with a reason of its own (E-180 want): nothing runs on this node. */
 static enum verdict rule_nodes(struct compiler *c, struct slice v)
 {
     struct fun_config *fc = c->fc;
@@ -393,6 +402,7 @@ static enum verdict rule_nodes(struct compiler *c, struct slice v)
     return broken_unless(read_texts(c, v, true, &fc->nodes, &fc->nodes_count) == BG_OK && fc->nodes_count > 0);
 }
 
+/* F-004. The sticky or hash key is a text and stays one: no atom is made of it (E-235). */
 static enum verdict rule_choose_node_mode(struct compiler *c, struct slice v)
 {
     static const struct {
@@ -411,6 +421,7 @@ static enum verdict rule_choose_node_mode(struct compiler *c, struct slice v)
     return broken_unless(hash || read_pair_binary(v, "sticky", &fc->choose_key));
 }
 
+/* F-005. 0 stands for infinity from here on. */
 static enum verdict rule_timeout(struct compiler *c, struct slice v)
 {
     struct term_reader r = term_reader(v);
@@ -426,6 +437,7 @@ static enum verdict rule_mfa(struct compiler *c, struct slice v)
     return broken_unless(read_mfa(c, v, false, &c->fc->mfa));
 }
 
+/* F-007 and F-008 together, under one message (F-036); the detail says which of the two and why. */
 static enum verdict rule_args(struct compiler *c, struct slice v)
 {
     int rc = arg_specs_compile(c->fc, v, c->field[FIELD_ARG_ORDERS], &c->detail);
@@ -475,6 +487,7 @@ static enum verdict rule_check_permission(struct compiler *c, struct slice v)
     return broken_unless(read_pair(v, "role", &value) && read_roles(c, value));
 }
 
+/* F-012. nil leaves what check_permission may have set. */
 static enum verdict rule_permission_callback(struct compiler *c, struct slice v)
 {
     return broken_unless(read_optional_mfa(c, v, &c->fc->permission_callback));
@@ -486,6 +499,7 @@ static enum verdict rule_request_info(struct compiler *c, struct slice v)
     return broken_unless(c->fc->request_info || term_is_atom(v, "false"));
 }
 
+/* F-013. What means "none" is nil in the copy already (F-046). */
 static enum verdict rule_version(struct compiler *c, struct slice v)
 {
     struct term_reader r = term_reader(v);
@@ -538,6 +552,7 @@ static enum verdict rule_after_execute(struct compiler *c, struct slice v)
     return broken_unless(read_optional_mfa(c, v, &c->fc->after_execute));
 }
 
+/* F-018; E-041 want: it is honoured. */
 static enum verdict rule_hook_timeout(struct compiler *c, struct slice v)
 {
     struct term_reader r = term_reader(v);
@@ -597,6 +612,7 @@ static void run_rules(struct compiler *c, struct fun_config_reasons *why)
     }
 }
 
+/* The size is checked first: what follows takes memory in proportion to it. */
 static void compile(struct compiler *c, struct slice term, struct slice service, struct fun_config_reasons *why)
 {
     struct buf unknown;

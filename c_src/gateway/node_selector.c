@@ -110,6 +110,7 @@ size_t node_selector_sticky_count(const struct node_selector *s)
     return s->sticky.count;
 }
 
+/* n is at most 1024: the bias of the remainder is below 2^-53. */
 static uint32_t pick(struct node_selector *s, uint32_t n)
 {
     return (uint32_t)(s->random(s->random_ctx) % n);
@@ -117,6 +118,7 @@ static uint32_t pick(struct node_selector *s, uint32_t n)
 
 /* ---- orders ---- */
 
+/* As configured: clients of hash and sticky modes rely on the order of the list (E-168). */
 static void order_listed(struct chooser *ch)
 {
     for (uint32_t i = 0; i < ch->n; i++)
@@ -143,6 +145,7 @@ static void order_from_choice(struct chooser *ch, uint32_t first)
     ch->order[0] = (uint16_t)first;
 }
 
+/* E-166: each other node has its turn as the first fallback too. */
 static void order_rotated(struct chooser *ch, uint32_t first)
 {
     for (uint32_t i = 0; i < ch->n; i++)
@@ -151,6 +154,7 @@ static void order_rotated(struct chooser *ch, uint32_t first)
 
 /* ---- values of the request ---- */
 
+/* null and missing are the same to the library: both read as nil. */
 static bool has_value(struct slice raw)
 {
     return raw.ptr && json_kind(raw) != JSON_NULL;
@@ -170,6 +174,7 @@ static struct slice arg_value(const struct node_choice *c, struct slice name)
     return SLICE_NONE;
 }
 
+/* Without a copy in the usual case, a string without escapes. */
 static struct slice string_text(struct chooser *ch, struct slice raw)
 {
     struct slice text;
@@ -232,6 +237,13 @@ static bool sticky_key(struct chooser *ch, struct sticky_key *key)
     return true;
 }
 
+/* Only when there is one. */
+static struct sticky *oldest(const struct node_selector *s)
+{
+    return container_of(s->by_age.next, struct sticky, by_age);
+}
+
+/* Since it was made: use does not prolong it (E-167). */
 static bool too_old(const struct sticky *e, uint64_t now_us)
 {
     return now_us - e->created_us >= (uint64_t)NODE_STICKY_AGE_MS * 1000;
@@ -266,7 +278,10 @@ static void sticky_store(struct chooser *ch, const struct sticky_key *key, uint3
 {
     struct node_selector *s = ch->s;
     if (s->sticky.count >= s->sticky_max)
-        sticky_drop(s, container_of(s->by_age.next, struct sticky, by_age));
+        sticky_drop(s, oldest(s));
+    /* Each new entry takes up to two dead ones with it, so the table shrinks without a timer. */
+    for (int i = 0; i < 2 && s->sticky.count > 0 && too_old(oldest(s), ch->c->now_us); i++)
+        sticky_drop(s, oldest(s));
     struct sticky *e = calloc(1, sizeof(*e));
     if (!e)
         return;
@@ -303,16 +318,16 @@ size_t node_selector_cleanup(struct node_selector *s, uint64_t now_us)
 {
     size_t before = s->sticky.count;
     while (!list_empty(&s->by_age)) {
-        struct sticky *e = container_of(s->by_age.next, struct sticky, by_age);
-        if (!too_old(e, now_us))
+        if (!too_old(oldest(s), now_us))
             break;
-        sticky_drop(s, e);
+        sticky_drop(s, oldest(s));
     }
     return before - s->sticky.count;
 }
 
 /* ---- the choice ---- */
 
+/* E-164, E-165. */
 static void order_hash(struct chooser *ch, struct slice raw)
 {
     if (has_value(raw))

@@ -31,6 +31,7 @@ static struct slice take_run(struct slice *rest, bool (*belongs)(char c))
     return run;
 }
 
+/* Steps over c if it comes next. */
 static bool take_char(struct slice *rest, char c)
 {
     if (rest->len == 0 || rest->ptr[0] != c)
@@ -63,6 +64,7 @@ static bool take_idents(struct slice *rest, bool pre)
     return true;
 }
 
+/* False for what Version.parse refuses; *v is undefined then. */
 static bool version_parse(struct slice text, struct version *v)
 {
     for (int i = 0; i < 3; i++) {
@@ -89,6 +91,7 @@ static int compare_lengths(size_t a, size_t b)
     return (a > b) - (a < b);
 }
 
+/* Without leading zeros the longer one is greater. */
 static int compare_numbers(struct slice a, struct slice b)
 {
     return a.len != b.len ? compare_lengths(a.len, b.len) : memcmp(a.ptr, b.ptr, a.len);
@@ -109,6 +112,7 @@ static int compare_idents(struct slice a, struct slice b)
     return na ? compare_numbers(a, b) : compare_text(a, b);
 }
 
+/* Identifier by identifier; of two that agree as far as they go, the longer is greater (§11.4.4). */
 static int compare_pre(struct slice a, struct slice b)
 {
     if (a.len == 0 || b.len == 0)
