@@ -28,7 +28,7 @@ SRC := $(sort $(foreach l,$(LAYERS),$(wildcard c_src/$(l)/*.c)))
 LIB_OBJ := $(patsubst c_src/%.c,$(BUILD)/%.o,$(filter-out c_src/server/main.c,$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 
-.PHONY: all clean help unit layers fuzz fuzz-run bench demo test e2e deps erl_src
+.PHONY: all bench-codec clean help unit layers fuzz fuzz-run bench demo test e2e deps erl_src
 all: $(BUILD)/beamgate ## build the gateway
 
 $(BUILD)/beamgate: $(LIB_OBJ) $(BUILD)/server/main.o
@@ -86,6 +86,9 @@ $(BUILD)/bench/lws_echo: $(BUILD)/bench/lws_echo.o
 
 $(BUILD)/bench/micro: $(BUILD)/bench/micro.o $(BUILD)/bench/micro_jansson.o $(BUILD)/libbeamgate.a
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+bench-codec: $(BUILD)/bench/micro ## time the codec steps of a request, beside jansson
+	$(Q)$<
 
 bench: $(BUILD)/beamgate $(addprefix $(BUILD)/bench/,loadgen lws_echo micro) ## measure (QUICK=1: one minute; SECONDS=3; REPEAT=1; ONLY="echo idle")
 	$(Q)QUICK="$(QUICK)" WINDOW="$(SECONDS)" ONLY="$(ONLY)" REPEAT="$(or $(REPEAT),1)" KEEP="$(KEEP)" \

@@ -23,6 +23,7 @@ static size_t multiply_add(uint64_t *limbs, size_t count, uint64_t factor, uint6
     return count;
 }
 
+/* Horner's rule, chunk by chunk. */
 size_t big_from_decimal(const char *digits, size_t n, uint8_t *bytes)
 {
     uint64_t limbs[LIMBS_OF_NUMBER];
@@ -59,6 +60,7 @@ static uint64_t divide(uint64_t *limbs, size_t count)
     return (uint64_t)rest;
 }
 
+/* Bytes to limbs; returns their count. */
 static size_t load(uint64_t *limbs, const uint8_t *bytes, size_t len)
 {
     size_t count = 0;
@@ -70,6 +72,7 @@ static size_t load(uint64_t *limbs, const uint8_t *bytes, size_t len)
     return count;
 }
 
+/* Digits are made from the last to the first, at the end of text, and moved to its beginning. */
 size_t big_to_decimal(const uint8_t *bytes, size_t len, char *text)
 {
     uint64_t limbs[LIMBS_MAX];

@@ -30,6 +30,7 @@ struct scan {
     bool object[JSON_DEPTH_MAX];
 };
 
+/* White space is these four characters and no others (RFC 8259 section 2). */
 static const char *skip_space(const char *p, const char *end)
 {
     while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
@@ -37,11 +38,13 @@ static const char *skip_space(const char *p, const char *end)
     return p;
 }
 
+/* Malformed text, with its position in the text of the reader (not of the value). */
 static int fail(const struct scan *s, const char *at, const char *what)
 {
     return err_set(s->e, BG_EINVAL, (size_t)(at - s->start), "%s", what);
 }
 
+/* Well-formed as far as read, but more than we take. */
 static int fail_limit(const struct scan *s, const char *what)
 {
     return err_set(s->e, BG_ELIMIT, (size_t)(s->p - s->start), "%s", what);
@@ -49,6 +52,7 @@ static int fail_limit(const struct scan *s, const char *what)
 
 /* ---- strings ---- */
 
+/* Value of a hexadecimal digit of either case, or -1. */
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
@@ -121,6 +125,7 @@ static int check_string(struct scan *s)
     return BG_OK;
 }
 
+/* The UTF-8 form of a code point that is no surrogate; dst has room for 4 bytes. */
 static size_t put_utf8(uint8_t *dst, uint32_t c)
 {
     if (c < 0x80) {
@@ -179,6 +184,7 @@ size_t json_unescape(const char *p, const char *end, uint8_t *dst)
     return (size_t)(out - dst);
 }
 
+/* memchr() is the fastest search there is, and most strings have no backslash to find. */
 bool json_string_plain(struct slice raw, struct slice *text)
 {
     *text = slice_make(raw.ptr + 1, raw.len - 2);
@@ -201,6 +207,7 @@ static bool eat(struct slice *text, const void *p, size_t n)
     return true;
 }
 
+/* Run by run, so that nothing is copied for keys that are only compared. */
 bool json_string_is(struct slice raw, struct slice text)
 {
     const char *p = raw.ptr + 1, *end = raw.ptr + raw.len - 1;
@@ -219,6 +226,7 @@ bool json_string_is(struct slice raw, struct slice text)
 
 /* ---- numbers ---- */
 
+/* Steps over digits, of which there may be none. */
 static const char *skip_digits(const char *p, const char *end)
 {
     while (p < end && *p >= '0' && *p <= '9')
@@ -240,6 +248,7 @@ struct decimal {
 /* Exponents beyond this mean overflow or zero whatever the digits, which JSON_NUMBER_MAX bounds. */
 enum { EXPONENT_CLAMP = 100000 };
 
+/* The number behind e or E, clamped so that a million digits of exponent cannot overflow. */
 static long read_exponent(const char *p, const char *end)
 {
     bool negative = *p == '-';
@@ -251,6 +260,7 @@ static long read_exponent(const char *p, const char *end)
     return negative ? -v : v;
 }
 
+/* Reads a checked number. Digits beyond 19 overflow d.digits, which is then not used. */
 static struct decimal take_apart(struct slice raw)
 {
     const char *p = raw.ptr, *end = raw.ptr + raw.len;
@@ -274,6 +284,7 @@ static struct decimal take_apart(struct slice raw)
     return d;
 }
 
+/* strtod() needs a terminated copy; JSON_NUMBER_MAX is what makes one on the stack possible. */
 double json_number_double(struct slice raw)
 {
     struct decimal d = take_apart(raw);
@@ -306,6 +317,7 @@ static bool digits(const char **p, const char *end)
     return *p > from;
 }
 
+/* -? (0 | [1-9] digits) (. digits)? ([eE] [+-]? digits)? and the bounds of JSON_NUMBER_MAX and of a double. */
 static int check_number(struct scan *s)
 {
     const char *start = s->p, *p = start, *end = s->end;
@@ -339,6 +351,7 @@ static int check_number(struct scan *s)
 
 /* ---- values ---- */
 
+/* true, false or null: no prefix and no other case. */
 static int check_word(struct scan *s, const char *word, size_t n)
 {
     if ((size_t)(s->end - s->p) < n || memcmp(s->p, word, n) != 0)
@@ -347,6 +360,7 @@ static int check_word(struct scan *s, const char *word, size_t n)
     return BG_OK;
 }
 
+/* Enters a container at s->p and moves to its first element or its end. */
 static int push(struct scan *s, bool object)
 {
     if (s->depth >= s->max_depth)
@@ -428,6 +442,8 @@ static int check_after(struct scan *s, bool *more)
     return BG_OK;
 }
 
+/* Starts and ends by turns: each start leaves either an opened container, whose first element follows, or a whole
+ * value, behind which some containers may close. */
 int json_value(struct json_reader *r, const struct json_limits *lim, struct slice *raw, struct err *e)
 {
     struct scan s;
@@ -460,6 +476,7 @@ int json_finish(struct json_reader *r, struct err *e)
     return err_set(e, BG_EINVAL, (size_t)(r->p - r->start), "trailing characters");
 }
 
+/* What a value is, told by its first character alone. */
 static enum json_kind kind_of(char c)
 {
     switch (c) {
@@ -501,6 +518,7 @@ static const char *skip_string(const char *p, const char *end)
     return p < end ? p + 1 : end;
 }
 
+/* Counts brackets of both kinds alike: checked text closes each with its own. */
 static const char *skip_container(const char *p, const char *end)
 {
     size_t depth = 0;
@@ -544,6 +562,7 @@ void json_iter_init(struct json_iter *it, struct slice raw_container)
     }
 }
 
+/* The piece at hand, as raw text. */
 static struct slice iter_take(struct json_iter *it)
 {
     const char *from = it->p;

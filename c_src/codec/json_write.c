@@ -154,6 +154,7 @@ struct digits {
 static const double power_of_ten[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                       1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
+/* 1200 is 12 and its point. */
 static void strip_zeros(struct digits *d)
 {
     while (d->count > 1 && d->text[d->count - 1] == '0')
@@ -254,6 +255,7 @@ static void digits_take(struct digits *d, const char *text)
     d->point = atoi(text + 1) + 1;
 }
 
+/* What the digits read back as. */
 static double digits_value(const struct digits *d)
 {
     char text[40];
@@ -288,6 +290,7 @@ static bool digits_fit(struct digits *d, double v)
     return digits_value(d) == v;
 }
 
+/* Tries precisions upward; the first that reads back is the shortest. */
 static void digits_hard(double v, struct digits *d)
 {
     /* 15 digits always survive the way through a normal double; subnormals hold fewer. */
@@ -302,6 +305,7 @@ static void digits_hard(double v, struct digits *d)
     strip_zeros(d);
 }
 
+/* n may be 0. */
 static char *put_zeros(char *p, int n)
 {
     memset(p, '0', (size_t)n);
@@ -341,6 +345,7 @@ static char *layout_scientific(char *p, const struct digits *d)
     return p + sprintf(p, "e%d", d->point - 1);
 }
 
+/* Lengths without sign, which both forms share. */
 static int decimal_length(const struct digits *d)
 {
     if (d->point <= 0)
@@ -354,6 +359,7 @@ static int scientific_length(const struct digits *d)
     return 2 + (d->count == 1 ? 1 : d->count - 1) + 1 + (e < 0) + (a >= 100 ? 3 : a >= 10 ? 2 : 1);
 }
 
+/* The shorter form wins, the decimal one when both are as long (E-225). */
 void json_put_float(struct buf *out, double v)
 {
     /* Integers from here on are not exact any more, so Erlang never writes them out (E-225). */

@@ -19,6 +19,7 @@ const struct response_field response_fields[RESPONSE_FIELDS] = {
 
 /* ---- fields ---- */
 
+/* An integer field within bounds; false when absent, of another kind or out of bounds. */
 static bool field_int(struct slice map, const char *name, int64_t min, int64_t max, int *v)
 {
     struct slice value;
@@ -32,6 +33,7 @@ static bool field_int(struct slice map, const char *name, int64_t min, int64_t m
     return true;
 }
 
+/* Used for `calendar`: the others print in ways of their own. */
 static bool field_is_atom(struct slice map, const char *name, const char *atom)
 {
     struct slice value;
@@ -47,6 +49,7 @@ struct clock_text {
     size_t len;
 };
 
+/* Years have at least four digits, negative ones too. */
 static void add_date(struct clock_text *t, int year, int month, int day)
 {
     int n = snprintf(t->text + t->len, TEXT_MAX - t->len, "%s%04d-%02d-%02d", year < 0 ? "-" : "",
@@ -54,6 +57,7 @@ static void add_date(struct clock_text *t, int year, int month, int day)
     t->len += (size_t)n;
 }
 
+/* That the day exists in its month is not checked: Date.new/3 has done so. */
 static bool date_text(struct slice map, struct clock_text *t)
 {
     int year, month, day;
@@ -85,6 +89,7 @@ static bool fraction_text(struct slice map, struct clock_text *t)
     return true;
 }
 
+/* 60 is a leap second, which older versions of Elixir let through. */
 static bool time_text(struct slice map, struct clock_text *t)
 {
     int hour, minute, second;
@@ -124,6 +129,7 @@ static bool datetime_text(struct slice map, struct clock_text *t)
 
 typedef bool (*clock_fn)(struct slice map, struct clock_text *t);
 
+/* The text goes out whole or not at all. */
 static int put_clock(struct slice map, struct buf *out, clock_fn fn)
 {
     struct clock_text t = {.len = 0};
@@ -132,6 +138,7 @@ static int put_clock(struct slice map, struct buf *out, clock_fn fn)
     return json_put_string(out, slice_make(t.text, t.len));
 }
 
+/* The table below wants one signature; these give it. */
 static int put_date(struct slice map, struct buf *out)
 {
     return put_clock(map, out, date_text);
@@ -246,6 +253,7 @@ static const struct known_struct {
     {"Elixir.PhoenixGenApi.Structs.Response", STRUCT_RESPONSE, NULL},
 };
 
+/* Seven names: a linear search costs less than hashing. */
 static const struct known_struct *known(struct slice module)
 {
     for (size_t i = 0; i < ARRAY_SIZE(known_structs); i++)
@@ -260,6 +268,7 @@ enum struct_form struct_form(struct slice module)
     return k ? k->form : STRUCT_OBJECT;
 }
 
+/* Only for modules that struct_form() calls STRUCT_TEXT: anything else is our own mistake. */
 int struct_put_text(struct slice module, struct slice map, struct buf *out)
 {
     const struct known_struct *k = known(module);

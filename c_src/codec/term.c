@@ -45,6 +45,7 @@ static struct term_big big_at(const uint8_t *p)
     return big;
 }
 
+/* -2^63 fits although its magnitude does not: hence the one more for negative numbers. */
 static bool big_to_int(const struct term_big *big, int64_t *v)
 {
     uint64_t m = 0;
@@ -73,6 +74,7 @@ static bool int_at(const uint8_t *p, int64_t *v)
     return big_to_int(&big, v);
 }
 
+/* Integers are told apart by value, not by encoding: other nodes may write 5 as a big. */
 enum term_kind term_peek(const struct term_reader *r)
 {
     uint64_t children;
@@ -83,6 +85,7 @@ enum term_kind term_peek(const struct term_reader *r)
     return kind == TERM_INT && !int_at(r->p, &v) ? TERM_BIG : kind;
 }
 
+/* Counts terms instead of keeping a stack: nesting does not matter for finding the end. */
 int term_skip(struct term_reader *r, struct slice *term)
 {
     const uint8_t *p = r->p;
@@ -109,6 +112,7 @@ int term_read_int(struct term_reader *r, int64_t *v)
     return BG_OK;
 }
 
+/* Takes any integer in one of the two big encodings, also one that would fit int64_t. */
 bool term_read_big(struct term_reader *r, struct term_big *big)
 {
     if (r->p >= r->end || (*r->p != TAG_SMALL_BIG && *r->p != TAG_LARGE_BIG))
@@ -129,6 +133,7 @@ int term_read_float(struct term_reader *r, double *v)
     return BG_OK;
 }
 
+/* Latin-1 and UTF-8 agree only here. */
 static bool is_ascii(struct slice s)
 {
     for (size_t i = 0; i < s.len; i++)
@@ -181,6 +186,7 @@ int term_read_tuple(struct term_reader *r, uint32_t *arity)
     return BG_OK;
 }
 
+/* The count of children includes the tail. */
 int term_read_list(struct term_reader *r, uint32_t *n)
 {
     uint64_t children;
@@ -208,6 +214,7 @@ int term_read_map(struct term_reader *r, uint32_t *n)
     return BG_OK;
 }
 
+/* PID_EXT differs from NEW_PID_EXT only in the width of its creation. */
 int term_read_pid(struct term_reader *r, struct term_pid *pid)
 {
     struct term_reader at = *r;
@@ -230,6 +237,7 @@ static void ref_old(const uint8_t *q, struct term_ref *ref)
     ref->creation = q[4];
 }
 
+/* NEW_REFERENCE_EXT and NEWER_REFERENCE_EXT: creation of 1 or 4 bytes, then the words. */
 static void ref_new(const uint8_t *p, const uint8_t *q, struct term_ref *ref)
 {
     bool wide = *p == TAG_NEWER_REF;
@@ -279,6 +287,7 @@ int term_read_tagged(struct term_reader *r, const char *tag, uint32_t *arity)
 
 /* ---- whole terms ---- */
 
+/* Linear: maps whose fields are asked for by name are structs and small. */
 bool term_map_get(struct slice map, const char *atom_key, struct slice *value)
 {
     struct term_reader r = term_reader(map);
@@ -338,6 +347,7 @@ void term_put_version(struct buf *b)
     buf_putc(b, TERM_VERSION);
 }
 
+/* A magnitude of up to 64 bits, without leading zero bytes. */
 static void put_big(struct buf *b, uint64_t magnitude, bool negative)
 {
     uint8_t bytes[8], n = 0;
@@ -351,6 +361,7 @@ static void put_big(struct buf *b, uint64_t magnitude, bool negative)
     memcpy(p + 2, bytes, n);
 }
 
+/* The smallest encoding, as the BEAM itself writes it. */
 void term_put_int(struct buf *b, int64_t v)
 {
     if (v >= 0 && v <= 255) {
@@ -381,6 +392,7 @@ void term_put_float(struct buf *b, double v)
         put_be64(p, bits);
 }
 
+/* UTF-8 atoms only: every node that a link accepts knows them. */
 void term_put_atom_slice(struct buf *b, struct slice name)
 {
     bool is_small = name.len <= UINT8_MAX;

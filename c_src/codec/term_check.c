@@ -91,6 +91,7 @@ const uint8_t *term_atom_text(const uint8_t *p, const uint8_t *end, struct slice
     return next;
 }
 
+/* The number of words comes first but belongs to the end. */
 static const uint8_t *head_ref(const uint8_t *p, const uint8_t *end, size_t creation)
 {
     struct slice node;
@@ -102,6 +103,7 @@ static const uint8_t *head_ref(const uint8_t *p, const uint8_t *end, size_t crea
     return step(term_atom_text(p + 2, end, &node), end, creation + 4 * words);
 }
 
+/* Steps over a leaf of one kind, or NULL. p may be NULL. */
 static const uint8_t *skip_kind(const uint8_t *p, const uint8_t *end, enum term_kind kind)
 {
     uint64_t children;
@@ -131,6 +133,7 @@ static const uint8_t *head_fun(const uint8_t *p, const uint8_t *end, uint64_t *c
     return next && *children <= (uint64_t)(end - next) ? next : NULL;
 }
 
+/* The only place that knows how long terms are. */
 const uint8_t *term_head(const uint8_t *p, const uint8_t *end, uint64_t *children)
 {
     struct slice node;
@@ -173,6 +176,7 @@ const uint8_t *term_head(const uint8_t *p, const uint8_t *end, uint64_t *childre
 
 /* ---- contents ---- */
 
+/* UTF-8 characters: all bytes but continuation bytes. */
 static size_t characters(struct slice utf8)
 {
     size_t n = 0;
@@ -181,6 +185,7 @@ static size_t characters(struct slice utf8)
     return n;
 }
 
+/* p stands on the atom's tag. Latin-1 atoms hold any bytes; whoever reads one decides (term_read_atom refuses). */
 static bool atom_ok(const uint8_t *p, const uint8_t *end)
 {
     struct slice text;
@@ -192,12 +197,14 @@ static bool atom_ok(const uint8_t *p, const uint8_t *end)
            (text.len <= ATOM_CHARACTERS || characters(text) <= ATOM_CHARACTERS);
 }
 
+/* Module and function; that the arity is an integer the head has seen. */
 static bool export_ok(const uint8_t *p, const uint8_t *end)
 {
     struct slice module;
     return atom_ok(p, end) && atom_ok(term_atom_text(p, end, &module), end);
 }
 
+/* Infinity and NaN have no place in Erlang, and none in JSON. */
 static bool float_ok(const uint8_t *p)
 {
     double v;
@@ -241,6 +248,7 @@ static bool content_ok(const uint8_t *p, const uint8_t *end)
     }
 }
 
+/* FLOAT_EXT is text as printf wrote it; only very old nodes send it. */
 bool term_float_value(const uint8_t *p, double *v)
 {
     if (*p == TAG_NEW_FLOAT) {
@@ -287,6 +295,7 @@ struct level {
     const uint8_t *fun_end; /* where the size field of a fun says it ends, else NULL */
 };
 
+/* Says why the term at p is refused; the walk does not go on. */
 static int refuse(const uint8_t *start, const uint8_t *p, const uint8_t *end, struct err *e)
 {
     size_t pos = (size_t)(p - start);

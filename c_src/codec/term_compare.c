@@ -25,6 +25,7 @@ struct comparison {
 
 /* ---- leaves ---- */
 
+/* Magnitudes come without leading zeros. */
 static bool same_big(const struct term_big *a, const struct term_big *b)
 {
     return a->negative == b->negative && a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
@@ -39,6 +40,7 @@ static bool same_int(struct term_reader a, struct term_reader b)
     return term_read_big(&a, &p) && term_read_big(&b, &q) && same_big(&p, &q);
 }
 
+/* 0.0 and -0.0 are the same, as before OTP 27. */
 static bool same_float(struct term_reader a, struct term_reader b)
 {
     double x, y;
@@ -80,6 +82,7 @@ static bool same_string(struct term_reader string, struct term_reader list)
     return n == 0 || term_read_tail(&list) == BG_OK;
 }
 
+/* All integers are TERM_INT here, whatever their width. */
 static enum term_kind kind_at(struct term_reader r)
 {
     return term_at_end(&r) ? TERM_INVALID : (enum term_kind)term_rules[*r.p].kind;
@@ -136,6 +139,7 @@ static bool is_container(enum term_kind kind)
     return kind == TERM_TUPLE || kind == TERM_LIST || kind == TERM_MAP;
 }
 
+/* Decides leaves at once and opens containers. */
 static bool compare(struct comparison *c, struct slice a, struct slice b)
 {
     enum term_kind kind = kind_at(term_reader(a)), other = kind_at(term_reader(b));

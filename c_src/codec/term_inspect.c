@@ -42,6 +42,7 @@ struct inspector {
     struct frame frame[TERM_DEPTH_DEFAULT];
 };
 
+/* Checked between pieces, so a piece may go over; cut() puts that right. */
 static bool full(const struct inspector *in)
 {
     return in->out->len >= in->stop || !buf_ok(in->out);
@@ -89,6 +90,7 @@ static bool printable(uint32_t c)
 
 enum { PRINTABLE_LOOK = 4096 }; /* characters that are looked at before a binary counts as text */
 
+/* A binary is shown as text when its first characters are all printable, like Elixir's printable_limit. */
 static bool is_text(struct slice s)
 {
     const char *p = s.ptr, *end = slice_end(s);
@@ -125,6 +127,7 @@ static void put_quoted(struct inspector *in, struct slice s)
     buf_putc(in->out, '"');
 }
 
+/* `more` is what follows the bytes: the last bits of a bitstring. */
 static void put_bytes(struct inspector *in, struct slice s, const char *more)
 {
     buf_puts(in->out, "<<");
@@ -144,6 +147,7 @@ static bool letter(uint32_t c)
            (c >= 0x3041 && c <= 0xd7ff);
 }
 
+/* A name that needs no quotes behind a colon: letters, digits, @, and one ? or ! at the end. */
 static bool is_identifier(struct slice s)
 {
     const char *p = s.ptr, *end = slice_end(s);
@@ -160,6 +164,7 @@ static bool is_identifier(struct slice s)
     return p < end;
 }
 
+/* Atoms that are operators show without quotes although they are no names. */
 static bool is_operator(struct slice s)
 {
     static const char *const operators[] = {
@@ -190,6 +195,7 @@ static bool is_alias(struct slice s)
 
 static const char alias_prefix[] = "Elixir.";
 
+/* Module atoms, which keyword syntax never shows. */
 static bool begins_as_alias(struct slice s)
 {
     return s.len >= sizeof(alias_prefix) - 1 && memcmp(s.ptr, alias_prefix, sizeof(alias_prefix) - 1) == 0;
@@ -218,6 +224,7 @@ static void put_name(struct inspector *in, struct slice s)
         put_quoted(in, s);
 }
 
+/* nil, true and false have no colon, modules lose their prefix. */
 static void put_atom_slice(struct inspector *in, struct slice s)
 {
     struct slice alias;
@@ -249,6 +256,7 @@ static void put_atom(struct inspector *in)
         put_atom_slice(in, s);
 }
 
+/* Integers too large to convert within bounds show as dots. */
 static void put_int(struct inspector *in)
 {
     struct term_big big;
@@ -282,6 +290,7 @@ static void put_binary(struct inspector *in)
         put_bytes(in, s, "");
 }
 
+/* The unused bits of the last byte are its lower ones. */
 static void put_bitstring(struct inspector *in)
 {
     struct slice whole;
@@ -295,6 +304,7 @@ static void put_bitstring(struct inspector *in)
     put_bytes(in, bytes, last);
 }
 
+/* ASCII only, as List.ascii_printable?/1 asks. */
 static bool charlist(struct slice bytes)
 {
     for (size_t i = 0; i < bytes.len; i++)
@@ -303,6 +313,7 @@ static bool charlist(struct slice bytes)
     return bytes.len > 0;
 }
 
+/* STRING_EXT: the BEAM's encoding of any list of bytes, charlist or not. */
 static void put_byte_list(struct inspector *in)
 {
     struct slice s;
@@ -325,6 +336,7 @@ static void put_nil(struct inspector *in)
     buf_puts(in->out, "[]");
 }
 
+/* The first number is a node's index in the one who prints; ours has none. */
 static void put_pid(struct inspector *in)
 {
     struct term_pid pid;
@@ -332,6 +344,7 @@ static void put_pid(struct inspector *in)
         buf_printf(in->out, "#PID<0.%u.%u>", pid.id, pid.serial);
 }
 
+/* Erlang shows the words last first. */
 static void put_ref(struct inspector *in)
 {
     struct term_ref ref;
@@ -343,6 +356,7 @@ static void put_ref(struct inspector *in)
     buf_putc(in->out, '>');
 }
 
+/* Terms whose inner parts mean nothing outside their node. */
 static void put_opaque(struct inspector *in, const char *text)
 {
     struct slice whole;
@@ -377,6 +391,7 @@ static void put_export(struct inspector *in)
 
 /* ---- containers ---- */
 
+/* NULL when nested too deep to show: then the text ends here. */
 static struct frame *push(struct inspector *in, enum frame_kind kind, uint64_t left, const char *open)
 {
     if (in->depth == TERM_DEPTH_DEFAULT) {
@@ -398,6 +413,7 @@ static bool skip_keyword(struct term_reader *r)
            term_skip(r, &value) == BG_OK;
 }
 
+/* The list's elements, with r behind its head; it is proper too. */
 static bool is_keyword(struct term_reader r, uint32_t n)
 {
     for (; n > 0; n--)
@@ -452,6 +468,7 @@ static bool struct_name(struct term_reader r, uint32_t n, struct slice *module)
     return false;
 }
 
+/* Then Elixir writes `a: 1` instead of `:a => 1`. */
 static bool has_atom_keys(struct term_reader r, uint32_t n)
 {
     struct slice key, value;
@@ -461,6 +478,7 @@ static bool has_atom_keys(struct term_reader r, uint32_t n)
     return true;
 }
 
+/* Jumps to the inner map; close_frame() jumps behind the struct. */
 static bool put_set(struct inspector *in, struct slice whole)
 {
     struct slice elements;
@@ -478,6 +496,7 @@ static bool put_set(struct inspector *in, struct slice whole)
     return true;
 }
 
+/* Ranges of Elixir before 1.12 have no step. */
 static bool put_range(struct inspector *in, struct slice whole)
 {
     static const char *const names[] = {"first", "last", "step"};
@@ -527,6 +546,7 @@ static bool put_known(struct inspector *in, struct slice module, struct slice wh
     return slice_is(module, "Elixir.MapSet") && put_set(in, whole);
 }
 
+/* A struct of a module without a form of its own: its fields. */
 static void open_struct(struct inspector *in, struct slice module, uint32_t n)
 {
     buf_putc(in->out, '%');
@@ -536,6 +556,7 @@ static void open_struct(struct inspector *in, struct slice module, uint32_t n)
         f->is_struct = true;
 }
 
+/* Struct, %{a: 1} or %{1 => 2}. */
 static void open_map(struct inspector *in)
 {
     struct term_reader at = in->r;
@@ -605,6 +626,7 @@ static bool put_field_key(struct inspector *in, struct frame *f)
     return true;
 }
 
+/* Writes what comes before the next element and the element, or opens it. */
 static void next_element(struct inspector *in, struct frame *f)
 {
     struct slice value;
@@ -621,6 +643,7 @@ static void next_element(struct inspector *in, struct frame *f)
     put_value(in);
 }
 
+/* Ends the innermost container; of an improper list first the tail is shown. */
 static void close_frame(struct inspector *in, struct frame *f)
 {
     static const char *const closing[] = {
@@ -652,6 +675,7 @@ static void cut(struct buf *out, size_t start, size_t max)
         buf_puts(out, dots);
 }
 
+/* One byte more than max may be written, which tells that there was more. */
 void term_inspect(struct slice term, struct buf *out, size_t max)
 {
     struct inspector in;

@@ -61,11 +61,13 @@ struct decoder {
     struct frame frame[TERM_DEPTH_DEFAULT];
 };
 
+/* Offsets instead of pointers keep a frame at 48 bytes. */
 static uint32_t offset(const struct decoder *d, const void *p)
 {
     return (uint32_t)((const uint8_t *)p - d->start);
 }
 
+/* The term at an offset, with whatever follows it. */
 static struct slice rest_from(const struct decoder *d, uint32_t at)
 {
     return slice_make(d->start + at, (size_t)(d->r.end - d->start) - at);
@@ -73,6 +75,7 @@ static struct slice rest_from(const struct decoder *d, uint32_t at)
 
 /* ---- errors ---- */
 
+/* One step of the way: .name, [3], or [?] for what cannot be shown. */
 static void path_key(const struct decoder *d, const struct frame *f, struct buf *path)
 {
     struct slice text;
@@ -101,6 +104,7 @@ static int fail(struct decoder *d, const char *what)
     return rc;
 }
 
+/* The buffer turned `failed`: its bound when it has one, else memory. */
 static int fail_room(struct decoder *d)
 {
     bool bound = d->out->limit != 0;
@@ -109,6 +113,7 @@ static int fail_room(struct decoder *d)
 
 /* ---- finding structs ---- */
 
+/* Results of up to MARKS_INLINE structs need no heap. */
 static int add_mark(struct decoder *d, uint32_t map, uint32_t module)
 {
     if (d->mark_count == d->mark_cap) {
@@ -147,6 +152,7 @@ static bool at_struct_key(const struct level *l, const uint8_t *p, const uint8_t
     return !term_at_end(&r) && term_rules[*r.p].kind == TERM_ATOM;
 }
 
+/* The walk of term_check() once more, knowing which terms are keys. */
 static int find_structs(struct decoder *d)
 {
     struct level level[TERM_DEPTH_MAX + 1];
@@ -207,6 +213,7 @@ static bool struct_module(struct decoder *d, uint32_t at, struct slice *module)
 
 /* ---- leaves ---- */
 
+/* Magnitudes beyond BIG_BYTES_MAX are refused: converting costs the square. */
 static int put_big(struct decoder *d)
 {
     struct term_big big;
@@ -259,6 +266,7 @@ static inline bool take_text(struct term_reader *r, struct slice *text)
     return true;
 }
 
+/* On failure the cursor goes back, so that the error says where the text began. */
 static int put_text(struct decoder *d)
 {
     const uint8_t *at = d->r.p;
@@ -291,6 +299,7 @@ static int put_atom(struct decoder *d)
     return put_text(d);
 }
 
+/* A charlist is an array of integers like any other list (E-226). */
 static int put_byte_list(struct decoder *d)
 {
     struct slice bytes;
@@ -344,6 +353,7 @@ static int refuse_fun(struct decoder *d)
 
 /* ---- containers ---- */
 
+/* Enters a container whose first element the cursor stands on. */
 static int push(struct decoder *d, enum frame_kind kind, uint32_t count)
 {
     if (d->depth >= d->max_depth)
@@ -392,6 +402,7 @@ static int open_response(struct decoder *d, uint32_t pairs)
     return BG_OK;
 }
 
+/* Both forms of MapSet keep their elements as the keys of `map`; what the values are does not matter. */
 static int open_set(struct decoder *d, struct slice whole)
 {
     struct slice elements;
@@ -407,6 +418,7 @@ static int open_set(struct decoder *d, struct slice whole)
     return rc;
 }
 
+/* A Date that no Elixir function would build is an error that says so. */
 static int put_text_struct(struct decoder *d, struct slice module, struct slice whole)
 {
     char what[80], name[48];
@@ -418,6 +430,7 @@ static int put_text_struct(struct decoder *d, struct slice module, struct slice 
     return fail(d, what);
 }
 
+/* What becomes of it is struct_json's table to say. */
 static int open_struct(struct decoder *d, struct slice module)
 {
     enum struct_form form = struct_form(module);
@@ -444,6 +457,7 @@ static int open_map(struct decoder *d)
     return push(d, FRAME_MAP, n);
 }
 
+/* A scalar is written whole; of a container only the opening, its elements come by next_element(). */
 static int put_value(struct decoder *d)
 {
     static int (*const put[])(struct decoder *) = {
@@ -510,6 +524,7 @@ static int next_pair(struct decoder *d, struct frame *f, bool *skipped)
     return put_key(d, comma);
 }
 
+/* Jumps to the field; one that an older library does not send has its default. */
 static int next_field(struct decoder *d, struct frame *f, bool *skipped)
 {
     uint32_t i = f->count - f->left - 1;
@@ -544,6 +559,7 @@ static int next_element(struct decoder *d, struct frame *f, bool *skipped)
     return f->kind == FRAME_RESPONSE ? next_field(d, f, skipped) : next_member(d, f);
 }
 
+/* Sets and Responses were walked out of order: the cursor jumps behind them. */
 static int close_frame(struct decoder *d)
 {
     struct frame *f = &d->frame[--d->depth];

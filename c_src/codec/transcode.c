@@ -66,6 +66,7 @@ struct encoder {
     struct frame frame[JSON_DEPTH_MAX];
 };
 
+/* The buffer refused: its bound when it has one, else memory. */
 static int no_room(const struct encoder *c)
 {
     bool bound = c->out->limit != 0;
@@ -74,11 +75,13 @@ static int no_room(const struct encoder *c)
 
 /* ---- output ---- */
 
+/* Where our output begins; moves when the buffer grows, hence offsets everywhere. */
 static uint8_t *output(const struct encoder *c)
 {
     return c->out->data + c->base;
 }
 
+/* Tells the buffer how far we are, asks it for n bytes and takes its new place over. */
 static bool grow(struct encoder *c, size_t n)
 {
     struct buf *b = c->out;
@@ -99,6 +102,7 @@ static inline bool room(struct encoder *c, size_t n)
 
 /* ---- scalars ---- */
 
+/* A ready-made term for text_len characters of text. */
 static int put_word(struct encoder *c, const char *encoded, size_t n, size_t text_len)
 {
     if (!room(c, n))
@@ -109,6 +113,7 @@ static int put_word(struct encoder *c, const char *encoded, size_t n, size_t tex
     return BG_OK;
 }
 
+/* In checked text nothing else is below a blank outside strings. */
 static const char *skip_space(const char *p, const char *end)
 {
     while (p < end && (uint8_t)*p <= ' ')
@@ -167,6 +172,7 @@ static size_t store_int(uint8_t *o, uint64_t magnitude, bool negative)
     return 3u + n;
 }
 
+/* n digits, without the sign. */
 static int put_big(struct encoder *c, const char *digits, size_t n, bool negative)
 {
     uint8_t bytes[BIG_BYTES_OF_NUMBER];
@@ -189,6 +195,7 @@ static int put_big(struct encoder *c, const char *digits, size_t n, bool negativ
     return BG_OK;
 }
 
+/* Whatever has a fraction or exponent is a float, even 1E2 (E-2341); -0 is the integer 0. */
 static int put_number(struct encoder *c)
 {
     const char *from = c->p, *end = c->end, *p = from;
@@ -225,11 +232,13 @@ static uint64_t key_print(const uint8_t *text, uint32_t len)
     return len < 3 ? w >> (3 - len) * 8 : w;
 }
 
+/* The print tells most keys apart without looking at their text. */
 static bool key_same(const struct encoder *c, const struct key *a, const struct key *b)
 {
     return a->print == b->print && a->len == b->len && memcmp(output(c) + a->at, output(c) + b->at, a->len) == 0;
 }
 
+/* The slot that holds the key, or the free one where it belongs. The hash is keyed: collisions cannot be made. */
 static uint32_t *index_slot(const struct encoder *c, const struct key_index *x, const struct key *key)
 {
     uint32_t at = (uint32_t)hash_bytes(output(c) + key->at, key->len) & x->mask;
@@ -252,6 +261,7 @@ static int index_grow(struct encoder *c, struct frame *f)
     return BG_OK;
 }
 
+/* Keys of closed objects are gone, so this is the keys on one path of nesting. */
 static int keys_grow(struct encoder *c)
 {
     uint32_t cap = c->key_cap * 2;
@@ -312,6 +322,7 @@ static int put_key(struct encoder *c, struct frame *f, bool *seen)
 
 /* ---- containers ---- */
 
+/* Writes the head with room for the count and moves to the first element or the end. */
 static int open_container(struct encoder *c, bool object)
 {
     if (c->depth == c->max_depth)
@@ -331,6 +342,7 @@ static int open_container(struct encoder *c, bool object)
     return BG_OK;
 }
 
+/* Patches the count; an empty array becomes []. */
 static int close_container(struct encoder *c)
 {
     struct frame *f = &c->frame[--c->depth];
@@ -397,6 +409,7 @@ static int put_element(struct encoder *c, struct frame *f)
     return rc;
 }
 
+/* Elements until all that was opened is closed. */
 static int encode(struct encoder *c)
 {
     int rc;
@@ -413,6 +426,7 @@ static int encode(struct encoder *c)
     return rc;
 }
 
+/* Sets up, encodes, and gives back whatever memory was taken, also after a failure half way. */
 static int run(struct encoder *c, struct slice raw, struct buf *out, const struct json_limits *lim, struct err *e)
 {
     if (raw.len == 0)
