@@ -132,3 +132,15 @@ void proc_sample(pid_t pid, struct proc_sample *s)
     read_split(pid, s);
     s->rss_kb = read_rss_kb(pid);
 }
+
+/* First line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, in ticks. */
+uint64_t machine_busy_ms(void)
+{
+    char text[512];
+    unsigned long long t[8] = {0};
+    if (!read_file("/proc/stat", text, sizeof(text)) ||
+        sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6],
+               &t[7]) != 8)
+        return 0;
+    return (t[0] + t[1] + t[2] + t[5] + t[6] + t[7]) * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK);
+}

@@ -32,6 +32,7 @@ struct window {
     struct proc_sample after[MAX_PROCS];
     struct proc_sample own_before;
     struct proc_sample own_after;
+    uint64_t busy_ms; /* what all processes of the machine worked in the window */
 };
 
 void run_error(struct run *r, const char *what, const char *text, size_t len)
@@ -102,11 +103,13 @@ static void measure(struct run *r, struct window *w)
 {
     memset(&r->latency, 0, sizeof(r->latency));
     r->count.completed = 0;
+    w->busy_ms = machine_busy_ms();
     sample(r, w->before, &w->own_before);
     w->begin_ns = now_ns();
     loop_until(r, after_seconds(r->opt.seconds));
     w->end_ns = now_ns();
     sample(r, w->after, &w->own_after);
+    w->busy_ms = machine_busy_ms() - w->busy_ms;
 }
 
 /* --- reports --- */
@@ -119,6 +122,15 @@ static double per_request_us(const struct run *r, const struct proc_sample *a, c
 static double share_percent(const struct window *w, const struct proc_sample *a, const struct proc_sample *b)
 {
     return (double)(b->cpu_ns - a->cpu_ns) * 100 / (double)(w->end_ns - w->begin_ns);
+}
+
+/* How much of a core everybody else took: what makes a run on a shared machine worth less. */
+static double others_percent(const struct run *r, const struct window *w)
+{
+    double ms = (double)w->busy_ms - (double)(w->own_after.cpu_ns - w->own_before.cpu_ns) / 1e6;
+    for (unsigned i = 0; i < r->opt.procs_count; i++)
+        ms -= (double)(w->after[i].cpu_ns - w->before[i].cpu_ns) / 1e6;
+    return ms <= 0 ? 0 : ms * 1e8 / (double)(w->end_ns - w->begin_ns);
 }
 
 static double user_percent(const struct proc_sample *a, const struct proc_sample *b)
@@ -143,8 +155,8 @@ static void print_human(const struct run *r, const struct window *w)
                r->opt.procs[i].name, per_request_us(r, &w->before[i], &w->after[i]),
                share_percent(w, &w->before[i], &w->after[i]), user_percent(&w->before[i], &w->after[i]),
                (double)w->after[i].rss_kb / 1024);
-    printf("  %-10s %6.2f us/request, %5.1f %% of a core\n", "loadgen", per_request_us(r, &w->own_before, &w->own_after),
-           share_percent(w, &w->own_before, &w->own_after));
+    printf("  %-10s %6.2f us/request, %5.1f %% of a core; others %.0f %%\n", "loadgen", per_request_us(r, &w->own_before, &w->own_after),
+           share_percent(w, &w->own_before, &w->own_after), others_percent(r, w));
 }
 
 static void json_number(const char *key, double v)
@@ -177,6 +189,7 @@ static void print_json(const struct run *r, const struct window *w)
     json_number("p50_us", quantile_us(r, 0.5));
     json_number("p99_us", quantile_us(r, 0.99));
     json_number("max_us", (double)r->latency.max / 1e3);
+    json_number("others_percent", others_percent(r, w));
     for (unsigned i = 0; i < r->opt.procs_count; i++)
         json_proc(r, w, r->opt.procs[i].name, &w->before[i], &w->after[i]);
     json_proc(r, w, "loadgen", &w->own_before, &w->own_after);

@@ -115,6 +115,8 @@ struct proc_sample {
 };
 
 void proc_sample(pid_t pid, struct proc_sample *s);
+/* What all CPUs together have worked since the machine started. */
+uint64_t machine_busy_ms(void);
 uint64_t now_ns(void);
 
 /* --- connections --- */

@@ -1,5 +1,5 @@
-# Tables from the lines of results.jsonl (run.sh). Where a case has several windows, the one with the median CPU time
-# per request stands for it.
+# Tables from the lines of results.jsonl (run.sh). Where a case has several windows, the one in which other processes
+# of the machine worked least stands for it; starts are represented by their median.
 
 function number(text, key) {
     if (!match(text, "\"" key "\":[-0-9.]+"))
@@ -26,18 +26,18 @@ function process(text, name, key) {
 
 function fixed(v, digits) { return v == "-" ? "-" : sprintf("%." digits "f", v) }
 
-# Index of the line with the median of field[]: key, 1 .. count[key].
-function median(key,    i, j, n, less, at) {
+# The line of the case whose field[] is the least (at 0) or the median (at 0.5).
+function pick(key, at,    i, j, n, less, found) {
     n = count[key]
     for (i = 1; i <= n; i++) {
         less = 0
         for (j = 1; j <= n; j++)
             if (field[key, j] + 0 < field[key, i] + 0 || (field[key, j] + 0 == field[key, i] + 0 && j < i))
                 less++
-        if (less == int((n - 1) / 2))
-            at = i
+        if (less == int((n - 1) * at))
+            found = i
     }
-    return line[key, at]
+    return line[key, found]
 }
 
 {
@@ -47,20 +47,20 @@ function median(key,    i, j, n, less, at) {
         order[++keys] = key
     n = ++count[key]
     line[key, n] = $0
-    field[key, n] = label == "start" ? number($0, "answered_ms") : process($0, "gateway", "us_per_request")
+    field[key, n] = label == "start" ? number($0, "answered_ms") : number($0, "others_percent")
 }
 
 function load_row(key,    l, us, top) {
-    l = median(key)
+    l = pick(key, 0)
     us = process(l, "gateway", "us_per_request")
     top = ("ceiling " number(l, "connections")) in count ? \
-        process(median("ceiling " number(l, "connections")), "gateway", "us_per_request") : 0
+        process(pick("ceiling " number(l, "connections"), 0), "gateway", "us_per_request") : 0
     cpu[key] = us
-    printf "| %-14s | %5s | %9s | %7s | %7s | %8s | %6s | %8s | %8s | %7s |\n", text_of(l, "label"),
+    printf "| %-14s | %5s | %9s | %7s | %7s | %8s | %6s | %8s | %8s | %7s | %7s |\n", text_of(l, "label"),
         number(l, "connections"), fixed(number(l, "per_second"), 0), fixed(number(l, "p50_us"), 0),
         fixed(number(l, "p99_us"), 0), fixed(us, 2), fixed(process(l, "gateway", "user_percent"), 0),
         fixed(process(l, "node", "us_per_request"), 2), fixed(process(l, "loadgen", "us_per_request"), 2),
-        (top > 0 ? sprintf("%.2f", us / top) : "-")
+        (top > 0 ? sprintf("%.2f", us / top) : "-"), fixed(number(l, "others_percent"), 0)
 }
 
 function budget(what, have, limit, unit) {
@@ -70,13 +70,13 @@ function budget(what, have, limit, unit) {
 }
 
 END {
-    print "| case           | conns | answers/s |  p50 us |  p99 us | gw us/rq | user % | node us  | load us  | x echo  |"
-    print "| ---            |   --: |       --: |     --: |     --: |      --: |    --: |      --: |      --: |     --: |"
+    print "| case           | conns | answers/s |  p50 us |  p99 us | gw us/rq | user % | node us  | load us  | x echo  | others% |"
+    print "| ---            |   --: |       --: |     --: |     --: |      --: |    --: |      --: |      --: |     --: |     --: |"
     for (i = 1; i <= keys; i++)
         if (order[i] !~ /^(idle|start) /)
             load_row(order[i])
     for (i = 1; i <= keys; i++) {
-        l = median(order[i])
+        l = pick(order[i], 0.5)
         if (order[i] ~ /^idle /) {
             per_conn = number(l, "bytes_per_connection")
             printf "\nidle: %s joined connections, %d bytes each (%d -> %d kB), %s %% of a core, joined at %s us each\n",

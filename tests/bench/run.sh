@@ -4,7 +4,8 @@
 #
 # Usage: run.sh BUILD_DIR      (make bench)
 #   QUICK=1      one minute in all: one window a case, the widest cases only
-#   WINDOW=3     seconds of each measured window     REPEAT=1   windows per case; the table shows the median
+#   WINDOW=3     seconds of each measured window     REPEAT=1   windows per case at most: one in which other processes
+#                took less than a tenth of a core ends the case; of several the least disturbed is shown
 #   ONLY="echo"  some of: ceiling echo list spawn functions heartbeat pipeline join idle start micro
 #   KEEP=1       leave the temporary directory (results.jsonl, logs)
 set -u
@@ -67,13 +68,19 @@ wait_for() { # TEXT FILE: until the file holds the text, at most 15 seconds
 
 wants() { case " $only " in *" $1 "*) return 0 ;; esac; return 1; }
 
-load() { # LABEL ARG...: one window of the load generator, its line added to the results
+disturbed() { # did other processes take a tenth of a core or more in the last window?
+    others=$(tail -n 1 "$results" | sed 's/.*"others_percent":\([0-9]*\).*/\1/')
+    [ "$others" -ge 10 ]
+}
+
+load() { # LABEL ARG...: windows of the load generator, their lines added to the results
     label=$1
     shift
     i=0
     while [ $i -lt "$repeat" ]; do
         "$loadgen" --json --label "$label" --seconds "$window" --warmup "$warmup" --service bench_service "$@" \
             >> "$results" || die "case $label failed"
+        disturbed || break
         i=$((i + 1))
     done
 }
