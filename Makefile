@@ -28,7 +28,7 @@ SRC := $(sort $(foreach l,$(LAYERS),$(wildcard c_src/$(l)/*.c)))
 LIB_OBJ := $(patsubst c_src/%.c,$(BUILD)/%.o,$(filter-out c_src/server/main.c,$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 
-.PHONY: all bench-codec clean help unit layers fuzz fuzz-run bench demo test e2e deps erl_src
+.PHONY: all bench-codec clean help unit layers fuzz fuzz-run bench demo test e2e deps erl_src cli
 all: $(BUILD)/beamgate ## build the gateway
 
 $(BUILD)/beamgate: $(LIB_OBJ) $(BUILD)/server/main.o
@@ -112,6 +112,9 @@ deps: ## install from Debian and npm what building and testing need
 erl_src: build/erl/.made ## compile the Elixir nodes of the demo and the tests
 build/erl/.made: $(wildcard erl_src/*.ex)
 	$(Q)rm -rf $(@D) && mkdir -p $(@D) && elixirc -o $(@D) $^ && touch $@
+
+cli: $(BUILD)/beamgate ## the command line, exit codes, start and stop
+	$(Q)sh tests/cli.sh $(BUILD)/beamgate
 
 layers: ## check that a file includes only its own or lower layers
 	$(Q)sh tests/layers.sh $(LAYERS)

@@ -47,6 +47,12 @@ function fuzzers(text, ok) {
   return { passed: names.length - (ok ? 0 : 1), failed: ok ? 0 : 1, skipped: [], failures: ok ? [] : [names.at(-1)] };
 }
 
+// tests/cli.sh: "ok   NAME" or "FAIL NAME: why" a check.
+function checks(text, ok) {
+  const failures = [...text.matchAll(/^FAIL (.*)$/gm)].map((m) => m[1]);
+  return { passed: [...text.matchAll(/^ok {3}/gm)].length, failed: failures.length || (ok ? 0 : 1), skipped: [], failures };
+}
+
 const hasTarget = (name) => new RegExp(`^${name}:`, "m").test(fs.readFileSync(path.join(ROOT, "Makefile"), "utf8"));
 
 const STEPS = [
@@ -68,6 +74,7 @@ const STEPS = [
     read: fuzzers,
     unless: () => !hasTarget("fuzz") && "no fuzz target in the Makefile",
   },
+  { name: "cli", what: "command line, exit codes, start and stop", run: "make cli", read: checks },
   { name: "e2e", what: "end-to-end tests", run: E2E, read: tap, prepare: "make erl_src" },
   { name: "demo", what: "the demo, once", run: "make demo ONCE=1", read: one, env: { ERL_EPMD_PORT: "24369" } },
   {
