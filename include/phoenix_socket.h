@@ -19,6 +19,7 @@ struct phoenix {
     const struct json_limits *json;
     struct channel **channels; /* by index of their process handle */
     uint32_t channels_cap;
+    struct session session; /* of the socket whose request is being worked on */
     struct buf scratch; /* names of the message at hand, when they had to be rewritten */
 };
 

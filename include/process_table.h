@@ -42,6 +42,8 @@ handle_t process_start(struct process_table *pt, const struct process_ops *ops, 
 bool process_adopt(struct process_table *pt, handle_t p, const struct process_ops *ops, void *owner);
 /* Whose it is now; NULL on a stale handle. */
 const struct process_ops *process_ops(const struct process_table *pt, handle_t p);
+/* What it was started or adopted with; NULL on a stale handle. */
+void *process_owner(const struct process_table *pt, handle_t p);
 /* Ends it: monitors fire with reason, links get exit signals, names are free. reason: an encoded term. Harmless on a
  * stale handle; the owner is not called. */
 void process_end(struct process_table *pt, handle_t p, struct slice reason);

@@ -34,6 +34,8 @@ struct channel_rules {
  * end a channel before they return: a client that must go is closed from the loop. */
 struct client_ops {
     void *ctx;
+    /* Who is behind the channel; NULL when it has gone. Valid during the call. */
+    const struct session *(*session)(void *ctx, handle_t channel);
     /* Begins a push under the channel's event; the caller appends one JSON value to the buffer and ends it. */
     struct buf *(*push_begin)(void *ctx, handle_t channel);
     /* keep false takes the push back, as if it had not begun. */
@@ -42,18 +44,32 @@ struct client_ops {
     void (*reply)(void *ctx, handle_t channel, struct slice ref, const char *status, struct slice response);
 };
 
+/* The process that stands for a stream: its pid goes to the producer, its messages come to gateway_stream_message(). */
+struct stream_ops {
+    void *ctx;
+    /* HANDLE_NONE when there is no room. */
+    handle_t (*open)(void *ctx, uint64_t tag);
+    void (*put_pid)(void *ctx, handle_t stream, struct buf *out);
+    /* Afterwards messages to the pid are dropped. Harmless on a stale handle. */
+    void (*close)(void *ctx, handle_t stream);
+};
+
 struct gateway_options {
     struct config_db *db;
     struct timers *timers;
     struct metrics *metrics;
     struct call_ops call;
     struct client_ops client;
+    struct stream_ops stream;
     struct json_limits json;
     uint32_t max_in_flight;             /* requests waiting for an answer in all; more are refused (E-138) */
     uint32_t max_in_flight_per_channel; /* the same for one channel */
     size_t max_payload_bytes;           /* E-020: external term size of the payload */
     bool detail_error;                  /* E-201 */
     bool pass_error_reason;             /* E-204: a binary or atom reason of {error, R} reaches the client */
+    uint32_t async_limit;               /* E-210: async, stream and none requests run at a time... */
+    uint32_t async_queue;               /* ...and wait for their turn; more are refused (E-138) */
+    bool retry_on_error;                /* E-190, the library's way: {error, _} of the function itself is retried too */
     bool fallback_on_exit;              /* E-182, the library's way: a function that raised or timed out runs on the next node too */
     uint32_t string_max_bytes;          /* F-067: 3000 */
     uint32_t list_max_items;            /* 1000 */
@@ -85,6 +101,15 @@ void gateway_request(struct gateway *gw, handle_t channel, struct request_list *
 /* The channel ends: its waiting requests are dropped, their results ignored. Must be called before the
  * list's memory goes. */
 void gateway_channel_closed(struct gateway *gw, struct request_list *waiting);
+/* A message to the stream's process; tag as given to stream_ops.open. Stale tags are fine. */
+void gateway_stream_message(struct gateway *gw, uint64_t tag, struct slice msg);
+/* The stream's producer ended: the client is told (E-150 want). why: a constant for the log. */
+void gateway_stream_down(struct gateway *gw, uint64_t tag, const char *why);
+/* A node is no longer connected: streams that it feeds end. */
+void gateway_node_down(struct gateway *gw, struct slice node);
+/* The client wants no more of a stream of its channel (E-152 want): it ends with F-118. request_id: raw JSON. False when
+ * the channel has no such stream. */
+bool gateway_stream_stop(struct request_list *waiting, struct slice request_id);
 uint32_t gateway_in_flight(const struct gateway *gw);
 
 #endif

@@ -201,6 +201,12 @@ const struct process_ops *process_ops(const struct process_table *pt, handle_t h
     return p ? p->ops : NULL;
 }
 
+void *process_owner(const struct process_table *pt, handle_t h)
+{
+    const struct process *p = slots_get(&pt->processes, h);
+    return p ? p->owner : NULL;
+}
+
 bool process_alive(const struct process_table *pt, handle_t p)
 {
     return find(pt, p) != NULL;

@@ -317,18 +317,24 @@ static void on_leave(struct phoenix_socket *s, struct channel *ch, const struct 
     channel_end(ch, EXIT_LEFT);
 }
 
-static void request(struct phoenix_socket *s, struct channel *ch, const struct channel_frame *f)
+/* Who is behind the socket, until the next call of this function. */
+static const struct session *session_of(const struct phoenix_socket *s)
 {
-    const struct session who = {
+    s->px->session = (struct session){
         .user_id = slice_make(s->text, s->user_len),
         .ip_address = slice_make(s->text + s->user_len, s->ip_len),
     };
+    return &s->px->session;
+}
+
+static void request(struct phoenix_socket *s, struct channel *ch, const struct channel_frame *f)
+{
     if (!s->px->gateway) {
         send_reply(s, channel_join_ref(ch), f->ref, f->topic, "error",
                    SLICE_LIT("\"Service temporarily unavailable\""));
         return;
     }
-    gateway_request(s->px->gateway, ch->process, &ch->waiting, &who, &ch->config->rules, f->ref,
+    gateway_request(s->px->gateway, ch->process, &ch->waiting, session_of(s), &ch->config->rules, f->ref,
                     f->binary ? SLICE_NONE : f->payload);
 }
 
@@ -488,6 +494,12 @@ struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_confi
 
 /* --- what the gateway calls --------------------------------------------------------------------------------------- */
 
+static const struct session *ops_session(void *ctx, handle_t channel)
+{
+    struct channel *ch = channel_by_handle(ctx, channel);
+    return ch ? session_of(ch->socket) : NULL;
+}
+
 static struct buf *ops_push_begin(void *ctx, handle_t channel)
 {
     struct channel *ch = channel_by_handle(ctx, channel);
@@ -521,7 +533,7 @@ static void ops_reply(void *ctx, handle_t channel, struct slice ref, const char 
 struct client_ops phoenix_client_ops(struct phoenix *px)
 {
     return (struct client_ops){
-        .ctx = px, .push_begin = ops_push_begin, .push_end = ops_push_end, .reply = ops_reply};
+        .ctx = px, .session = ops_session, .push_begin = ops_push_begin, .push_end = ops_push_end, .reply = ops_reply};
 }
 
 void phoenix_init(struct phoenix *px, struct process_table *processes, struct metrics *m)

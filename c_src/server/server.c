@@ -41,6 +41,8 @@ static void on_link_down(void *ctx, struct dist_link *l, const char *reason)
     struct server *s = ctx;
     (void)reason;
     dist_dispatch_link_down(s->dispatch, l);
+    if (s->gateway)
+        gateway_node_down(s->gateway, dist_link_node(l));
 }
 
 /* ---- ending -------------------------------------------------------------------------------------------- */
@@ -347,6 +349,7 @@ static int start_gateway(struct server *s, struct err *e)
     o.metrics = &s->metrics;
     o.call = remote_calls_ops(s->calls, call_way(s));
     o.client = edge_client_ops(s->edge);
+    o.stream = server_stream_ops(s);
     o.json = json_limits(s);
     o.max_in_flight = r->max_in_flight;
     o.max_in_flight_per_channel = r->max_in_flight_per_channel;

@@ -48,6 +48,9 @@ struct server {
 extern const struct rpc_entry rpc_entries[];
 extern const size_t rpc_entries_count;
 
+/* streams.c: the processes behind streams. */
+struct stream_ops server_stream_ops(struct server *s);
+
 /* diagnostics.c */
 void server_log_start(const struct server *s);
 void server_log_state(struct server *s); /* SIGUSR1 */

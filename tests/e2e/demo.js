@@ -123,7 +123,7 @@ async function makeCalls(port) {
   const responses = [];
   channel.on("phoenix_gen_api", (r) => responses.push(r));
   const join = await within(10000, settled(channel.join()), "join of api:demo");
-  assert.equal(join.how, "ok");
+  assert.equal(join.how, "ok", JSON.stringify(join));
   say("joined api:demo on /socket with phoenix.js as demo_user\n");
   let wrong = 0;
   for (const [i, wanted] of CALLS.entries()) {

@@ -24,7 +24,7 @@ function unescapeBinary(text) {
 }
 
 // The frames that a step expects, in order.
-const expected = (step) => ("recv" in step ? step.want || [expand(step.recv)] : []);
+const expected = (step) => ("recv" in step ? (step.want || [step.recv]).map(expand) : []);
 const reasons = (testCase) => testCase.steps.filter((s) => s.why).map((s) => s.why);
 
 module.exports = { expand, expected, load, reasons, unescapeBinary };

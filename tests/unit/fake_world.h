@@ -38,6 +38,9 @@ struct fake_world {
     uint32_t cancelled;
     const char *up[FAKE_NODES];
     const char *busy; /* a node that refuses data */
+    uint64_t stream_tag; /* of the newest stream */
+    int streams;         /* open now */
+    bool no_streams;
     bool gone;        /* the client has left: push_begin gives NULL */
     struct buf push;
     char *frame[FAKE_FRAMES];
@@ -109,6 +112,35 @@ static inline void fake_cancel(void *ctx, handle_t call)
     w->cancelled++;
 }
 
+static inline const struct session *fake_session(void *ctx, handle_t channel)
+{
+    struct fake_world *w = ctx;
+    (void)channel;
+    return w->gone ? NULL : &w->session;
+}
+
+static inline handle_t fake_stream_open(void *ctx, uint64_t tag)
+{
+    struct fake_world *w = ctx;
+    w->stream_tag = tag;
+    w->streams++;
+    return w->no_streams ? HANDLE_NONE : tag;
+}
+
+static inline void fake_stream_put_pid(void *ctx, handle_t stream, struct buf *out)
+{
+    (void)ctx;
+    (void)stream;
+    term_put_atom(out, "stream_pid_of_the_test");
+}
+
+static inline void fake_stream_close(void *ctx, handle_t stream)
+{
+    struct fake_world *w = ctx;
+    (void)stream;
+    w->streams--;
+}
+
 static inline void fake_keep_frame(struct fake_world *w, struct buf *text)
 {
     assert_true(w->frames < FAKE_FRAMES);
@@ -157,7 +189,8 @@ static inline void fake_world_init(struct fake_world *w, void (*adjust)(struct g
     o.timers = &w->timers;
     o.metrics = &w->metrics;
     o.call = (struct call_ops){w, fake_node_up, fake_begin, fake_commit, fake_abort, fake_cancel};
-    o.client = (struct client_ops){w, fake_push_begin, fake_push_end, fake_reply};
+    o.client = (struct client_ops){w, fake_session, fake_push_begin, fake_push_end, fake_reply};
+    o.stream = (struct stream_ops){w, fake_stream_open, fake_stream_put_pid, fake_stream_close};
     if (adjust)
         adjust(&o);
     w->gw = gateway_new(&o);
@@ -172,6 +205,8 @@ static inline void fake_world_fini(struct fake_world *w)
 {
     gateway_channel_closed(w->gw, &w->waiting);
     assert_int_equal(gateway_in_flight(w->gw), 0);
+    assert_int_equal(w->streams, 0);
+    assert_int_equal(timers_next(&w->timers), UINT64_MAX);
     assert_int_equal(w->metrics.value[METRIC_REQUESTS_IN_FLIGHT], 0);
     gateway_free(w->gw);
     config_db_free(w->db);

@@ -371,6 +371,201 @@ static void a_service_reason_may_reach_the_client(void **state)
     assert_frame(w, 2, ERROR_PUSH("r", "Internal Server Error", "false"));
 }
 
+/* E-042: the hook's Request and FunConfig take the places of the originals */
+static void a_before_hook_replaces_request_and_config(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "hooked", ", before_execute: {H, :before, [1]}, request_info: true" ONE_STRING);
+    fake_request(w, "1", ASK("hooked", "r", ",\"args\":{\"msg\":\"x\"}"));
+    assert_int_equal(w->call[0].nargs, 3);
+    assert_int_equal(w->call[0].timeout_us, 5000000);
+    assert_int_equal(w->waiting.count, 1);
+    fake_answer(w, 0, CALL_RETURN,
+                "{:ok, %{request_type: \"hooked\", request_id: \"r\", service: \"svc\", user_id: \"u9\", args: %{\"msg\" => \"[before]x\"}},"
+                " %{request_type: \"hooked\", service: \"svc\", nodes: [:svc@localhost], mfa: {M, :other, []}, request_info: true" ONE_STRING "}}");
+    assert_call_args(w, 1, "[\"[before]x\", %{request_id: \"r\", user_id: \"u9\", device_id: nil}]");
+    fake_answer(w, 1, CALL_RETURN, "1");
+    assert_frame(w, 0, OK_PUSH("r", "1"));
+}
+
+/* E-042, E-043 */
+static void a_before_hook_may_reject(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "hooked", ", before_execute: {H, :before}, hook_timeout: 700");
+    static const struct {
+        enum call_outcome outcome;
+        const char *term;
+        const char *push;
+    } rows[] = {
+        {CALL_RETURN, "{:error, :not_today}", ERROR_PUSH("r", "hook rejected: :not_today", "false")},
+        {CALL_EXIT, "{%{__struct__: RuntimeError, __exception__: true, message: \"boom\"}, []}",
+         ERROR_PUSH("r", "hook rejected: \\\"\\\\\\\"boom\\\\\\\"\\\"", "false")},
+        {CALL_TIMEOUT, NULL, ERROR_PUSH("r", "hook rejected: \\\"hook timed out after 700ms\\\"", "false")},
+    };
+    for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        fake_request(w, "1", ASK("hooked", "r", ""));
+        assert_int_equal(w->call[i].timeout_us, 700000);
+        fake_answer(w, i, rows[i].outcome, rows[i].term);
+        assert_frame(w, i * 2, rows[i].push);
+        assert_frame(w, i * 2 + 1, "reply 7 1 ok \"hooked\"");
+    }
+    fake_request(w, "1", ASK("hooked", "r", ""));
+    fake_answer(w, 3, CALL_RETURN, ":whatever");
+    assert_int_equal(w->calls, 5);
+}
+
+/* E-044: told afterwards, its value ignored */
+static void an_after_hook_is_told(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "hooked", ", after_execute: {H, :after}");
+    fake_request(w, "1", ASK("hooked", "r", ""));
+    fake_answer(w, 0, CALL_RETURN, "1");
+    assert_int_equal(w->calls, 2);
+    assert_int_equal(w->call[1].nargs, 3);
+    assert_frame(w, 0, OK_PUSH("r", "1"));
+    assert_frame(w, 1, "reply 7 1 ok \"hooked\"");
+    fake_answer(w, 1, CALL_RETURN, ":other");
+    assert_int_equal(w->frames, 2);
+}
+
+/* E-055: only exactly true allows */
+static void a_permission_callback_decides(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "guarded", ", permission_callback: {P, :check, []}");
+    static const char *const denies[] = {":ok", "false", "{:ok, true}", "nil"};
+    for (uint32_t i = 0; i < ARRAY_SIZE(denies); i++) {
+        fake_request(w, "1", ASK("guarded", "r", ""));
+        fake_answer(w, i, CALL_RETURN, denies[i]);
+        assert_frame(w, i * 2, ERROR_PUSH("r", "Permission denied", "false"));
+    }
+    fake_request(w, "1", ASK("guarded", "r", ""));
+    fake_answer(w, 4, CALL_EXIT, "{:undef, []}");
+    assert_frame(w, 8, ERROR_PUSH("r", "Permission denied", "false"));
+    fake_request(w, "1", ASK("guarded", "r", ""));
+    fake_answer(w, 5, CALL_RETURN, "true");
+    fake_answer(w, 6, CALL_RETURN, "1");
+    assert_frame(w, 10, OK_PUSH("r", "1"));
+}
+
+/* E-190..E-192 with their wants: transport errors only, growing pauses */
+static void retry_runs_further_rounds_after_growing_pauses(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "again", ", retry: {:same_node, 2}");
+    fake_request(w, "1", ASK("again", "r", ""));
+    fake_answer(w, 0, CALL_EXIT, "{:undef, []}");
+    assert_int_equal(w->calls, 1);
+    uint64_t pause = timers_next(&w->timers) - w->timers.now_us;
+    assert_true(pause >= 50000 && pause <= 150000);
+    timers_run(&w->timers, w->timers.now_us + 150000, 0);
+    fake_answer(w, 1, CALL_TIMEOUT, NULL);
+    pause = timers_next(&w->timers) - w->timers.now_us;
+    assert_true(pause >= 100000 && pause <= 300000);
+    timers_run(&w->timers, w->timers.now_us + 300000, 0);
+    fake_answer(w, 2, CALL_TIMEOUT, NULL);
+    assert_frame(w, 0, ERROR_PUSH("r", "Internal Server Error", "false"));
+    assert_frame(w, 1, "reply 7 1 ok \"again\"");
+    fake_request(w, "1", ASK("again", "r", ""));
+    fake_answer(w, 3, CALL_RETURN, "{:error, :business}");
+    assert_frame(w, 2, ERROR_PUSH("r", "Internal Server Error", "false"));
+    assert_int_equal(w->calls, 4);
+}
+
+#define CHUNK(id, result, more)                                                                                  \
+    "push 7 {\"error\":null,\"async\":true,\"success\":true,\"result\":" result ",\"request_id\":\"" id          \
+    "\",\"can_retry\":false,\"has_more\":" more "}"
+#define NESTED(id, result)                                                                                       \
+    CHUNK(id, "{\"error\":null,\"async\":false,\"success\":true,\"result\":" result ",\"request_id\":\"" id      \
+              "\",\"can_retry\":false,\"has_more\":false}", "true")
+
+static void stream_say(struct fake_world *w, const char *term)
+{
+    struct buf b;
+    buf_init(&b, 0);
+    gateway_stream_message(w->gw, w->stream_tag, term_of(&b, term));
+    buf_fini(&b);
+}
+
+/* E-145..E-148, E-154 */
+static void a_stream_is_pushed_piece_by_piece(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "stream", ", response_type: :stream, request_info: true");
+    fake_request(w, "1", ASK("stream", "r", ""));
+    assert_frame(w, 0, CHUNK("r", "\"init\"", "true"));
+    assert_frame(w, 1, "reply 7 1 ok \"stream\"");
+    assert_call_args(w, 0, "[%{request_id: \"r\", user_id: \"u1\", device_id: nil, stream_pid: :stream_pid_of_the_test}]");
+    stream_say(w, "{:result, 1}");
+    assert_int_equal(w->frames, 2);
+    fake_answer(w, 0, CALL_RETURN, "{:ok, \"started\"}");
+    assert_frame(w, 2, NESTED("r", "\"started\""));
+    assert_frame(w, 3, CHUNK("r", "1", "true"));
+    stream_say(w, "{:result, 2}");
+    stream_say(w, ":noise");
+    stream_say(w, "{:last_result, %{done: true}}");
+    stream_say(w, "{:result, 3}");
+    assert_frame(w, 4, CHUNK("r", "2", "true"));
+    assert_frame(w, 5, CHUNK("r", "{\"done\":true}", "false"));
+    assert_int_equal(w->frames, 6);
+}
+
+/* E-147, E-148, E-149 want, E-150 want, E-152 want */
+static void every_stream_ends_with_one_last_frame(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "stream", ", response_type: :stream");
+    static const char *const last[] = {
+        ERROR_PUSH("r", "Internal Server Error", "false"), CHUNK("r", "null", "false"), ERROR_PUSH("r", "Internal Server Error", "false"),
+        ERROR_PUSH("r", "Stream timed out", "false"), ERROR_PUSH("r", "Stream producer is gone", "false"), CHUNK("r", "null", "false"),
+        ERROR_PUSH("r", "Internal Server Error", "false"),
+    };
+    for (uint32_t i = 0; i < ARRAY_SIZE(last); i++) {
+        fake_request(w, "1", ASK("stream", "r", ""));
+        fake_answer(w, i, CALL_RETURN, i == 0 ? "{:error, :no}" : "1");
+        switch (i) {
+        case 1: stream_say(w, ":complete"); break;
+        case 2: stream_say(w, "{:error, :disk_full}"); break;
+        case 3: timers_run(&w->timers, w->timers.now_us + 5000000, 0); break;
+        case 4: gateway_node_down(w->gw, SLICE_LIT("svc@localhost")); break;
+        case 5: assert_true(gateway_stream_stop(&w->waiting, SLICE_LIT("\"r\""))); break;
+        case 6: stream_say(w, "{:result, {1, 2}}"); break;
+        default: break;
+        }
+        assert_string_equal(w->frame[w->frames - 1], last[i]);
+        assert_int_equal(w->waiting.count, 0);
+        assert_int_equal(w->streams, 0);
+    }
+    assert_false(gateway_stream_stop(&w->waiting, SLICE_LIT("\"r\"")));
+}
+
+static void few_async(struct gateway_options *o)
+{
+    o->async_limit = 2;
+    o->async_queue = 1;
+}
+
+/* E-138, E-210 */
+static void async_requests_wait_for_their_turn(void **state)
+{
+    struct fake_world *w = *state;
+    fake_world_fini(w);
+    fake_world_init(w, few_async);
+    fake_function(w, "later", ", response_type: :async");
+    for (int i = 0; i < 4; i++)
+        fake_request(w, "1", ASK("later", "r", ""));
+    assert_int_equal(w->calls, 2);
+    assert_frame(w, 6, ERROR_PUSH("r", "Service temporarily unavailable", "true"));
+    assert_frame(w, 7, "reply 7 1 ok \"later\"");
+    fake_answer(w, 0, CALL_RETURN, "1");
+    assert_int_equal(w->calls, 3);
+    fake_answer(w, 1, CALL_RETURN, "1");
+    fake_answer(w, 2, CALL_RETURN, "1");
+    assert_int_equal(gateway_in_flight(w->gw), 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -394,6 +589,14 @@ int main(void)
         T(an_oversized_payload_is_refused_with_its_size),
         T(options_give_details_and_the_library_fall_over),
         T(a_service_reason_may_reach_the_client),
+        T(a_before_hook_replaces_request_and_config),
+        T(a_before_hook_may_reject),
+        T(an_after_hook_is_told),
+        T(a_permission_callback_decides),
+        T(retry_runs_further_rounds_after_growing_pauses),
+        T(a_stream_is_pushed_piece_by_piece),
+        T(every_stream_ends_with_one_last_frame),
+        T(async_requests_wait_for_their_turn),
     };
     return cmocka_run_group_tests_name("request", tests, NULL, NULL);
 }

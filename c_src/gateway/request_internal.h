@@ -1,0 +1,147 @@
+/*
+ * request_internal.h: the request pipeline's own structures, shared by the files it is made of:
+ *   request.c         the record's life, the stages, and the way from a payload to a call
+ *   request_answer.c  frames to the client and the ways to end a request
+ *   request_hook.c    questions to the service node: hooks and permission callbacks
+ *   request_call.c    the call: nodes in order, retry, the queue of async requests
+ *   request_stream.c  what follows a call that answers in pieces
+ * Nobody else includes it.
+ */
+#ifndef BEAMGATE_REQUEST_INTERNAL_H
+#define BEAMGATE_REQUEST_INTERNAL_H
+
+#include "node_selector.h"
+#include "request.h"
+#include "request_decode.h"
+#include "response.h"
+#include "slots.h"
+
+enum {
+    CANDIDATES_MAX = 32,         /* nodes tried for one request */
+    TIMEOUT_INFINITY_MS = 25000, /* E-181 */
+    INSPECT_MAX = 2048           /* bytes of an inspected reason */
+};
+
+/* Bytes of a request's text buffer. */
+struct span {
+    uint32_t at;
+    uint32_t len;
+};
+
+struct request {
+    struct list in_channel;
+    struct list in_queue;         /* linked while an async request waits for its turn */
+    struct request_list *waiting; /* the list of its channel, which outlives it */
+    struct request *next_free;
+    struct gateway *gw;
+    handle_t self; /* HANDLE_NONE for the spare, which only carries a refusal */
+    handle_t channel;
+    handle_t call;
+    handle_t stream;
+    struct timer timer; /* the pause before a retry, or the end of a stream */
+    struct fun_config *fc;
+    uint8_t stage;      /* the next to run */
+    bool dispatched;    /* async, stream and none have had their reply */
+    bool runs;          /* holds one of the places for async requests */
+    bool override;      /* E-002, the channel's rule */
+    bool hooked;        /* a hook took the place of the payload, and of the session's user */
+    bool streaming;     /* the initial call has returned */
+    struct buf text;    /* raw JSON that must outlive the frame */
+    struct span ref;
+    struct span request_id;
+    struct span request_type;
+    struct span payload; /* len 0: not kept */
+    struct buf args;     /* the call's argument terms, kept for the next node */
+    struct buf early;    /* stream messages that came before the initial call returned */
+    uint32_t args_count;
+    uint32_t round; /* of retry, from 0 */
+    uint16_t candidate_count;
+    uint16_t candidate_next;
+    uint16_t candidate[CANDIDATES_MAX]; /* indices into fc->nodes, in the order to try */
+};
+
+struct gateway {
+    struct gateway_options o;
+    struct node_selector *selector;
+    struct slots requests;
+    struct request *pool;
+    uint32_t pooled;
+    struct request spare;    /* for the answer to a request that found no place */
+    struct list async_queue; /* async requests that wait for a place */
+    uint32_t async_queued;
+    uint32_t async_running;
+    bool starting; /* the queue is being run: a request that ends at once must not run it again */
+    /* Texts of the request being decoded, escapes resolved, and the text of its error. */
+    struct buf service;
+    struct buf type;
+    struct buf version;
+    struct buf user;
+    struct buf message;
+};
+
+/* A request while it is being worked on: what the record does not keep. Slices point into the frame, or into
+ * the record's text once the request has waited. */
+struct asked {
+    struct request_fields f;
+    struct slice payload;
+    const struct session *who;
+    bool overridden; /* E-002: the session's user id takes the place of the payload's */
+};
+
+/* request.c */
+struct slice request_text(const struct request *r, struct span s);
+struct span request_keep(struct request *r, struct slice raw);
+/* From now on the request waits: it is in its channel's list, and when a is given the payload is kept. */
+void request_wait(struct request *r, const struct asked *a);
+/* Goes on with the next stage after a wait. */
+void request_resume(struct request *r);
+/* The one exit: whoever calls it has sent the terminal answer, or knows that nobody is there to get it. */
+void request_finish(struct request *r);
+/* The request behind a call's or a stream's tag; NULL when it has ended. */
+struct request *request_find(const struct gateway *gw, uint64_t tag);
+/* The user id as permissions and hooks see it: text, empty when there is none or it is no string (E-051). */
+struct slice request_user(struct gateway *gw, const struct asked *a);
+
+/* request_answer.c. Those called finish_… send the terminal answer and end the request. */
+/* Pushes one Response. Not 0: it cannot be sent, and nothing was. */
+int request_push(const struct request *r, const struct response *resp, struct err *e);
+void request_reply_ok(const struct request *r);
+/* Not run at all: an error push, and a reply with status error and the reason (E-003, E-007, E-008). */
+void finish_not_run(struct request *r, struct slice pushed, struct slice reason);
+/* Undecodable (E-007). */
+void finish_invalid(struct request *r, struct slice reason);
+/* An error Response, and the reply with status ok where it is still owed (E-005). */
+void finish_error(struct request *r, struct slice text, bool can_retry);
+/* A value; one that cannot be sent becomes an error (E-010 want). */
+void finish_value(struct request *r, struct slice value);
+/* {error, Reason} (E-201, E-204); from_service: the function returned it, so its text may be meant for the client. */
+void finish_failure(struct request *r, struct slice reason, bool from_service);
+/* {error, Reason} sent to a stream: the same, with the bare reason as detail (E-148). */
+void finish_stream_failure(struct request *r, struct slice reason);
+/* One log line about this request; value, when not empty, is the reason. */
+void request_log(const struct request *r, const char *msg, struct slice value);
+
+/* request_hook.c */
+/* E-040..E-046: asks before_execute. False: the request waits or has been answered. */
+bool hook_before(struct request *r, const struct asked *a);
+/* E-044: tells after_execute what was answered; nobody waits for it. */
+void hook_after(const struct request *r, const struct response *resp);
+/* E-055..E-060: asks permission_callback. False: the request waits or has been answered. */
+bool permission_ask(struct request *r, const struct asked *a);
+
+/* request_call.c */
+/* Starts the call, or queues it; every way out has answered or waits. */
+void call_start(struct request *r);
+/* Frees what the call side holds of a request that ends: its place, its turn in the queue. */
+void call_release(struct request *r);
+/* Node i of the candidates. */
+struct slice call_node_name(const struct request *r, uint32_t i);
+
+/* request_stream.c */
+/* Opens the stream's process. False: there is no room, the request has been answered. */
+bool stream_open(struct request *r);
+/* The initial call returned a value (E-146). */
+void stream_called(struct request *r, struct slice value);
+void stream_release(struct request *r);
+
+#endif
