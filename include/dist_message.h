@@ -68,12 +68,14 @@ struct dist_message {
     struct slice mfa;
     struct slice options;
     struct slice payload;
+    struct slice unread; /* bytes of a message that is nested too deep, not checked; see dist_message_parse() */
 };
 
 /* Reads a whole packet ('p', 131, control tuple [, 131, message]) after checking every byte of it; the
  * slices point into packet. Returns 0 (kind DIST_UNKNOWN for an operation that is not ours), BG_EINVAL when it is
- * malformed, BG_ELIMIT when only the message is nested deeper than we read: then the control fields are set and
- * the payload is empty. *e says what was wrong. */
+ * malformed, BG_ELIMIT when only the message is nested deeper than we read: then the control fields are set,
+ * the payload is empty, and unread holds the message's bytes for whoever wants a look at its head. *e says what was
+ * wrong. */
 int dist_message_parse(struct slice packet, struct dist_message *m, struct err *e) MUST_CHECK;
 
 /* Takes apart the {M, F, Arity} of a SPAWN_REQUEST: text of the atoms. */

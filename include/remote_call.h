@@ -51,6 +51,9 @@ uint32_t remote_calls_in_flight(const struct remote_calls *rc);
 /* Called by dist_dispatch: a message to the calls' pid; a SPAWN_REPLY; a MONITOR_P_EXIT or link exit for a call's
  * reference. Each returns false when no call was meant. */
 bool remote_call_on_message(struct remote_calls *rc, struct dist_link *l, struct slice msg);
+/* The same for an answer that is nested deeper than we read, as unchecked bytes: ends its call with CALL_BADRPC,
+ * system_limit, instead of leaving it to its timeout. */
+bool remote_call_on_unread(struct remote_calls *rc, struct dist_link *l, struct slice unread);
 bool remote_call_on_spawn_reply(struct remote_calls *rc, struct dist_link *l, const struct term_ref *ref,
                                 struct slice pid_or_error);
 bool remote_call_on_monitor_exit(struct remote_calls *rc, struct dist_link *l, const struct term_ref *ref,

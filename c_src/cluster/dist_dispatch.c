@@ -15,6 +15,7 @@
 #include "node_services.h"
 #include "spawn_server.h"
 
+/* Holds what the handlers need; has no state of its own but the calls' pid. */
 struct dist_dispatch {
     const struct node_identity *self;
     struct process_table *processes;
@@ -28,6 +29,7 @@ struct dist_dispatch {
 
 /* ---- messages ---- */
 
+/* Answers to our calls first, since they are nearly all; then the I/O protocol, which any pid may be asked to speak. */
 static void deliver(struct dist_dispatch *d, struct dist_link *l, handle_t to, struct slice msg)
 {
     if (to == d->calls_pid && remote_call_on_message(d->calls, l, msg))
@@ -40,6 +42,7 @@ static void deliver(struct dist_dispatch *d, struct dist_link *l, handle_t to, s
     process_deliver(d->processes, l, to, msg);
 }
 
+/* SEND to a pid and REG_SEND to a name: resolve takes either. */
 static int on_send(struct dist_dispatch *d, struct dist_link *l, const struct dist_message *m)
 {
     deliver(d, l, process_resolve(d->processes, m->to), m->payload);
@@ -59,6 +62,7 @@ static int on_link(struct dist_dispatch *d, struct dist_link *l, const struct di
     return process_on_link(d->processes, l, m->from, m->to);
 }
 
+/* UNLINK has no id and is not acknowledged; UNLINK_ID always is. */
 static int on_unlink(struct dist_dispatch *d, struct dist_link *l, const struct dist_message *m)
 {
     return process_on_unlink(d->processes, l, m->id, m->from, m->to);
@@ -69,6 +73,7 @@ static int on_exit_signal(struct dist_dispatch *d, struct dist_link *l, const st
     return process_on_exit(d->processes, l, m->from, m->to, m->reason);
 }
 
+/* exit/2 needs no link, and kill means kill here only. */
 static int on_exit2(struct dist_dispatch *d, struct dist_link *l, const struct dist_message *m)
 {
     (void)l;
@@ -86,6 +91,7 @@ static int on_demonitor(struct dist_dispatch *d, struct dist_link *l, const stru
     return process_on_demonitor(d->processes, l, m->ref);
 }
 
+/* The reference is a call's or a process's monitor; to whom it is addressed says which. */
 static int on_monitor_exit(struct dist_dispatch *d, struct dist_link *l, const struct dist_message *m)
 {
     struct term_reader r = term_reader(m->ref);
@@ -127,6 +133,7 @@ static int on_nothing(struct dist_dispatch *d, struct dist_link *l, const struct
 
 typedef int handler(struct dist_dispatch *d, struct dist_link *l, const struct dist_message *m);
 
+/* One entry a kind: the parser has folded traced and payload forms into these. */
 static handler *const handlers[DIST_OP_COUNT] = {
     [DIST_LINK] = on_link,
     [DIST_SEND] = on_send,
@@ -147,6 +154,7 @@ static handler *const handlers[DIST_OP_COUNT] = {
 
 /* ---- packets ---- */
 
+/* The peer and we no longer agree on what is on the wire; going on could only make it worse. */
 static void malformed(struct dist_dispatch *d, struct dist_link *l, const char *why)
 {
     metric_inc(d->metrics, METRIC_LINK_MALFORMED);
@@ -165,6 +173,8 @@ static bool survives_without_payload(struct dist_dispatch *d, struct dist_link *
                 log_text(dist_link_node(l)), m->op);
     if (m->kind == DIST_EXIT || m->kind == DIST_EXIT2 || m->kind == DIST_MONITOR_P_EXIT)
         m->reason = slice_make(reason, sizeof(reason) - 1);
+    else if (m->kind == DIST_SEND && process_resolve(d->processes, m->to) == d->calls_pid)
+        (void)remote_call_on_unread(d->calls, l, m->unread);
     return m->reason.len || m->kind == DIST_SPAWN_REQUEST;
 }
 
@@ -194,6 +204,7 @@ void dist_dispatch_link_up(struct dist_dispatch *d, struct dist_link *l)
     remote_call_on_link_up(d->calls, l);
 }
 
+/* Calls first: who waits for an answer should hear of the loss before those who merely watch. */
 void dist_dispatch_link_down(struct dist_dispatch *d, struct dist_link *l)
 {
     remote_call_on_link_down(d->calls, l);

@@ -7,6 +7,8 @@
  */
 #include "dist_message.h"
 
+/* Sets of term kinds as bits, and fields by their offset, so that the table below is all that knows a message's shape.
+ */
 #define KIND(k) (1u << TERM_##k)
 #define FIELD(member) (uint8_t) offsetof(struct dist_message, member)
 
@@ -18,6 +20,7 @@ struct field {
     uint32_t kinds;
 };
 
+/* The vocabulary of the shapes. _PROC fields hold a pid or a registered name. */
 enum field_name {
     FROM,
     FROM_PROC,
@@ -36,6 +39,7 @@ enum field_name {
     RESULT
 };
 
+/* What each word of it means. Senders that nobody needs are not even looked at: a port may send, too. */
 static const struct field fields[] = {
     [FROM] = {FIELD(from), KIND(PID)},
     [FROM_PROC] = {FIELD(from), KIND(PID) | KIND(ATOM)},
@@ -61,6 +65,7 @@ struct shape {
     uint8_t fields[MAX_FIELDS];
 };
 
+/* In the order of their elements on the wire. Where a reason comes as payload, the payload takes its place. */
 static const struct shape shapes[DIST_OP_COUNT] = {
     [DIST_LINK] = {DIST_LINK, 2, SKIPPED, {FROM, TO}},
     [DIST_SEND] = {DIST_SEND, 2, FIELD(payload), {UNUSED, TO}},
@@ -115,6 +120,8 @@ static int take_term(struct slice *rest, struct slice *term, struct err *e)
     return BG_OK;
 }
 
+/* The kinds are looked at before anything is read: an element of the wrong kind is the sender's error, not ours to
+ * guess. */
 static int read_fields(struct term_reader *r, const struct shape *s, struct dist_message *m, struct err *e)
 {
     for (unsigned i = 0; i < s->count; i++) {
@@ -149,6 +156,8 @@ static int read_control(struct slice control, struct dist_message *m, const stru
     return read_fields(&r, *s, m, e);
 }
 
+/* Two terms at most: the control tuple, and the message where the shape has one. Both are checked whole before a field
+ * of either is looked at. */
 int dist_message_parse(struct slice packet, struct dist_message *m, struct err *e)
 {
     *m = (struct dist_message){0};
@@ -164,6 +173,8 @@ int dist_message_parse(struct slice packet, struct dist_message *m, struct err *
     if (s->payload == SKIPPED)
         return rest.len == 0 ? BG_OK : err_set(e, BG_EINVAL, 0, "operation %u: bytes after the message", m->op);
     rc = take_term(&rest, &message, e);
+    if (rc == BG_ELIMIT)
+        m->unread = slice_make(rest.ptr + 1, rest.len - 1);
     if (rc == BG_OK && rest.len != 0)
         return err_set(e, BG_EINVAL, 0, "operation %u: bytes after the message", m->op);
     *field_at(m, s->payload) = message;

@@ -22,6 +22,7 @@ enum { KEEP_BYTES = 64 * 1024 };
 #define ERROR_REQUEST "h\2w\5errorw\7request"
 #define EMPTY_LIST "j"
 
+/* exit of those who cannot be killed. */
 static void stay(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill)
 {
     (void)owner;
@@ -33,6 +34,7 @@ static void stay(void *owner, handle_t self, struct slice from_pid, struct slice
 
 /* ---- net_kernel ---- */
 
+/* A ping (net_adm:ping, Node.ping). Anything but yes makes the caller disconnect (08 §3.3). */
 static void net_kernel_call(void *owner, handle_t self, struct dist_link *from, const struct gen_call *call)
 {
     struct node_services *s = owner;
@@ -75,6 +77,7 @@ static bool rex_run(struct node_services *s, struct dist_link *from, struct slic
     return buf_ok(&s->value) && buf_ok(&s->reply);
 }
 
+/* rpc:block_call and whoever calls rex by name; rpc:call has gone over SPAWN_REQUEST since OTP 23. */
 static void rex_call(void *owner, handle_t self, struct dist_link *from, const struct gen_call *call)
 {
     struct node_services *s = owner;
@@ -143,6 +146,7 @@ static void rex_sbcast(struct node_services *s, struct dist_link *from, struct s
     process_deliver(s->processes, from, to, msg);
 }
 
+/* What reaches rex without being a gen_call: casts, and the requests of code older than gen_server. */
 static void rex_message(void *owner, handle_t self, struct dist_link *from, struct slice msg)
 {
     struct node_services *s = owner;
@@ -195,6 +199,7 @@ static const struct io_rule {
     {"getopts", EMPTY_LIST}, {"setopts", ERROR_ENOTSUP}, {"get_geometry", ERROR_ENOTSUP},
 };
 
+/* Requests are {Name, ...} or a bare atom; the name decides. */
 static struct slice io_answer(struct slice request)
 {
     struct term_reader r = term_reader(request);
@@ -241,6 +246,7 @@ static const struct process_ops rex_ops = {.kind = "rex", .exit = stay, .call = 
 static const struct process_ops user_ops = {.kind = "user", .exit = stay};
 static const struct process_ops logger_ops = {.kind = "logger", .exit = stay, .message = log_message};
 
+/* Who is there from the start. Monitors on them are accepted, so their clients see us as a node that is alive. */
 static const struct {
     const char *name;
     const struct process_ops *ops;

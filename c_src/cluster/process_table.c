@@ -23,6 +23,7 @@
 /* A node that monitors more of our processes than this at once is answered system_limit. */
 enum { RELATIONS_PER_LINK_MAX = 1 << 17, RELATIONS_PER_PROCESS = 4, RELATIONS_BASE = 1 << 16 };
 
+/* One name of one process: the key of its entry in the map of names, and a link in the process's own chain. */
 struct process_name {
     struct process_name *next;
     handle_t process;
@@ -30,6 +31,8 @@ struct process_name {
     char text[];
 };
 
+/* The record of a process. There may be tens of thousands, nearly all without name, monitor or link, so everything that
+ * only some need hangs outside. */
 struct process {
     const struct process_ops *ops;
     void *owner;
@@ -48,6 +51,7 @@ enum relation_kind {
     WATCHING        /* our process monitors a remote one */
 };
 
+/* What finds a relation again. Cleared with memset before it is filled, since it is compared and hashed as bytes. */
 struct relation_key {
     handle_t link;
     handle_t process; /* LINKED only */
@@ -57,6 +61,8 @@ struct relation_key {
     uint32_t id[TERM_REF_WORDS];
 };
 
+/* A monitor or a link. Terms that must be sent back (the pid or name that was asked for, the remote pid, the reference)
+ * are kept as they came: the other side compares them, and re-encoding could only lose something. */
 struct relation {
     struct list by_process;
     struct list by_link;
@@ -134,6 +140,7 @@ static struct process *find(const struct process_table *pt, handle_t p)
 
 static void forget_relation(struct process_table *pt, struct relation *r);
 
+/* Names end with their process, before anybody hears of its end: whoever reacts can take the name at once. */
 static void free_names(struct process_table *pt, struct process *p)
 {
     while (p->names) {
@@ -170,6 +177,7 @@ void process_table_free(struct process_table *pt)
     free(pt);
 }
 
+/* The handle is the pid: index as id, generation as serial. A slot that is used again gives another pid. */
 handle_t process_start(struct process_table *pt, const struct process_ops *ops, void *owner)
 {
     struct process *p = calloc(1, sizeof(*p));
@@ -299,6 +307,7 @@ void process_unalias(struct process_table *pt, handle_t h)
         p->aliased = false;
 }
 
+/* A pid of an earlier start of this node has another creation, so it resolves to nothing, as it should. */
 handle_t process_resolve(const struct process_table *pt, struct slice term)
 {
     struct term_reader r = term_reader(term);
@@ -311,6 +320,7 @@ handle_t process_resolve(const struct process_table *pt, struct slice term)
     return term_read_atom(&r, &name) == BG_OK ? process_whereis(pt, name) : HANDLE_NONE;
 }
 
+/* Alias references carry the handle of their process; only one that has asked for an alias is reached by it. */
 handle_t process_resolve_alias(const struct process_table *pt, struct slice term)
 {
     struct term_reader r = term_reader(term);
@@ -363,6 +373,7 @@ static struct slice key_slice(const struct relation_key *k)
     return slice_make(k, sizeof(*k));
 }
 
+/* Made at the first relation: most links of a gateway never have one. */
 static struct peer *peer_of(struct process_table *pt, handle_t link)
 {
     struct peer *peer = peer_get(&pt->peers, link);
@@ -433,6 +444,7 @@ static void detach_relation(struct process_table *pt, struct relation *r)
     pt->relation_count--;
 }
 
+/* For relations whose other end needs no word, or has had it. */
 static void forget_relation(struct process_table *pt, struct relation *r)
 {
     detach_relation(pt, r);
@@ -487,6 +499,7 @@ static void signal_end(struct process_table *pt, const struct relation *r, struc
     }
 }
 
+/* Out of the table first: what is sent below may come back as a question about this pid, and must find it gone. */
 void process_end(struct process_table *pt, handle_t h, struct slice reason)
 {
     struct process *p = slots_remove(&pt->processes, h);
@@ -536,6 +549,7 @@ static bool monitor_target(struct dist_link *l, struct slice term, struct slice 
     return term_read_tuple(&r, &n) == BG_OK && n == 2 && term_peek(&r) == TERM_ATOM && term_skip(&r, target) == BG_OK;
 }
 
+/* The relation is made before the message goes, so that an answer can never come to nothing. */
 handle_t process_monitor(struct process_table *pt, handle_t h, struct dist_link *l, struct slice remote)
 {
     struct process *p = find(pt, h);
@@ -558,6 +572,7 @@ handle_t process_monitor(struct process_table *pt, handle_t h, struct dist_link 
     return HANDLE_NONE;
 }
 
+/* A MONITOR_P_EXIT that is already under way finds a stale reference and is dropped. */
 void process_demonitor(struct process_table *pt, handle_t monitor)
 {
     struct relation *r = slots_get(&pt->monitors, monitor);
@@ -580,6 +595,7 @@ int process_link(struct process_table *pt, handle_t h, struct dist_link *l, stru
     return rc;
 }
 
+/* The link between a local process and a remote pid, whichever side made it. */
 static struct relation *find_link(struct process_table *pt, handle_t h, struct dist_link *l, struct slice remote)
 {
     struct relation_key key;
@@ -628,6 +644,7 @@ static void on_call(struct process_table *pt, struct process *p, struct dist_lin
         gen_reply_notsup(from, process_pid(pt, p->self, pid), call);
 }
 
+/* gen_server calls are told apart here, once, so that no owner can leave a caller hanging by not knowing them. */
 void process_deliver(struct process_table *pt, struct dist_link *from, handle_t to, struct slice msg)
 {
     struct process *p = find(pt, to);
@@ -694,6 +711,7 @@ int process_on_monitor(struct process_table *pt, struct dist_link *l, struct sli
     return BG_OK;
 }
 
+/* Unknown references are no error: the monitor may have fired while this was on its way. */
 int process_on_demonitor(struct process_table *pt, struct dist_link *l, struct slice ref)
 {
     struct relation_key key;
@@ -731,6 +749,7 @@ int process_on_unlink(struct process_table *pt, struct dist_link *l, struct slic
     return BG_OK;
 }
 
+/* An exit signal as a BEAM process without trap_exit takes it, unless the owner has a mind of its own. */
 static void signal_exit(struct process_table *pt, handle_t h, struct slice from, struct slice reason, bool kill)
 {
     struct process *p = find(pt, h);

@@ -27,6 +27,8 @@ enum {
     USER_TIMEOUT_US = 10 * 1000 * 1000
 };
 
+/* One call. Taken from a pool that only grows to the most that were ever in flight: the steady state allocates nothing.
+ */
 struct call {
     struct timer timer;
     struct list by_link;
@@ -47,6 +49,7 @@ struct pool_chunk {
     struct call call[POOL_CHUNK];
 };
 
+/* What is known of the peer's user process. ASKED lasts one round trip; NONE lasts as long as the link. */
 enum user_state { USER_UNKNOWN, USER_ASKED, USER_KNOWN, USER_NONE };
 
 /* What is known of one link. */
@@ -138,6 +141,7 @@ void remote_calls_free(struct remote_calls *rc)
     free(rc);
 }
 
+/* Everything of a request that does not depend on the call is encoded here, once: sending one is then mostly memcpy. */
 void remote_calls_set_pid(struct remote_calls *rc, handle_t self_pid)
 {
     buf_reset(&rc->pid);
@@ -164,6 +168,7 @@ void remote_calls_set_pid(struct remote_calls *rc, handle_t self_pid)
     assert_always(buf_ok(&rc->pid) && buf_ok(&rc->rex_head) && buf_ok(&rc->spawn_mfa));
 }
 
+/* Records come in chunks and go back to a list; chunks are freed at the end only. */
 static struct call *pool_take(struct remote_calls *rc)
 {
     if (!rc->free) {
@@ -190,6 +195,7 @@ static void pool_give(struct remote_calls *rc, struct call *call)
 
 static void on_timeout(struct timer *t);
 
+/* NULL when as many calls are in flight as may be, or without memory: both are CALL_BUSY to the caller. */
 static struct call *call_new(struct remote_calls *rc, struct peer *peer, bool spawned)
 {
     struct call *call = pool_take(rc);
@@ -204,6 +210,7 @@ static struct call *call_new(struct remote_calls *rc, struct peer *peer, bool sp
     return NULL;
 }
 
+/* Undoes call_new() at any stage: an unarmed timer and an unlinked node are left alone. */
 static void call_free(struct remote_calls *rc, struct call *call)
 {
     timer_disarm(rc->timers, &call->timer);
@@ -282,6 +289,7 @@ static void stop_work(struct remote_calls *rc, const struct call *call)
     buf_fini(&pid);
 }
 
+/* The work is stopped before the callback, which may well call the same node again. */
 static void on_timeout(struct timer *t)
 {
     struct call *call = container_of(t, struct call, timer);
@@ -289,6 +297,7 @@ static void on_timeout(struct timer *t)
     finish(call->calls, call, CALL_TIMEOUT, SLICE_NONE);
 }
 
+/* Over rex there is no way to stop the work; its answer will be counted as stale. */
 void remote_call_cancel(struct remote_calls *rc, handle_t h)
 {
     struct call *call = slots_get(&rc->slots, h);
@@ -336,6 +345,7 @@ static void put_spawn_head(struct remote_calls *rc, struct buf *b, const struct 
     term_put_int(b, tag_of(call->self));
 }
 
+/* The record exists before the packet is opened, since its handle is the tag; if the link refuses, it is given back. */
 static struct buf *open_call(struct remote_calls *rc, struct dist_link *l, struct peer *peer, bool spawned,
                              struct slice module, struct slice function, uint32_t nargs)
 {
@@ -377,6 +387,7 @@ static bool can_spawn(struct remote_calls *rc, struct dist_link *l, struct peer 
     return peer->user_state == USER_KNOWN;
 }
 
+/* All that can go wrong is found before a byte is written: no link, a link on its way down, too much waiting. */
 static struct buf *begin(struct remote_calls *rc, struct slice node, enum call_way way, struct slice module,
                          struct slice function, uint32_t nargs, enum call_outcome *why)
 {
@@ -402,6 +413,7 @@ struct buf *remote_call_begin(struct remote_calls *rc, struct slice node, enum c
     return begin(rc, node, way, module, function, nargs, why);
 }
 
+/* Ends the argument list and, over rex, names the group leader: the atom user, which rex resolves on its own node. */
 static void put_tail(struct buf *b, bool spawned, uint32_t nargs)
 {
     if (nargs != ARGS_WHOLE && nargs > 0)
@@ -412,6 +424,8 @@ static void put_tail(struct buf *b, bool spawned, uint32_t nargs)
         term_put_atom_slice(b, SLICE_LIT("user"));
 }
 
+/* The timer comes first: once the packet is closed there is no taking it back, and a call without deadline is a leak.
+ */
 handle_t remote_call_commit(struct remote_calls *rc, uint64_t timeout_us, call_done_fn *fn, void *owner, uint64_t tag)
 {
     struct call *call = rc->open;
@@ -495,6 +509,7 @@ void remote_call_on_link_up(struct remote_calls *rc, struct dist_link *l)
         (void)can_spawn(rc, l, peer);
 }
 
+/* Only this link's list is walked; what a callback starts elsewhere is not touched. */
 void remote_call_on_link_down(struct remote_calls *rc, struct dist_link *l)
 {
     struct peer *peer = peer_get(&rc->peers, dist_link_handle(l));
@@ -530,22 +545,48 @@ static enum call_outcome classify(struct slice result, struct slice *value)
     return term_read_last(&r, value) == BG_OK ? CALL_EXIT : CALL_BADRPC;
 }
 
+/* The call over rex that a tag stands for, if its answer may come over l; otherwise the answer is counted as stale. */
+static struct call *call_of_answer(struct remote_calls *rc, struct dist_link *l, int64_t tag)
+{
+    struct call *call = call_by_tag(rc, tag);
+    if (call && call != rc->open && !call->spawned && call->peer->link == dist_link_handle(l))
+        return call;
+    metric_inc(rc->metrics, METRIC_CALLS_STALE);
+    return NULL;
+}
+
+/* {Tag, ...: leaves the reader before the result. */
+static bool read_tag(struct term_reader *r, int64_t *tag)
+{
+    uint32_t n;
+    return term_read_tuple(r, &n) == BG_OK && n == 2 && term_read_int(r, tag) == BG_OK;
+}
+
 bool remote_call_on_message(struct remote_calls *rc, struct dist_link *l, struct slice msg)
 {
     struct term_reader r = term_reader(msg);
     struct slice result, value;
-    uint32_t n;
     int64_t tag;
-    if (term_read_tuple(&r, &n) != BG_OK || n != 2 || term_read_int(&r, &tag) != BG_OK ||
-        term_read_last(&r, &result) != BG_OK)
+    if (!read_tag(&r, &tag) || term_skip(&r, &result) != BG_OK)
         return false;
-    struct call *call = call_by_tag(rc, tag);
-    if (!call || call == rc->open || call->spawned || call->peer->link != dist_link_handle(l)) {
-        metric_inc(rc->metrics, METRIC_CALLS_STALE);
+    struct call *call = call_of_answer(rc, l, tag);
+    if (!call)
         return true;
-    }
     enum call_outcome outcome = classify(result, &value);
     finish(rc, call, outcome, value);
+    return true;
+}
+
+bool remote_call_on_unread(struct remote_calls *rc, struct dist_link *l, struct slice unread)
+{
+    /* The readers check their bounds themselves, so a look at unchecked bytes is safe. */
+    struct term_reader r = term_reader(unread);
+    int64_t tag;
+    if (!read_tag(&r, &tag))
+        return false;
+    struct call *call = call_of_answer(rc, l, tag);
+    if (call)
+        finish(rc, call, CALL_BADRPC, SLICE_LIT("w\14system_limit"));
     return true;
 }
 
@@ -561,6 +602,7 @@ static struct call *call_by_ref(const struct remote_calls *rc, struct dist_link 
     return call;
 }
 
+/* A reply for a call that is gone means that somebody gave up before the worker was known: now it can be stopped. */
 bool remote_call_on_spawn_reply(struct remote_calls *rc, struct dist_link *l, const struct term_ref *ref,
                                 struct slice result)
 {
@@ -635,6 +677,7 @@ static enum call_outcome read_report(struct remote_calls *rc, const struct call 
     return CALL_EXIT;
 }
 
+/* The worker ended: with its report, or because somebody killed it. Either way the call is over. */
 bool remote_call_on_monitor_exit(struct remote_calls *rc, struct dist_link *l, const struct term_ref *ref,
                                  struct slice reason)
 {

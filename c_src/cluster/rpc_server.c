@@ -28,6 +28,7 @@ static int compare_text(struct slice a, const char *b)
     return c ? c : (a.len > n) - (a.len < n);
 }
 
+/* Module, then function, then arity. */
 static int compare_entry(struct slice module, struct slice function, unsigned arity, const struct rpc_entry *e)
 {
     int c = compare_text(module, e->module);
@@ -88,6 +89,7 @@ const struct rpc_entry *rpc_find(const struct rpc_table *t, struct slice module,
 
 /* ---- arguments ---- */
 
+/* A list of small integers comes as a string of bytes (08 §2.2). */
 static bool split_string(struct slice bytes, struct args *a)
 {
     if (bytes.len > RPC_ARITY_MAX)
@@ -102,6 +104,7 @@ static bool split_string(struct slice bytes, struct args *a)
     return true;
 }
 
+/* False for an improper list, anything else than a list, and more than a BEAM function can take. */
 static bool split_args(struct slice list, struct args *a)
 {
     struct term_reader r = term_reader(list);
@@ -148,6 +151,7 @@ static bool unwrap_apply(struct rpc_call *call, const struct args *a)
 
 /* ---- running ---- */
 
+/* For what goes wrong before a function is found. */
 static enum rpc_outcome fail(struct buf *out, const char *reason)
 {
     term_put_atom(out, reason);

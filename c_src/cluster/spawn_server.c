@@ -40,6 +40,7 @@ static bool is_tuning(struct slice name)
     return false;
 }
 
+/* One option: an atom or a pair. {monitor, Options} asks for a monitor like the bare atom does. */
 static bool read_option(struct term_reader *r, int64_t *flags)
 {
     struct slice name, value;
@@ -86,6 +87,7 @@ static void send_reply(struct dist_link *l, const struct dist_message *m, int64_
     dist_link_commit(l);
 }
 
+/* No process was made: flags 0 and a reason instead of a pid. */
 static void refuse(struct dist_link *l, const struct dist_message *m, const char *why)
 {
     struct buf atom;
@@ -114,6 +116,7 @@ static int add_relations(struct spawn_server *s, struct dist_link *l, const stru
 
 /* ---- running ---- */
 
+/* Counts, and leaves the value in s->value; what a large one took is given back at the next call. */
 static enum rpc_outcome run(struct spawn_server *s, struct rpc_call *call, struct slice args)
 {
     bool known;
@@ -126,11 +129,17 @@ static enum rpc_outcome run(struct spawn_server *s, struct rpc_call *call, struc
     return outcome;
 }
 
-/* [M, F, A] of erpc's entry functions, behind their own first argument if any. */
+/* [M, F, A] of erpc's entry functions, behind their own first argument if any. Leaves *call alone when it is not that.
+ */
 static bool read_mfa_args(struct term_reader *r, struct rpc_call *call, struct slice *args)
 {
-    return term_read_atom(r, &call->module) == BG_OK && term_read_atom(r, &call->function) == BG_OK &&
-           term_skip(r, args) == BG_OK && term_read_tail(r) == BG_OK;
+    struct slice module, function;
+    if (term_read_atom(r, &module) != BG_OK || term_read_atom(r, &function) != BG_OK || term_skip(r, args) != BG_OK ||
+        term_read_tail(r) != BG_OK)
+        return false;
+    call->module = module;
+    call->function = function;
+    return true;
 }
 
 /* erpc:execute_call(Res, M, F, A): the process ends with {Res, return, V} and so on. */
@@ -161,6 +170,7 @@ static bool execute_cast(struct spawn_server *s, struct rpc_call *call, struct s
     return true;
 }
 
+/* spawn/4 and its kin: the payload is the argument list itself, and nobody reads a result. */
 static bool execute_any(struct spawn_server *s, struct rpc_call *call, struct slice payload)
 {
     enum rpc_outcome outcome = run(s, call, payload);
@@ -168,6 +178,8 @@ static bool execute_any(struct spawn_server *s, struct rpc_call *call, struct sl
     return true;
 }
 
+/* erpc's entry functions are no entries of the table: they are protocol. Given arguments that they do not have, they
+ * are looked up there like any function, and are undef. */
 static void execute(struct spawn_server *s, struct rpc_call *call, uint32_t arity, struct slice payload)
 {
     bool erpc = slice_is(call->module, "erpc");

@@ -6,8 +6,8 @@
 #define BEAMGATE_FAKE_LINK_H
 
 #include "cluster.h"
-#include "slots.h"
 #include "erlang_text.h"
+#include "slots.h"
 
 enum { FAKE_LINKS = 4, FAKE_PACKETS = 4096 };
 

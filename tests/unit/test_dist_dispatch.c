@@ -241,6 +241,35 @@ static void spawned_process_that_is_adopted_lives_on(void **state)
     expect_nothing(world.l);
 }
 
+/* erpc's entry functions with arguments they do not have are functions that do not exist here. */
+static void malformed_erpc_arguments_are_undef(void **state)
+{
+    (void)state;
+    const char *const args[] = {"[1,2,3,4]", "[1,m,f]", "[1,m,f,[],x]", "[1,m,f,[]|x]"};
+    for (size_t i = 0; i < ARRAY_SIZE(args); i++) {
+        const char *pid = next_pid();
+        feed("{29," REF "," A "," A ",{erpc,execute_call,4},[monitor]}", args[i]);
+        expect_sent(world.l, textf("{31," REF "," A ",2,%s}", pid));
+        char *end = fake_sent(world.l);
+        assert_non_null(end);
+        assert_non_null(strstr(end, i == 3 ? "{badarg,[{erpc,execute_call," : "{undef,[{erpc,execute_call,"));
+        free(end);
+    }
+    assert_int_equal(world.ran, 0);
+    assert_false(world.l->closed);
+}
+
+static void dispatch_without_room_for_its_processes_is_not_made(void **state)
+{
+    (void)state;
+    const struct rpc_table table = {world_entries, ARRAY_SIZE(world_entries), &world, NULL};
+    for (uint32_t room = 0; room < 5; room++) {
+        struct process_table *pt = process_table_new(&fake_self, &fake_cluster, &world.metrics, room);
+        assert_null(dist_dispatch_new(&fake_self, pt, world.rc, &table, &world.metrics));
+        process_table_free(pt);
+    }
+}
+
 /* ---- D-10: bad packets ---- */
 
 static void malformed_packet_closes_the_link_and_is_counted(void **state)
@@ -428,6 +457,8 @@ int main(void)
         TEST(spawn_options_are_read_as_a_beam_reads_them),
         TEST(spawn_without_room_is_refused_with_system_limit),
         TEST(spawned_process_that_is_adopted_lives_on),
+        TEST(malformed_erpc_arguments_are_undef),
+        TEST(dispatch_without_room_for_its_processes_is_not_made),
         TEST(malformed_packet_closes_the_link_and_is_counted),
         TEST(bytes_that_are_no_packet_close_the_link),
         TEST(every_cut_of_a_good_packet_closes_the_link_or_is_harmless),

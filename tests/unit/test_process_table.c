@@ -457,6 +457,12 @@ static void too_many_relations_are_answered_system_limit(void **state)
     expect_sent(world.l, textf("{3,%s," A ",system_limit}", me()));
     feed("{29,&svc@h:5.3," A "," A ",{erpc,execute_call,4},[monitor]}", "[1,erlang,node,[]]");
     expect_sent(world.l, "{31,&svc@h:5.3," A ",0,system_limit}");
+    /* Room for the monitor but not for the link: neither is set, and nothing is told of the process but that. */
+    feed(textf("{20," A ",%s,&svc@h:7.1}", me()), NULL);
+    feed("{29,&svc@h:5.4," A "," A ",{erpc,execute_call,4},[monitor,link]}", "[1,erlang,node,[]]");
+    expect_sent(world.l, "{31,&svc@h:5.4," A ",0,system_limit}");
+    expect_nothing(world.l);
+    assert_int_equal(process_relations(world.pt), limit - 1);
     assert_false(world.l->closed);
     link_down(world.l);
     assert_int_equal(process_relations(world.pt), 0);

@@ -274,6 +274,33 @@ static void failed_buffer_makes_commit_refuse(void **state)
     assert_int_equal(timers_next(&world.timers), UINT64_MAX);
 }
 
+/* A result nested deeper than we read ends its call at once, not at its timeout. */
+static void answer_nested_too_deep_ends_its_call(void **state)
+{
+    (void)state;
+    handle_t h = call_abs(CALL_REX, 1000000);
+    for (int stale = 0; stale < 2; stale++) {
+        struct buf b;
+        buf_init(&b, 0);
+        buf_putc(&b, 112);
+        term_put_version(&b);
+        put_text(&b, textf("{22,<svc@h:9.0>,%s}", me));
+        term_put_version(&b);
+        term_put_tuple(&b, 2);
+        term_put_int(&b, tag_of(h));
+        for (int i = 0; i < 5000; i++)
+            term_put_tuple(&b, 1);
+        term_put_nil(&b);
+        feed_bytes(world.l, buf_slice(&b));
+        buf_fini(&b);
+        if (!stale)
+            expect_done(CALL_BADRPC, "system_limit");
+    }
+    assert_int_equal(res.count, 0);
+    assert_int_equal(world.metrics.value[METRIC_CALLS_STALE], 1);
+    assert_false(world.l->closed);
+}
+
 /* ---- over SPAWN_REQUEST ---- */
 
 #define USER "<svc@h:50.0>"
@@ -509,6 +536,7 @@ int main(void)
         TEST(aborted_call_leaves_no_trace),
         TEST(full_table_and_full_link_are_busy),
         TEST(failed_buffer_makes_commit_refuse),
+        TEST(answer_nested_too_deep_ends_its_call),
         TEST(spawn_results_are_told_apart),
         TEST(refused_spawn_ends_the_call),
         TEST(timeout_and_cancel_stop_the_remote_work),

@@ -1,6 +1,6 @@
 /* test_rpc_server.c: finding functions by their names, taking argument lists apart, and the shapes of answers. */
-#include "rpc_server.h"
 #include "erlang_text.h"
+#include "rpc_server.h"
 
 static enum rpc_outcome fn_sum(void *server, const struct rpc_call *call, struct buf *out)
 {
