@@ -25,8 +25,8 @@ struct server *server_new(const struct server_config *config, const char *cookie
                           struct err *e) MUST_CHECK;
 /* Serves until it is stopped. Returns the exit code. */
 int server_run(struct server *s);
-/* As SIGTERM: clients are closed with 1012 in batches, then the node leaves the cluster, then server_run() returns. Asked
- * a second time, it returns at once. */
+/* As SIGTERM: clients are closed with 1012 in batches, then the node leaves the cluster, then server_run() returns.
+ * Asked a second time, it returns at once. */
 void server_stop(struct server *s);
 void server_free(struct server *s);
 

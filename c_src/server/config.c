@@ -42,6 +42,7 @@ void config_note(struct config_report *r, bool error, const char *name, const ch
 
 /* ---- names --------------------------------------------------------------------------------------------- */
 
+/* Names are at most 255 characters with their prefix, and of characters that need no quotes in Elixir or YAML. */
 int config_atom(struct slice text, char *atom, size_t size)
 {
     bool literal = text.len > 0 && text.ptr[0] == ':';
@@ -69,6 +70,7 @@ static void PRINTF_LIKE(3, 0) on_cyaml_log(cyaml_log_t level, void *ctx, const c
     buf_vprintf(ctx, fmt, ap);
 }
 
+/* The same for loading and freeing: libcyaml frees by the schema it loaded by. log NULL: it says nothing. */
 static cyaml_config_t cyaml_settings(struct buf *log)
 {
     return (cyaml_config_t){.log_fn = log ? on_cyaml_log : NULL, .log_ctx = log, .mem_fn = cyaml_mem,
@@ -147,6 +149,7 @@ static void resolve_atom(char **text)
         replace_text(text, atom);
 }
 
+/* From what a person writes to what goes over the wire, once, so that nobody else needs to know the difference. */
 static void resolve_names(struct server_config *c)
 {
     for (uint32_t i = 0; i < c->services_count; i++) {
@@ -171,6 +174,7 @@ static void place_terms(struct server_config *c, struct config_terms *terms)
 
 /* ---- what only the whole can tell ---------------------------------------------------------------------- */
 
+/* What the checks of the whole look at. */
 struct whole {
     const char *name;
     const struct server_config *c;
@@ -185,6 +189,7 @@ static size_t line_at(const struct whole *w, const char *list, uint32_t i, const
     return config_line_of(w->lines, path);
 }
 
+/* Each check reports and goes on: the operator wants all of it at once. */
 static void check_service(const struct whole *w, uint32_t i, struct map *seen)
 {
     const struct service_settings *s = &w->c->services[i];
@@ -214,6 +219,7 @@ static void check_services(const struct whole *w)
     map_fini(&seen);
 }
 
+/* Pairs of sockets are compared directly: there are few. */
 static void check_socket(const struct whole *w, uint32_t i)
 {
     const struct socket_settings *s = &w->c->sockets[i];
@@ -336,6 +342,7 @@ void config_free(struct server_config *c)
 
 /* ---- command line and environment ---------------------------------------------------------------------- */
 
+/* An option that fails its check leaves the file's value, which is good, in place. */
 static void override_text(char **member, const char *option, const char *value, option_check_fn *check,
                           struct config_report *report)
 {
@@ -358,6 +365,7 @@ int config_override(struct server_config *c, const struct config_overrides *o, s
 
 /* ---- cookie -------------------------------------------------------------------------------------------- */
 
+/* The one place where a cookie is judged; no message may hold a byte of it. */
 static int take_cookie(const char *from, struct slice text, char *cookie, size_t size, struct config_report *report)
 {
     while (text.len > 0 && isspace((unsigned char)text.ptr[text.len - 1]))

@@ -80,7 +80,7 @@ void config_warning(struct config_report *r, const char *name, size_t line, cons
     va_end(ap);
 }
 
-/* Text of the file for a message: never a cookie, so never more than the caller chose to show. */
+/* Text of the file for a message, cut, and without what would break the line. Never called for a cookie. */
 static const char *shown(const char *text, char *out, size_t size)
 {
     size_t n = 0;
@@ -183,6 +183,7 @@ static struct frame *top(struct check *c)
     return c->depth ? &c->frames[c->depth - 1] : NULL;
 }
 
+/* Opens a mapping (section) or a list (its option); the path so far becomes the frame's. */
 static void push(struct check *c, const struct section *s, const struct option *list, size_t line)
 {
     assert_always(c->depth < FRAMES_MAX); /* the table is less deep */
@@ -216,6 +217,7 @@ static void value_done(struct check *c)
         c->path[f->path_len] = '\0';
 }
 
+/* For messages that come after the pre-pass; beyond the bound they come without a line. */
 static void remember_line(struct check *c, size_t line)
 {
     struct config_lines *l = c->lines;
@@ -330,6 +332,7 @@ static void check_scalar(struct check *c, const struct option *o, const struct s
 
 /* ---- lists of values ----------------------------------------------------------------------------------- */
 
+/* YAML knows more ways to write numbers (hex, underscores, .inf): those stay texts here, as most people expect. */
 static bool put_float(struct buf *b, const char *text)
 {
     char *end;
@@ -448,6 +451,7 @@ static void begin_item(struct check *c, struct frame *f)
     f->index++;
 }
 
+/* What a scalar is depends on where it stands: a key, a value, an item, or a value of an Erlang list. */
 static void on_scalar(struct check *c, const struct scalar *s)
 {
     struct frame *f = top(c);
@@ -478,7 +482,9 @@ static const char *wanted_here(const struct frame *f)
         return f ? "a key" : "a group of keys";
     if (f->section)
         return wanted(f->option->kind);
-    return f->option->kind == OPT_SECTIONS ? "a group of keys" : f->option->kind == OPT_TEXTS ? "a text" : "a plain value";
+    if (f->option->kind == OPT_SECTIONS)
+        return "a group of keys";
+    return f->option->kind == OPT_TEXTS ? "a text" : "a plain value";
 }
 
 static void refuse_container(struct check *c, const char *what, size_t line)
@@ -519,6 +525,7 @@ static void on_sequence(struct check *c, size_t line)
         terms_begin(c, o);
 }
 
+/* Only now is it known what is missing. */
 static void on_mapping_end(struct check *c)
 {
     struct frame *f = top(c);
@@ -594,6 +601,7 @@ static void on_event(struct check *c, const yaml_event_t *ev)
     }
 }
 
+/* libyaml stops at the first; nothing can be said about what follows. */
 static void report_syntax(struct check *c)
 {
     const yaml_parser_t *p = &c->parser;

@@ -27,6 +27,7 @@ void server_log_start(const struct server *s)
              (double)(clock_now_us() - s->started_us) / 1000.0);
 }
 
+/* Bounded: a large cluster must not turn one signal into a flood. */
 static void log_links(const struct server *s)
 {
     struct dist_link *l;
@@ -73,7 +74,8 @@ bool server_ready(void *server, char *reason, size_t size)
     return reason[0] == '\0';
 }
 
-/* The protocol of sd_notify(3): one datagram to the socket that NOTIFY_SOCKET names; @ stands for the abstract space. */
+/* The protocol of sd_notify(3): one datagram to the socket that NOTIFY_SOCKET names; @ begins a name that is
+ * no file. */
 void server_notify(const char *text)
 {
     const char *path = getenv("NOTIFY_SOCKET");

@@ -53,6 +53,7 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
+/* Output that cannot be written (a closed pipe, a full disk) is a failure, not a success nobody saw. */
 static int print(const char *text)
 {
     return fputs(text, stdout) < 0 || fflush(stdout) != 0 ? EXIT_FAILED : EXIT_STOPPED;
@@ -74,6 +75,7 @@ static int take_option(struct command *cmd, int opt)
     }
 }
 
+/* -1 when all is understood, else what to exit with. */
 static int take_options(struct command *cmd, int argc, char **argv)
 {
     int opt, rc;
@@ -129,6 +131,7 @@ static struct server_config *prepare(const struct command *cmd, char *cookie, si
     return NULL;
 }
 
+/* From here on everything is said in the log. The cookie is wiped as soon as the server has its own copy. */
 static int serve(const struct server_config *c, char *cookie, size_t size)
 {
     struct err e = {0};

@@ -23,6 +23,7 @@ enum { FILES_BESIDE_CLIENTS = 1024, FAILED_CONFIGS_MAX = 1000, TIMERS_A_TURN = 1
 
 /* ---- between the parts --------------------------------------------------------------------------------- */
 
+/* The cluster exists before what its events go to; no event comes before the loop turns, so all are there by then. */
 static void on_packet(void *ctx, struct dist_link *l, struct slice packet)
 {
     struct server *s = ctx;
@@ -47,10 +48,12 @@ static void on_link_down(void *ctx, struct dist_link *l, const char *reason)
 
 /* ---- ending -------------------------------------------------------------------------------------------- */
 
+/* server_run() returns at the end of this turn; the first reason to end is the exit code. */
 static void finish(struct server *s, int exit_code)
 {
+    if (!s->done)
+        s->exit_code = exit_code;
     s->done = true;
-    s->exit_code = exit_code;
 }
 
 static void on_left_cluster(void *ctx)
@@ -60,6 +63,7 @@ static void on_left_cluster(void *ctx)
     finish(s, EXIT_STOPPED);
 }
 
+/* Clients first, then the cluster: what is in flight for a client may still be answered while it is being closed. */
 static void on_clients_gone(void *ctx)
 {
     struct server *s = ctx;
@@ -76,6 +80,7 @@ static void on_drain_timeout(struct timer *t)
     finish(s, EXIT_FORCED);
 }
 
+/* The only way to an orderly end. /ready says no from here on, so that a load balancer looks elsewhere. */
 static void begin_drain(struct server *s)
 {
     const struct drain_settings *d = &s->config->drain;
@@ -112,6 +117,7 @@ static void on_signal(uv_signal_t *h, int signum)
         server_stop(s);
 }
 
+/* libuv hands signals to the loop: whatever they cause happens between two callbacks, never inside one. */
 static void start_signals(struct server *s)
 {
     static const int wanted[SERVER_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
@@ -132,8 +138,8 @@ static void stop_signals(struct server *s)
 
 /* ---- starting ------------------------------------------------------------------------------------------ */
 
-/* Sets the soft limit to what the configuration needs. Returns how many clients fit: more would be an accept() that fails
- * over and over instead of the answer that max_connections gives. */
+/* Sets the soft limit to what the configuration needs. Returns how many clients fit: more would be an accept() that
+ * fails over and over instead of the answer that max_connections gives. */
 static uint32_t limit_files(const struct server_config *c)
 {
     struct rlimit r;
@@ -153,6 +159,7 @@ static uint32_t limit_files(const struct server_config *c)
     return (uint32_t)clients;
 }
 
+/* Each start_x() fills one part of *s and leaves it NULL when it fails: server_free() takes any prefix apart. */
 static int start_cluster(struct server *s, const char *cookie, struct err *e)
 {
     const struct node_settings *n = &s->config->node;
@@ -185,6 +192,7 @@ static enum call_way call_way(const struct server *s)
     return s->config->node.call_way == CALL_WAY_SPAWN ? CALL_SPAWN : CALL_REX;
 }
 
+/* A call for each request in flight, and some for pulls. */
 static int start_processes(struct server *s, struct err *e)
 {
     const struct server_config *c = s->config;
@@ -264,6 +272,7 @@ static int add_services(struct server *s, struct err *e)
     return rc;
 }
 
+/* The texts stay the configuration's, which outlives the server. */
 static void edge_channels(const struct socket_settings *from, struct channel_config *to)
 {
     for (uint32_t i = 0; i < from->channels_count; i++) {
@@ -305,6 +314,7 @@ static int make_sockets(struct server *s, struct err *e)
     return BG_OK;
 }
 
+/* The edge checks messages by these; the request pipeline need not be stricter. */
 static struct json_limits json_limits(const struct server *s)
 {
     return (struct json_limits){.max_depth = s->config->requests.max_depth, .max_keys = s->config->requests.max_keys};
@@ -339,6 +349,7 @@ static int start_edge(struct server *s, struct err *e)
     return s->edge ? BG_OK : BG_ESYS;
 }
 
+/* The gateway needs the edge's way to the clients and the edge the gateway: the edge comes first, without it. */
 static int start_gateway(struct server *s, struct err *e)
 {
     const struct requests_settings *r = &s->config->requests;
@@ -439,6 +450,7 @@ static void check_cluster(struct server *s)
     finish(s, EXIT_FAILED);
 }
 
+/* Once: systemd counts a service as started from here on, whatever becomes of its nodes later. */
 static void tell_ready(struct server *s)
 {
     char reason[128];
@@ -450,6 +462,7 @@ static void tell_ready(struct server *s)
     server_notify("READY=1");
 }
 
+/* Timers are bounded so that a burst of deadlines cannot keep the sockets waiting; the rest comes in the next turn. */
 static void turn(struct server *s)
 {
     timers_run(&s->timers, s->timers.now_us, TIMERS_A_TURN);
@@ -510,6 +523,7 @@ static void close_loop(struct server *s)
         log_error("server", "handles are left in the loop", "");
 }
 
+/* Upper parts first: each may still speak to the ones it was built on. */
 static void free_parts(struct server *s)
 {
     gateway_free(s->gateway);
