@@ -171,8 +171,15 @@ async function main() {
   whatNext(port);
 }
 
-process.on("SIGINT", () => stop(0));
-process.on("SIGTERM", () => stop(0));
+// Whatever way this ends, nothing that it started stays behind.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => stop(0));
+process.stdout.on("error", () => stop(1));
+process.on("exit", () => {
+  for (const child of children) {
+    if (!(child instanceof Child)) child.kill();
+    else if (!child.exit) child.process.kill("SIGKILL");
+  }
+});
 main().catch((e) => {
   console.error(`demo: ${e.message}`);
   stop(1);
