@@ -51,7 +51,7 @@ $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libbeamgate.a
 	$(Q)$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes -Itests/unit -MMD -MP -o $@ $< $(LDFLAGS_ALL) $(BUILD)/libbeamgate.a $(LIBS) -lcmocka
 
 unit: $(addprefix $(BUILD)/unit/,$(UNIT)) ## unit tests (T=test_json for one)
-	$(Q)set -e; for t in $(or $(T),$(UNIT)); do echo "== $$t"; $(TEST_WRAP) $(BUILD)/unit/$$t; done
+	$(Q)bad=0; for t in $(or $(T),$(UNIT)); do echo "== $$t"; $(TEST_WRAP) $(BUILD)/unit/$$t || bad=1; done; exit $$bad
 
 # Fuzzers link the library built with the same sanitizers; seeds are copied, so the tree stays as it is.
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))

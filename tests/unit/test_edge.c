@@ -771,6 +771,8 @@ static void clients_over_the_limit_get_503(void **state)
 static void out_of_descriptors_turns_away_and_recovers(void **state)
 {
     (void)state;
+    if (getenv("UNDER_VALGRIND"))
+        skip(); /* valgrind closes what is accepted over the limit by itself, so nobody can turn it away */
     enum { FILL = 4096 };
     static int fill[FILL];
     struct rig r;
