@@ -35,19 +35,20 @@ struct edge_options {
     struct metrics *metrics;
     struct gateway *gateway; /* may be set later with edge_set_gateway() */
     struct process_table *processes;
-    struct config_db *db;      /* for the function list of the console page */
+    struct config_db *db;       /* for the function list of the console page */
     const char *listen_address; /* default 127.0.0.1 */
     uint16_t listen_port;       /* 0: the kernel chooses */
     bool reuse_port;            /* SO_REUSEPORT: several workers share the port */
     const struct socket_config *sockets;
     uint32_t sockets_count;
-    uint32_t max_connections;      /* clients in all; more get 503 */
-    uint32_t handshake_timeout_ms; /* for a client's whole request head: 10000 */
-    size_t max_buffered_bytes; /* unsent bytes of one client before it is closed as too slow */
-    struct json_limits json;   /* of a client's message; beyond them the socket closes with 1011 */
-    size_t max_held_bytes;     /* the same of all clients, and of messages that are still coming in */
-    bool console;              /* serve the page at / and the function list it needs */
-    const char *console_phoenix_js; /* path of the phoenix.js that the page loads, read at start; NULL: a small client that is built in */
+    uint32_t max_connections;       /* clients in all; more get 503 */
+    uint32_t handshake_timeout_ms;  /* for a client's whole request head: 10000 */
+    size_t max_buffered_bytes;      /* unsent bytes of one client before it is closed as too slow */
+    struct json_limits json;        /* of a client's message; beyond them the socket closes with 1011 */
+    size_t max_held_bytes;          /* the same of all clients, and of messages that are still coming in */
+    bool console;                   /* serve the page at / and the function list it needs */
+    const char *console_phoenix_js; /* path of the phoenix.js that the page loads, read at start; NULL: a small client
+                                       that is built in */
     /* For /ready: fills a short reason when not ready. */
     bool (*ready)(void *ctx, char *reason, size_t size);
     void *ready_ctx;
@@ -69,7 +70,8 @@ void edge_set_gateway(struct edge *ed, struct gateway *gw);
 struct client_ops edge_client_ops(struct edge *ed);
 /* Writes out what the sockets hold; called once per loop turn by the server, before it waits. */
 void edge_flush(struct edge *ed);
-/* Refuses new clients, closes the others with 1012 in batches of batch every interval_ms (P-083, P-074 want), then calls done(ctx). */
+/* Refuses new clients, closes the others with 1012 in batches of batch every interval_ms (P-083, P-074 want), then
+ * calls done(ctx). */
 void edge_drain(struct edge *ed, uint32_t batch, uint32_t interval_ms, void (*done)(void *ctx), void *ctx);
 /* Clients that hold a socket now: WebSockets, and HTTP requests in progress. */
 uint32_t edge_connections(const struct edge *ed);

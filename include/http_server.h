@@ -34,8 +34,8 @@ struct http_options {
     struct timers *timers;
     struct metrics *metrics;
     const char *address;
-    uint16_t port;       /* 0: the kernel chooses */
-    bool reuse_port;     /* SO_REUSEPORT: several processes share the port */
+    uint16_t port;   /* 0: the kernel chooses */
+    bool reuse_port; /* SO_REUSEPORT: several processes share the port */
     uint32_t max_connections;
     uint32_t timeout_ms; /* for the whole request head, and again for the response */
     struct http_handlers handlers;

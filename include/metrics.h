@@ -24,7 +24,7 @@
     X(CHANNEL_JOINED, "channel_joined", "channels joined now")                                          \
     X(CHANNEL_JOINS, "channel_joins_total", "joins accepted")                                           \
     X(CHANNEL_JOIN_ERRORS, "channel_join_errors_total", "joins refused")                                \
-    X(CHANNEL_UNKNOWN_MESSAGES, "channel_unknown_messages_total", "messages to a channel's process that mean nothing to it") \
+    X(CHANNEL_UNKNOWN_MESSAGES, "channel_unknown_messages_total", "messages to channels that mean nothing") \
     X(REQUESTS, "requests_total", "requests accepted into the pipeline")                                \
     X(REQUESTS_IN_FLIGHT, "requests_in_flight", "requests waiting for their answer now")                \
     X(REQUESTS_OK, "requests_ok_total", "requests answered with success true")                          \

@@ -42,7 +42,8 @@ struct ws_conn {
     uint8_t state; /* enum ws_state */
     bool half_closed;
     bool told_ended;
-    void *wsi; /* struct lws; NULL once lws has let go */
+    bool mid_frame; /* the next piece belongs to a frame that has begun */
+    void *wsi;      /* struct lws; NULL once lws has let go */
     struct ws_server *server;
     struct ws_buf *out; /* frames not yet written; NULL when there are none */
     struct ws_buf *in;  /* a message that came in pieces; NULL between messages */
@@ -68,7 +69,8 @@ struct ws_options {
     struct metrics *metrics;
     uint32_t max_connections;
     size_t max_buffered_bytes; /* unsent bytes of one connection before it is closed as too slow */
-    size_t max_held_bytes;     /* unsent bytes and unfinished messages of all: beyond it slow ones and long ones are closed */
+    size_t
+        max_held_bytes; /* unsent bytes and unfinished messages of all: beyond it slow ones and long ones are closed */
     struct ws_handlers handlers;
 };
 

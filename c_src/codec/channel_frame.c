@@ -66,8 +66,8 @@ static struct slice *v1_member(struct channel_frame *f, struct slice raw_key)
         struct slice name;
         struct slice *member;
     } keys[] = {
-        {SLICE_LIT("topic"), &f->topic},     {SLICE_LIT("event"), &f->event},       {SLICE_LIT("payload"), &f->payload},
-        {SLICE_LIT("ref"), &f->ref},         {SLICE_LIT("join_ref"), &f->join_ref},
+        {SLICE_LIT("topic"), &f->topic}, {SLICE_LIT("event"), &f->event},       {SLICE_LIT("payload"), &f->payload},
+        {SLICE_LIT("ref"), &f->ref},     {SLICE_LIT("join_ref"), &f->join_ref},
     };
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
         if (json_string_is(raw_key, keys[i].name))
@@ -187,8 +187,8 @@ static void put_head(struct buf *out, enum serializer v, struct slice join_ref, 
     buf_putc(out, ',');
 }
 
-void frame_put_push_head(struct buf *out, enum serializer v, struct slice join_ref, struct slice ref, struct slice topic,
-                         struct slice event)
+void frame_put_push_head(struct buf *out, enum serializer v, struct slice join_ref, struct slice ref,
+                         struct slice topic, struct slice event)
 {
     put_head(out, v, join_ref, ref, topic, event);
 }

@@ -1,6 +1,6 @@
 /*
- * http_head.c: see http_head.h. Lines end in CRLF, names are tokens, there is no folding and no control character; anything
- * else is BG_EINVAL. So no two readers of the same bytes can disagree about what they say.
+ * http_head.c: see http_head.h. Lines end in CRLF, names are tokens, there is no folding and no control character;
+ * anything else is BG_EINVAL. So no two readers of the same bytes can disagree about what they say.
  *
  * It does not decode the path: routes are compared as sent, and no file name is ever made of one.
  */

@@ -146,8 +146,8 @@ struct edge *edge_new(const struct edge_options *o, struct err *e)
         edge_free(ed);
         return NULL;
     }
-    log_info("edge", "listening for clients", "address=%s port=%u max_connections=%u", o->listen_address,
-             edge_port(ed), o->max_connections);
+    log_info("edge", "listening for clients", "address=%s port=%u max_connections=%u", o->listen_address, edge_port(ed),
+             o->max_connections);
     return ed;
 }
 

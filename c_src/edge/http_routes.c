@@ -1,6 +1,6 @@
 /*
- * http_routes.c: see http_routes.h. Pure: a request head in, a response out; no socket is touched here, and the only file
- * ever read is the one that the configuration names, once, at start. So no request can name a file.
+ * http_routes.c: see http_routes.h. Pure: a request head in, a response out; no socket is touched here, and the only
+ * file ever read is the one that the configuration names, once, at start. So no request can name a file.
  */
 #include "http_routes.h"
 
@@ -224,12 +224,12 @@ static void put_member(struct buf *out, const char *name, struct slice text)
 static void put_args(struct buf *out, const struct fun_config *fc)
 {
     static const char *const type_name[] = {
-        [ARG_STRING] = "string",       [ARG_NUM] = "num",
-        [ARG_BOOLEAN] = "boolean",     [ARG_UUID] = "uuid",
-        [ARG_DATETIME] = "datetime",   [ARG_NAIVE_DATETIME] = "naive_datetime",
-        [ARG_LIST] = "list",           [ARG_LIST_STRING] = "list_string",
-        [ARG_LIST_NUM] = "list_num",   [ARG_LIST_UUID] = "list_uuid",
-        [ARG_LIST_MAP] = "list_map",   [ARG_MAP] = "map",
+        [ARG_STRING] = "string",     [ARG_NUM] = "num",
+        [ARG_BOOLEAN] = "boolean",   [ARG_UUID] = "uuid",
+        [ARG_DATETIME] = "datetime", [ARG_NAIVE_DATETIME] = "naive_datetime",
+        [ARG_LIST] = "list",         [ARG_LIST_STRING] = "list_string",
+        [ARG_LIST_NUM] = "list_num", [ARG_LIST_UUID] = "list_uuid",
+        [ARG_LIST_MAP] = "list_map", [ARG_MAP] = "map",
         [ARG_ANY] = "any",
     };
     for (uint32_t i = 0; i < fc->args_count; i++) {

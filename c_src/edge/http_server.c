@@ -1,14 +1,14 @@
 /*
  * http_server.c: see http_server.h. One request per connection: `connection: close` always. The clients that matter
- * become WebSockets with their first request; for probes and the console page a new connection each is cheap enough, and
- * it saves everything that can go wrong with pipelining and bodies.
+ * become WebSockets with their first request; for probes and the console page a new connection each is cheap enough,
+ * and it saves everything that can go wrong with pipelining and bodies.
  *
  * Invariants: a client lives on the list `clients` from accept to its close callback; its deadline is armed all that
  * time, so nobody who says nothing (or reads nothing) stays longer than timeout_ms per step. Bytes behind the head are
  * left in the socket, since they may be the first WebSocket frames.
  *
- * Out of descriptors: the spare one is given up to accept and close the client at the head of the queue, then accepting pauses
- * for a moment. So the loop does not spin on a listening socket that stays readable.
+ * Out of descriptors: the spare one is given up to accept and close the client at the head of the queue, then accepting
+ * pauses for a moment. So the loop does not spin on a listening socket that stays readable.
  */
 #define _GNU_SOURCE 1 /* accept4 */
 #include "http_server.h"
@@ -28,7 +28,7 @@
 
 enum {
     BACKLOG = 4096,
-    ACCEPT_BATCH = 64,  /* clients taken per loop turn, so that the others are served meanwhile */
+    ACCEPT_BATCH = 64, /* clients taken per loop turn, so that the others are served meanwhile */
     READ_STEP = 2048,
     LINGER_BYTES = 256 * 1024, /* of an unread body, swallowed so that the answer is not lost to a reset */
     FREE_TURNS = 10000
@@ -102,8 +102,8 @@ static void arm_deadline(struct http_client *c)
     timer_arm_in(c->server->o.timers, &c->deadline, (uint64_t)c->server->o.timeout_ms * 1000);
 }
 
-/* The answer is out: FIN, then what the client still sends is swallowed until it closes too. Closing with unread bytes would
- * send a reset, which may overtake the answer. */
+/* The answer is out: FIN, then what the client still sends is swallowed until it closes too. Closing with unread bytes
+ * would send a reset, which may overtake the answer. */
 static void linger(struct http_client *c)
 {
     char bin[READ_STEP];
@@ -149,8 +149,12 @@ static const char *reason_phrase(unsigned status)
         unsigned status;
         const char *phrase;
     } phrases[] = {
-        {200, "OK"},        {400, "Bad Request"},        {403, "Forbidden"},
-        {404, "Not Found"}, {405, "Method Not Allowed"}, {500, "Internal Server Error"},
+        {200, "OK"},
+        {400, "Bad Request"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {500, "Internal Server Error"},
         {503, "Service Unavailable"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(phrases); i++) {
@@ -333,7 +337,8 @@ static void refuse_full(struct http_server *s, int fd)
                 "max_connections=%u hint=\"raise max_connections or add a gateway\"", s->o.max_connections);
 }
 
-/* No descriptor is left: use the spare one to turn the first client away, so that it does not hang until we have one. */
+/* No descriptor is left: use the spare one to turn the first client away, so that it does not hang until we have one.
+ */
 static void refuse_emfile(struct http_server *s)
 {
     log_limited(LOG_ERROR, "edge", "out of file descriptors, accepting pauses",
@@ -463,7 +468,8 @@ void http_server_free(struct http_server *s)
     if (!s)
         return;
     http_server_stop(s);
-    list_each_safe(node, next, &s->clients) client_end(container_of(node, struct http_client, node), false);
+    list_each_safe (node, next, &s->clients)
+        client_end(container_of(node, struct http_client, node), false);
     for (int i = 0; s->handles && i < FREE_TURNS; i++)
         uv_run(s->o.loop, UV_RUN_NOWAIT);
     if (s->spare_fd >= 0)

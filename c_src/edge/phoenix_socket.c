@@ -1,9 +1,9 @@
 /*
  * phoenix_socket.c: see phoenix_socket.h.
  *
- * Invariants: a topic is joined at most once per socket. A channel is in its socket's list, has a live process, and is found by
- * its process handle, all three or none; channel_end() is the only way out, so nobody holds a pointer to a channel
- * that has ended: the gateway and the cluster have handles, and a stale handle finds nothing.
+ * Invariants: a topic is joined at most once per socket. A channel is in its socket's list, has a live process, and is
+ * found by its process handle, all three or none; channel_end() is the only way out, so nobody holds a pointer to a
+ * channel that has ended: the gateway and the cluster have handles, and a stale handle finds nothing.
  *
  * The path of a message allocates nothing: the frame is slices of the bytes that lws read, answers are written into the
  * connection's out buffer. Names are kept and compared as raw JSON text, so that they go back as they came (P-025).
@@ -52,7 +52,8 @@ static const struct slice exit_reasons[] = {
     [EXIT_DUPLICATE] = SLICE_LIT(SHUTDOWN_TERM("\x0e", "duplicate_join")),
     [EXIT_TRANSPORT] = SLICE_LIT(SHUTDOWN_TERM("\x06", "closed")),
     [EXIT_CLOSED] = SLICE_LIT("\x77\x08shutdown"),
-    [EXIT_CRASHED] = SLICE_LIT("\x77\x0d" "channel_crash"),
+    [EXIT_CRASHED] = SLICE_LIT("\x77\x0d"
+                               "channel_crash"),
 };
 
 static const struct slice json_null = SLICE_LIT("null");

@@ -3,21 +3,25 @@
  *
  * What Debian's 4.1.6 does well is kept: parsing and unmasking of frames, control frames, the TCP plumbing on libuv.
  * What it does badly is kept away from it:
- *  - HTTP from strangers never reaches it. It is given a request head that this file writes itself, so its HTTP/2 code, its RAW
- *    fallback for CONNECT, its 128-byte limit for Sec-WebSocket-Protocol and its stale pointer after an unknown
- *    Upgrade are out of reach; every callback that would mean such a thing closes the connection all the same.
+ *  - HTTP from strangers never reaches it. It is given a request head that this file writes itself, so its HTTP/2
+ *    code, its RAW fallback for CONNECT, its 128-byte limit for Sec-WebSocket-Protocol and its stale pointer after an
+ *    unknown Upgrade are out of reach; every callback that would mean such a thing closes the connection all the same.
  *  - A WRITEABLE request per message costs four epoll_ctl calls. Frames are built here, complete with their header, and
- *    handed down as raw bytes (LWS_WRITE_HTTP on a ws connection ends in lws_issue_raw) once per loop turn. What the
- *    kernel does not take is kept by lws in front of its own pongs and closes, so frames never mix; until that is
- *    gone (lws_partial_buffered) nothing more is handed down, and lws itself asks for WRITEABLE.
+ *    handed down as raw bytes (LWS_WRITE_HTTP on a ws connection ends in lws_issue_raw) once per loop turn, always
+ * whole frames. What the kernel does not take is kept by lws in front of its own pongs and closes, so frames never mix;
+ *    until that is gone (lws_partial_buffered) nothing more is handed down, and lws itself asks for WRITEABLE.
  *  - Its UTF-8 check also judges the payload of pongs, so it is off: the JSON scanner checks every text message.
+ *  - It takes unmasked frames, and tells nobody. Where a frame's header lies in front of its payload in the buffer that
+ *    lws reads into, it is looked at (is_unmasked).
  *  - Its timeouts only run after I/O on the loop; the deadlines here are ours.
  *
- * Invariants: a connection is on `pending` exactly while it has bytes to hand down or a close to finish; `out` and `in` are attached
- * only while they hold something; handlers are called message* ended release, each of the last two once.
+ * Invariants: a connection is on `pending` exactly while it has bytes to hand down or a close to finish; `out` and `in`
+ * are attached only while they hold something; handlers are called message* ended release, each of the last two once.
  *
  * Known deviations from RFC 6455 that 4.1.6 forces on us:
- *   unmasked client frames are accepted (C-67, P-077)          lws tells nobody whether a frame was masked
+ *   an unmasked frame is accepted when its header came in an   see above
+ *     earlier read than its payload, or when it is a control
+ *     frame (P-077)
  *   a peer's close gets FIN but no close frame while it        lws closes at once when it holds a partial write
  *     leaves frames of ours unread
  *   of several pings in one read only the first is answered    lws keeps one pong (allowed by RFC 6455 5.5.3)
@@ -41,14 +45,15 @@
 enum ws_state { WS_NEW, WS_OPEN, WS_CLOSING, WS_BROKEN };
 
 enum {
-    RX_BUFFER = 1024,           /* per connection, allocated by lws; also the size of one read */
-    WRITE_CHUNK = 64 * 1024,    /* bytes of whole frames handed to lws at once: what it copies on a partial write */
-    TX_PACKET = 1 << 24,        /* most bytes of one send(): more than any chunk, so that each is one call */
-    FLUSH_EARLY = WRITE_CHUNK,  /* a connection with so much to send does not wait for the end of the turn */
-    FRAME_HEADER = 4,           /* room left in front of a payload; right for 126..65535 bytes */
-    POOL_MAX = 256,             /* free buffers kept */
+    SERV_BUF = 4096,             /* what lws reads into, for all connections together */
+    RX_BUFFER = 1024,            /* per connection, allocated by lws; also the size of one read */
+    WRITE_CHUNK = 64 * 1024,     /* bytes of whole frames handed to lws at once: what it copies on a partial write */
+    TX_PACKET = 1 << 24,         /* most bytes of one send(): more than any chunk, so that each is one call */
+    FLUSH_EARLY = WRITE_CHUNK,   /* a connection with so much to send does not wait for the end of the turn */
+    FRAME_HEADER = 4,            /* room left in front of a payload; right for 126..65535 bytes */
+    POOL_MAX = 256,              /* free buffers kept */
     POOL_KEEP_BYTES = 16 * 1024, /* and the most memory one of them keeps */
-    SPARE_FDS = 1024,           /* descriptors that are not ours: links, files, listeners */
+    SPARE_FDS = 1024,            /* descriptors that are not ours: links, files, listeners */
     FREE_TURNS = 100
 };
 #define CLOSE_TIMEOUT_US UINT64_C(3000000)
@@ -78,6 +83,7 @@ struct ws_server {
     struct ws_buf *pool;
     uint32_t pool_count;
     size_t held_bytes; /* in all attached buffers */
+    uint8_t *serv_buf; /* where lws reads into; NULL until known */
 };
 
 /* --- buffers ------------------------------------------------------------------------------------------------------ */
@@ -189,8 +195,8 @@ static void tell_ended(struct ws_conn *c)
     c->server->o.handlers.ended(c);
 }
 
-/* The socket is of no use any more: forget what waits. The rest (ended, and the close in lws) waits for ws_flush() and the
- * timer, since this may run deep inside somebody's ws_frame_end(). */
+/* The socket is of no use any more: forget what waits. The rest (ended, and the close in lws) waits for ws_flush() and
+ * the timer, since this may run deep inside somebody's ws_frame_end(). */
 static void conn_break(struct ws_conn *c)
 {
     c->state = WS_BROKEN;
@@ -402,24 +408,72 @@ static int keep_piece(struct ws_conn *c, struct slice piece, size_t frame_rest)
     return buf_ok(&c->in->b) ? 0 : WS_CLOSE_TRY_LATER;
 }
 
-/* One piece of a message, as lws read it. Most messages are one piece and are handed up where they lie. */
+/* lws reads into one buffer for all connections. It shows while it writes a 101 into it, behind what args says is left
+ * of it. Only the release that this was read in is trusted to do so; from 5.0 on lws refuses unmasked frames itself. */
+static void learn_serv_buf(struct ws_server *ws, const struct lws_process_html_args *args)
+{
+#if LWS_LIBRARY_VERSION_MAJOR == 4 && LWS_LIBRARY_VERSION_MINOR == 1
+    ws->serv_buf = (uint8_t *)args->p + args->max_len - SERV_BUF;
+#else
+    (void)ws;
+    (void)args;
+#endif
+}
+
+/* True when a length of len ends at end, in any of the three encodings that fit into room; mask_bit: 0x80 or 0. */
+static bool length_before(const uint8_t *end, size_t room, uint64_t len, int mask_bit)
+{
+    if (room >= 1 && len < 126 && end[-1] == (mask_bit | (int)len))
+        return true;
+    if (room >= 3 && end[-3] == (mask_bit | 126) && get_be16(end - 2) == len)
+        return true;
+    return room >= 9 && end[-9] == (mask_bit | 127) && get_be64(end - 8) == len;
+}
+
+/* True when there is no mask in front of the first piece of a frame of len bytes. Only what lies in the buffer is
+ * looked at: a header that came with an earlier read, or partly, gets the benefit of the doubt. */
+static bool is_unmasked(const struct ws_server *ws, const uint8_t *payload, uint64_t len, uint8_t opcode)
+{
+    enum { MASK = 4, OPCODE = 0x7f };
+    if (!ws->serv_buf || payload < ws->serv_buf || payload >= ws->serv_buf + SERV_BUF)
+        return false;
+    size_t before = (size_t)(payload - ws->serv_buf), header = len < 126 ? 2 : len < 65536 ? 4 : 10;
+    if (before > header + MASK)
+        return !length_before(payload - MASK, before - MASK, len, 0x80);
+    /* The read begins with this frame. */
+    return before == header && (ws->serv_buf[0] & OPCODE) == opcode && length_before(payload, before, len, 0);
+}
+
+/* Looks at one piece of a message, as lws read it, and keeps it unless it is all there is. *final: the message is
+ * complete. Returns 0 or the code to close with. */
+static int take_piece(struct ws_conn *c, struct lws *wsi, struct slice piece, bool *final)
+{
+    size_t rest = lws_remaining_packet_payload(wsi);
+    bool first = lws_is_first_fragment(wsi) != 0, frame_begins = !c->mid_frame;
+    uint8_t opcode = !first ? 0 : lws_frame_is_binary(wsi) ? WS_BINARY : WS_TEXT;
+    *final = lws_is_final_fragment(wsi) != 0;
+    c->mid_frame = rest > 0;
+    if (frame_begins && piece.len && is_unmasked(c->server, (const uint8_t *)piece.ptr, piece.len + rest, opcode))
+        return WS_CLOSE_PROTOCOL;
+    /* Endless empty fragments cost the peer nothing and us a callback each (P-078). */
+    if (piece.len == 0 && rest == 0 && !*final && !first)
+        return WS_CLOSE_POLICY;
+    if (!*final || c->in || piece.len > c->max_message_bytes)
+        return keep_piece(c, piece, rest);
+    return 0;
+}
+
+/* Most messages are one piece and are handed up where they lie. */
 static void on_receive(struct ws_conn *c, struct lws *wsi, struct slice piece)
 {
+    bool final;
     c->last_rx_us = c->server->o.timers->now_us;
     if (c->state != WS_OPEN)
         return;
-    size_t rest = lws_remaining_packet_payload(wsi);
-    bool first = lws_is_first_fragment(wsi) != 0, final = lws_is_final_fragment(wsi) != 0;
-    int code = 0;
-    /* Endless empty fragments cost the peer nothing and us a callback each (P-078). */
-    if (piece.len == 0 && rest == 0 && !final && !first)
-        code = WS_CLOSE_POLICY;
-    else if (!final || c->in || piece.len > c->max_message_bytes)
-        code = keep_piece(c, piece, rest);
+    int code = take_piece(c, wsi, piece, &final);
     if (code) {
         metric_inc(c->server->o.metrics, METRIC_CLIENT_BAD_FRAMES);
-        log_limited(LOG_INFO, "edge", "message refused, closing", "conn=%u code=%d bytes=%zu", c->id, code,
-                    (c->in ? c->in->b.len : 0) + piece.len + rest);
+        log_limited(LOG_INFO, "edge", "message refused, closing", "conn=%u code=%d", c->id, code);
         ws_close(c, (enum ws_close_code)code);
         return;
     }
@@ -433,7 +487,8 @@ static void on_receive(struct ws_conn *c, struct lws *wsi, struct slice piece)
 
 /* --- closing ------------------------------------------------------------------------------------------------------ */
 
-/* What a peer's close frame is answered with (P-080). lws has already put 1002 in place of most codes that must not be sent. */
+/* What a peer's close frame is answered with (P-080). lws has already put 1002 in place of most codes that must not be
+ * sent. */
 static enum ws_close_code close_answer(struct slice body)
 {
     if (body.len == 0)
@@ -519,7 +574,8 @@ static uint64_t kernel_last_rx_us(const struct ws_conn *c, uint64_t now_us)
     return ago_us < now_us ? now_us - ago_us : c->last_rx_us;
 }
 
-/* The idle timer runs out: re-armed for the rest of the time when something came in since (no re-arming per message). */
+/* The idle timer runs out: re-armed for the rest of the time when something came in since (no re-arming per message).
+ */
 static void on_idle_timer(struct ws_conn *c)
 {
     struct timers *ts = c->server->o.timers;
@@ -543,7 +599,7 @@ static void conn_kill(struct ws_conn *c)
     int fd = lws_get_socket_fd(c->wsi);
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     shutdown(fd, SHUT_RDWR);
-    timer_arm_in(c->server->o.timers, &c->timer, CLOSE_TIMEOUT_US); /* should it need another push */
+    timer_arm_in(c->server->o.timers, &c->timer, CLOSE_TIMEOUT_US);        /* should it need another push */
     lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_SYNC); /* c may be gone now */
 }
 
@@ -564,8 +620,7 @@ uint32_t ws_close_some(struct ws_server *ws, uint32_t max, enum ws_close_code co
 {
     uint32_t closed = 0;
     struct list *node, *next;
-    list_each_safe(node, next, &ws->all)
-    {
+    list_each_safe (node, next, &ws->all) {
         struct ws_conn *c = container_of(node, struct ws_conn, all);
         if (closed == max)
             break;
@@ -612,6 +667,9 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user,
     case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
         /* h2c above all: never anything but a WebSocket. */
         return in && strcasecmp(in, "websocket") == 0 ? 0 : -1;
+    case LWS_CALLBACK_ADD_HEADERS:
+        learn_serv_buf(lws_context_user(lws_get_context(wsi)), in);
+        return 0;
     case LWS_CALLBACK_ESTABLISHED:
         on_established(c, wsi);
         return 0;
@@ -728,7 +786,7 @@ static struct lws_context *context_new(struct ws_server *ws)
         .timeout_secs = 10,
         .keepalive_timeout = 5,
         .max_http_header_data = 1024,
-        .pt_serv_buf_size = 4096,
+        .pt_serv_buf_size = SERV_BUF,
         .retry_and_idle_policy = &no_keepalive,
         .vhost_name = "beamgate",
         .gid = (gid_t)-1,
@@ -768,8 +826,8 @@ void ws_server_free(struct ws_server *ws)
     if (!ws)
         return;
     if (ws->context) {
-        /* The first call begins to close the connections and lws's own libuv handles, which takes turns of the loop; with
-         * a foreign loop lws frees its context only when it is called again after that. */
+        /* The first call begins to close the connections and lws's own libuv handles, which takes turns of the loop;
+         * with a foreign loop lws frees its context only when it is called again after that. */
         lws_context_destroy(ws->context);
         for (int i = 0; i < FREE_TURNS; i++)
             uv_run(ws->o.loop, UV_RUN_NOWAIT);

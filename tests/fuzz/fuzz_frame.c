@@ -1,6 +1,7 @@
 /*
- * fuzz_frame.c: any bytes as one client message. The first byte chooses serializer and opcode. What is accepted lies inside
- * the message, is made of whole JSON values, and reads the same again after being written by the other side's rules.
+ * fuzz_frame.c: any bytes as one client message. The first byte chooses serializer and opcode. What is accepted lies
+ * inside the message, is made of whole JSON values, and reads the same again after being written by the other side's
+ * rules.
  */
 #include "channel_frame.h"
 #include "fuzz.h"
@@ -28,12 +29,14 @@ static void check_text_round_trip(const struct channel_frame *f)
     frame_put_push_head(&out, SERIALIZER_V2, f->join_ref, f->ref, f->topic, SLICE_LIT("e"));
     buf_add_slice(&out, f->payload);
     frame_put_push_tail(&out, SERIALIZER_V2, f->topic);
-    assert_always(channel_frame_parse(SERIALIZER_V2, false, buf_slice(&out), &json_limits_default, &again, NULL) == BG_OK);
+    assert_always(channel_frame_parse(SERIALIZER_V2, false, buf_slice(&out), &json_limits_default, &again, NULL) ==
+                  BG_OK);
     assert_always(slice_eq(again.join_ref, f->join_ref) && slice_eq(again.ref, f->ref));
     assert_always(slice_eq(again.topic, f->topic) && slice_eq(again.payload, f->payload));
     buf_reset(&out);
     frame_put_reply(&out, SERIALIZER_V1, SLICE_NONE, f->ref, f->topic, "ok", f->payload);
-    assert_always(channel_frame_parse(SERIALIZER_V1, true, buf_slice(&out), &json_limits_default, &again, NULL) != BG_EINVAL);
+    assert_always(channel_frame_parse(SERIALIZER_V1, true, buf_slice(&out), &json_limits_default, &again, NULL) !=
+                  BG_EINVAL);
     assert_always(again.join_ref.ptr == NULL || slice_is(again.join_ref, null_text));
     buf_fini(&out);
 }

@@ -1,6 +1,6 @@
 /*
- * fuzz_http.c: any bytes as the beginning of a client connection. Whatever is accepted as a head lies inside the bytes, has no
- * control characters, and is accepted the same when more bytes follow; a refusal stands whatever follows.
+ * fuzz_http.c: any bytes as the beginning of a client connection. Whatever is accepted as a head lies inside the bytes,
+ * has no control characters, and is accepted the same when more bytes follow; a refusal stands whatever follows.
  */
 #include "fuzz.h"
 #include "http_head.h"
@@ -41,7 +41,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (rc == BG_OK) {
         assert_always(used > 0 && used <= size);
         check_head(bytes, &h);
-        assert_always(http_head_parse(slice_make(data, used), &again, &used_again, NULL) == BG_OK && used_again == used);
+        assert_always(http_head_parse(slice_make(data, used), &again, &used_again, NULL) == BG_OK &&
+                      used_again == used);
     }
     /* Bytes come in pieces: a shorter look may want more, but must not say the opposite. */
     int early = http_head_parse(slice_make(data, size / 2), &again, &used_again, NULL);

@@ -1,6 +1,6 @@
 /*
- * edge_harness.h: a whole edge in the test's own process, with a gateway and a process table that are fakes, and a small
- * WebSocket client over loopback. Everything runs in one thread: waiting for bytes means turning the loop.
+ * edge_harness.h: a whole edge in the test's own process, with a gateway and a process table that are fakes, and a
+ * small WebSocket client over loopback. Everything runs in one thread: waiting for bytes means turning the loop.
  */
 #ifndef BEAMGATE_EDGE_HARNESS_H
 #define BEAMGATE_EDGE_HARNESS_H
@@ -18,7 +18,8 @@
 #include "edge.h"
 #include "term.h"
 
-/* --- fake process table: slots, and the last reason ----------------------------------------------------------------- */
+/* --- fake process table: slots, and the last reason -----------------------------------------------------------------
+ */
 
 struct process_table {
     struct slots slots;
@@ -85,7 +86,8 @@ static inline void fake_message(struct process_table *pt, struct slice msg)
     p->ops->message(p->owner, h, NULL, msg);
 }
 
-/* --- fake gateway: pushes {"got":PAYLOAD,"user":USER} and replies ok "done"; PAYLOAD "later" waits for fake_answer() --- */
+/* --- fake gateway: pushes {"got":PAYLOAD,"user":USER} and replies ok "done"; PAYLOAD "later" waits for fake_answer()
+ * --- */
 
 struct gateway {
     struct client_ops client;
@@ -391,8 +393,9 @@ static inline void expect_heartbeat(struct rig *r, int fd, bool v1)
 {
     if (v1) {
         ws_text(r, fd, "{\"topic\":\"phoenix\",\"event\":\"heartbeat\",\"payload\":{},\"ref\":\"hb\"}");
-        expect_text(r, fd, "{\"ref\":\"hb\",\"event\":\"phx_reply\",\"payload\":{\"status\":\"ok\",\"response\":{}},"
-                           "\"topic\":\"phoenix\"}");
+        expect_text(r, fd,
+                    "{\"ref\":\"hb\",\"event\":\"phx_reply\",\"payload\":{\"status\":\"ok\",\"response\":{}},"
+                    "\"topic\":\"phoenix\"}");
         return;
     }
     ws_text(r, fd, "[null,\"hb\",\"phoenix\",\"heartbeat\",{}]");
@@ -400,15 +403,15 @@ static inline void expect_heartbeat(struct rig *r, int fd, bool v1)
 }
 
 /* Turns the loop until cond or the patience is over. */
-#define WAIT_FOR(r, cond)                                                          \
-    do {                                                                           \
-        uint64_t until_ = clock_now_us() + PATIENCE_MS * UINT64_C(1000);           \
-        while (!(cond)) {                                                          \
-            rig_turn(r);                                                           \
-            if (clock_now_us() > until_)                                           \
-                fail_msg("%s:%d: never came true: %s", __FILE__, __LINE__, #cond); \
-            usleep(50);                                                            \
-        }                                                                          \
+#define WAIT_FOR(r, cond)                                                                                              \
+    do {                                                                                                               \
+        uint64_t until_ = clock_now_us() + PATIENCE_MS * UINT64_C(1000);                                               \
+        while (!(cond)) {                                                                                              \
+            rig_turn(r);                                                                                               \
+            if (clock_now_us() > until_)                                                                               \
+                fail_msg("%s:%d: never came true: %s", __FILE__, __LINE__, #cond);                                     \
+            usleep(50);                                                                                                \
+        }                                                                                                              \
     } while (0)
 
 #endif

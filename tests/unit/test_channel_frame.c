@@ -11,13 +11,25 @@ static const struct text_case {
     const char *message;
     const char *want[5]; /* join_ref, ref, topic, event, payload; want[0] NULL: BG_EINVAL */
 } text_cases[] = {
-    {"P-020", SERIALIZER_V2, "[\"1\",\"2\",\"room:a\",\"echo\",{\"a\":[1]}]", {"\"1\"", "\"2\"", "\"room:a\"", "\"echo\"", "{\"a\":[1]}"}},
+    {"P-020",
+     SERIALIZER_V2,
+     "[\"1\",\"2\",\"room:a\",\"echo\",{\"a\":[1]}]",
+     {"\"1\"", "\"2\"", "\"room:a\"", "\"echo\"", "{\"a\":[1]}"}},
     {"P-020 more than five", SERIALIZER_V2, "[null,1,\"t\",\"e\",{},[{}],7]", {"null", "1", "\"t\"", "\"e\"", "{}"}},
     {"P-020 four", SERIALIZER_V2, "[\"1\",\"2\",\"t\",\"e\"]", {NULL}},
     {"empty array", SERIALIZER_V2, "[]", {NULL}},
-    {"P-025 refs of any type", SERIALIZER_V2, "[{\"a\":1},[2],3,false,\"x\"]", {"{\"a\":1}", "[2]", "3", "false", "\"x\""}},
-    {"P-025 a ref keeps its spelling", SERIALIZER_V2, "[\"\\u0031\",1.0,\"t\",\"e\",0]", {"\"\\u0031\"", "1.0", "\"t\"", "\"e\"", "0"}},
-    {"E-2341 white space", SERIALIZER_V2, " \t\r\n[ null ,1,\"t\" , \"e\", {} ] ", {"null", "1", "\"t\"", "\"e\"", "{}"}},
+    {"P-025 refs of any type",
+     SERIALIZER_V2,
+     "[{\"a\":1},[2],3,false,\"x\"]",
+     {"{\"a\":1}", "[2]", "3", "false", "\"x\""}},
+    {"P-025 a ref keeps its spelling",
+     SERIALIZER_V2,
+     "[\"\\u0031\",1.0,\"t\",\"e\",0]",
+     {"\"\\u0031\"", "1.0", "\"t\"", "\"e\"", "0"}},
+    {"E-2341 white space",
+     SERIALIZER_V2,
+     " \t\r\n[ null ,1,\"t\" , \"e\", {} ] ",
+     {"null", "1", "\"t\"", "\"e\"", "{}"}},
     {"E-2341 trailing comma", SERIALIZER_V2, "[null,1,\"t\",\"e\",{},]", {NULL}},
     {"E-2341 trailing garbage", SERIALIZER_V2, "[null,1,\"t\",\"e\",{}] x", {NULL}},
     {"bad JSON behind the fifth", SERIALIZER_V2, "[null,1,\"t\",\"e\",{},{]", {NULL}},
@@ -28,11 +40,22 @@ static const struct text_case {
     {"only blanks", SERIALIZER_V2, "   ", {NULL}},
     {"C-61 object on V2", SERIALIZER_V2, "{\"topic\":\"t\"}", {NULL}},
     {"string", SERIALIZER_V2, "\"[null,1]\"", {NULL}},
-    {"P-021", SERIALIZER_V1, "{\"topic\":\"t\",\"event\":\"e\",\"payload\":{},\"ref\":\"1\"}", {"null", "\"1\"", "\"t\"", "\"e\"", "{}"}},
-    {"P-021 with join_ref and others", SERIALIZER_V1,
-     "{\"x\":[],\"ref\":1,\"join_ref\":\"j\",\"payload\":null,\"event\":2,\"topic\":3}", {"\"j\"", "1", "3", "2", "null"}},
-    {"P-021 escaped key", SERIALIZER_V1, "{\"\\u0074opic\":\"t\",\"event\":\"e\",\"payload\":{},\"ref\":null}", {"null", "null", "\"t\"", "\"e\"", "{}"}},
-    {"E-234 the first of two keys wins", SERIALIZER_V1, "{\"ref\":1,\"ref\":2,\"topic\":\"t\",\"event\":\"e\",\"payload\":{}}", {"null", "1", "\"t\"", "\"e\"", "{}"}},
+    {"P-021",
+     SERIALIZER_V1,
+     "{\"topic\":\"t\",\"event\":\"e\",\"payload\":{},\"ref\":\"1\"}",
+     {"null", "\"1\"", "\"t\"", "\"e\"", "{}"}},
+    {"P-021 with join_ref and others",
+     SERIALIZER_V1,
+     "{\"x\":[],\"ref\":1,\"join_ref\":\"j\",\"payload\":null,\"event\":2,\"topic\":3}",
+     {"\"j\"", "1", "3", "2", "null"}},
+    {"P-021 escaped key",
+     SERIALIZER_V1,
+     "{\"\\u0074opic\":\"t\",\"event\":\"e\",\"payload\":{},\"ref\":null}",
+     {"null", "null", "\"t\"", "\"e\"", "{}"}},
+    {"E-234 the first of two keys wins",
+     SERIALIZER_V1,
+     "{\"ref\":1,\"ref\":2,\"topic\":\"t\",\"event\":\"e\",\"payload\":{}}",
+     {"null", "1", "\"t\"", "\"e\"", "{}"}},
     {"C-64 without ref", SERIALIZER_V1, "{\"topic\":\"t\",\"event\":\"e\",\"payload\":{}}", {NULL}},
     {"P-021 without topic", SERIALIZER_V1, "{\"event\":\"e\",\"payload\":{},\"ref\":1}", {NULL}},
     {"P-021 without event", SERIALIZER_V1, "{\"topic\":\"t\",\"payload\":{},\"ref\":1}", {NULL}},
@@ -78,7 +101,8 @@ static void messages_cut_short_are_refused(void **state)
             char *copy = malloc(n + 1);
             struct channel_frame f;
             memcpy(copy, t->message, n);
-            assert_int_equal(channel_frame_parse(t->v, false, slice_make(copy, n), &json_limits_default, &f, NULL), BG_EINVAL);
+            assert_int_equal(channel_frame_parse(t->v, false, slice_make(copy, n), &json_limits_default, &f, NULL),
+                             BG_EINVAL);
             free(copy);
         }
     }
@@ -105,12 +129,20 @@ static void keys_of_a_v1_message_are_limited(void **state)
     (void)state;
     struct channel_frame f;
     const struct json_limits lim = {.max_depth = 64, .max_keys = 4};
-    assert_int_equal(channel_frame_parse(SERIALIZER_V1, false, SLICE_LIT("{\"topic\":1,\"event\":2,\"payload\":3,\"ref\":4}"), &lim, &f, NULL), BG_OK);
-    assert_int_equal(channel_frame_parse(SERIALIZER_V1, false, SLICE_LIT("{\"topic\":1,\"event\":2,\"payload\":3,\"ref\":4,\"x\":5}"), &lim, &f, NULL), BG_ELIMIT);
+    assert_int_equal(channel_frame_parse(SERIALIZER_V1, false,
+                                         SLICE_LIT("{\"topic\":1,\"event\":2,\"payload\":3,\"ref\":4}"), &lim, &f,
+                                         NULL),
+                     BG_OK);
+    assert_int_equal(channel_frame_parse(SERIALIZER_V1, false,
+                                         SLICE_LIT("{\"topic\":1,\"event\":2,\"payload\":3,\"ref\":4,\"x\":5}"), &lim,
+                                         &f, NULL),
+                     BG_ELIMIT);
 }
 
 /* P-037: the client's vector. */
-static const char binary_push[] = "\x00\x02\x03\x05\x05" "12123topicevent" "efg";
+static const char binary_push[] = "\x00\x02\x03\x05\x05"
+                                  "12123topicevent"
+                                  "efg";
 
 static void binary_push_is_taken_apart(void **state)
 {
@@ -140,22 +172,29 @@ static void binary_frames_that_lie_are_refused(void **state)
     for (size_t n = 0; n < 5 + 15; n++) {
         char *exact = malloc(n + 1);
         memcpy(exact, binary_push, n);
-        assert_int_equal(channel_frame_parse(SERIALIZER_V2, true, slice_make(exact, n), &json_limits_default, &f, NULL), BG_EINVAL);
+        assert_int_equal(channel_frame_parse(SERIALIZER_V2, true, slice_make(exact, n), &json_limits_default, &f, NULL),
+                         BG_EINVAL);
         free(exact);
     }
     for (int kind = 1; kind < 256; kind++) { /* P-035 */
         memcpy(copy, binary_push, sizeof(binary_push));
         copy[0] = (char)kind;
-        assert_int_equal(channel_frame_parse(SERIALIZER_V2, true, slice_make(copy, sizeof(binary_push) - 1), &json_limits_default, &f, NULL), BG_EINVAL);
+        assert_int_equal(channel_frame_parse(SERIALIZER_V2, true, slice_make(copy, sizeof(binary_push) - 1),
+                                             &json_limits_default, &f, NULL),
+                         BG_EINVAL);
     }
     for (int at = 1; at < 5; at++) {
         memcpy(copy, binary_push, sizeof(binary_push));
         copy[at] = (char)0xff;
-        assert_int_equal(channel_frame_parse(SERIALIZER_V2, true, slice_make(copy, sizeof(binary_push) - 1), &json_limits_default, &f, NULL), BG_EINVAL);
+        assert_int_equal(channel_frame_parse(SERIALIZER_V2, true, slice_make(copy, sizeof(binary_push) - 1),
+                                             &json_limits_default, &f, NULL),
+                         BG_EINVAL);
     }
     memcpy(copy, binary_push, sizeof(binary_push));
     copy[10] = (char)0xff; /* in the topic: not UTF-8 */
-    assert_int_equal(channel_frame_parse(SERIALIZER_V2, true, slice_make(copy, sizeof(binary_push) - 1), &json_limits_default, &f, NULL), BG_EINVAL);
+    assert_int_equal(channel_frame_parse(SERIALIZER_V2, true, slice_make(copy, sizeof(binary_push) - 1),
+                                         &json_limits_default, &f, NULL),
+                     BG_EINVAL);
     free(copy);
 }
 
@@ -163,7 +202,10 @@ static void v1_reads_json_from_binary_frames(void **state)
 {
     (void)state; /* P-022 */
     struct channel_frame f;
-    assert_int_equal(channel_frame_parse(SERIALIZER_V1, true, SLICE_LIT("{\"topic\":1,\"event\":2,\"payload\":3,\"ref\":4}"), &json_limits_default, &f, NULL), BG_OK);
+    assert_int_equal(channel_frame_parse(SERIALIZER_V1, true,
+                                         SLICE_LIT("{\"topic\":1,\"event\":2,\"payload\":3,\"ref\":4}"),
+                                         &json_limits_default, &f, NULL),
+                     BG_OK);
     assert_false(f.binary);
     assert_slice_is(f.ref, "4");
 }
@@ -182,12 +224,14 @@ static void text_frames_are_written_as_recorded(void **state)
 {
     (void)state; /* P-023, P-024; transcripts sections 4 and 10 */
     struct buf out;
-    const struct slice jr = SLICE_LIT("\"9\""), ref = SLICE_LIT("\"12\""), topic = SLICE_LIT("\"api:lobby\""), none = SLICE_LIT("null");
+    const struct slice jr = SLICE_LIT("\"9\""), ref = SLICE_LIT("\"12\""), topic = SLICE_LIT("\"api:lobby\""),
+                       none = SLICE_LIT("null");
     buf_init(&out, 0);
     frame_put_reply(&out, SERIALIZER_V2, jr, ref, topic, "ok", SLICE_LIT("\"echo\""));
     ASSERT_WRITTEN(&out, "[\"9\",\"12\",\"api:lobby\",\"phx_reply\",{\"status\":\"ok\",\"response\":\"echo\"}]");
     frame_put_reply(&out, SERIALIZER_V1, none, ref, topic, "error", SLICE_LIT("{}"));
-    ASSERT_WRITTEN(&out, "{\"ref\":\"12\",\"event\":\"phx_reply\",\"payload\":{\"status\":\"error\",\"response\":{}},\"topic\":\"api:lobby\"}");
+    ASSERT_WRITTEN(&out, "{\"ref\":\"12\",\"event\":\"phx_reply\",\"payload\":{\"status\":\"error\",\"response\":{}},"
+                         "\"topic\":\"api:lobby\"}");
     frame_put_push_head(&out, SERIALIZER_V2, jr, none, topic, SLICE_LIT("api"));
     buf_puts(&out, "{\"a\":1}");
     frame_put_push_tail(&out, SERIALIZER_V2, topic);
@@ -208,14 +252,26 @@ static void binary_frames_are_written_as_in_the_vectors(void **state)
     (void)state; /* P-031..P-034, P-037, C-54..C-56, C-58 */
     struct buf out;
     buf_init(&out, 0);
-    assert_int_equal(frame_put_binary_reply(&out, SLICE_LIT("12"), SLICE_LIT("123"), SLICE_LIT("topic"), SLICE_LIT("ok"), SLICE_LIT("efg")), BG_OK);
-    ASSERT_WRITTEN(&out, "\x01\x02\x03\x05\x02" "12123topicok" "efg");
-    assert_int_equal(frame_put_binary_push(&out, SLICE_LIT("12"), SLICE_LIT("topic"), SLICE_LIT("event"), SLICE_LIT("efg")), BG_OK);
-    ASSERT_WRITTEN(&out, "\x00\x02\x05\x05" "12topicevent" "efg");
+    assert_int_equal(frame_put_binary_reply(&out, SLICE_LIT("12"), SLICE_LIT("123"), SLICE_LIT("topic"),
+                                            SLICE_LIT("ok"), SLICE_LIT("efg")),
+                     BG_OK);
+    ASSERT_WRITTEN(&out, "\x01\x02\x03\x05\x02"
+                         "12123topicok"
+                         "efg");
+    assert_int_equal(
+        frame_put_binary_push(&out, SLICE_LIT("12"), SLICE_LIT("topic"), SLICE_LIT("event"), SLICE_LIT("efg")), BG_OK);
+    ASSERT_WRITTEN(&out, "\x00\x02\x05\x05"
+                         "12topicevent"
+                         "efg");
     assert_int_equal(frame_put_binary_broadcast(&out, SLICE_LIT("topic"), SLICE_LIT("event"), SLICE_LIT("efg")), BG_OK);
-    ASSERT_WRITTEN(&out, "\x02\x05\x05" "topicevent" "efg");
-    assert_int_equal(frame_put_binary_push(&out, SLICE_NONE, SLICE_LIT("t\xc3\xa9"), SLICE_LIT("e"), SLICE_NONE), BG_OK);
-    ASSERT_WRITTEN(&out, "\x00\x00\x03\x01" "t\xc3\xa9" "e");
+    ASSERT_WRITTEN(&out, "\x02\x05\x05"
+                         "topicevent"
+                         "efg");
+    assert_int_equal(frame_put_binary_push(&out, SLICE_NONE, SLICE_LIT("t\xc3\xa9"), SLICE_LIT("e"), SLICE_NONE),
+                     BG_OK);
+    ASSERT_WRITTEN(&out, "\x00\x00\x03\x01"
+                         "t\xc3\xa9"
+                         "e");
     buf_fini(&out);
 }
 

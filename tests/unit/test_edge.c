@@ -15,9 +15,9 @@
  *   >P TEXT    send a pong
  *   >f TEXT    text frame without FIN       >c TEXT    continuation with FIN    >n TEXT  continuation without
  *   >x N TEXT  frame with first byte N (hex)
- *   >raw TEXT  bytes as they stand, no frame
- * TEXT may hold \xNN. A conversation that does not end with <close must still answer a heartbeat at once, which proves that
- * nothing else was sent.
+ *   >raw TEXT  bytes as they stand, no frame      >turn   lets the edge read what was sent so far
+ * TEXT may hold \xNN. A conversation that does not end with <close must still answer a heartbeat at once, which proves
+ * that nothing else was sent.
  */
 struct conversation {
     const char *name; /* cites the cases */
@@ -68,7 +68,7 @@ static bool run_step(struct rig *r, int fd, const char *line, size_t len)
         bool send;
         int first;
     } steps[] = {
-        {">", true, 0x81},  {">b", true, 0x82}, {">p", true, 0x89},    {">P", true, 0x8a},    {">f", true, 0x01},
+        {">", true, 0x81},  {">b", true, 0x82}, {">p", true, 0x89},     {">P", true, 0x8a}, {">f", true, 0x01},
         {">c", true, 0x80}, {">n", true, 0x00}, {"<pong", false, 0x8a}, {"<", false, 0x81},
     };
     const char *text;
@@ -77,6 +77,11 @@ static bool run_step(struct rig *r, int fd, const char *line, size_t len)
     if (step_is(line, len, "<close", &text, &n)) {
         expect_close(r, fd, (unsigned)atoi(text));
         return true;
+    }
+    if (step_is(line, len, ">turn", &text, &n)) {
+        for (int i = 0; i < 10; i++)
+            rig_turn(r);
+        return false;
     }
     if (step_is(line, len, ">raw", &text, &n)) {
         tcp_send(r, fd, bytes, unescape(text, n, bytes));
@@ -141,21 +146,26 @@ static void run_all(const struct conversation *c, size_t n)
 #define CRASH "< [\"1\",\"1\",\"room:a\",\"phx_error\",{\"reason\":\"channel_crash\"}]\n"
 
 static const struct conversation heartbeats[] = {
-    {"C-19 heartbeat", V2, "> [null,\"1\",\"phoenix\",\"heartbeat\",{}]\n< [null,\"1\",\"phoenix\",\"phx_reply\"," OK_EMPTY},
+    {"C-19 heartbeat", V2,
+     "> [null,\"1\",\"phoenix\",\"heartbeat\",{}]\n< [null,\"1\",\"phoenix\",\"phx_reply\"," OK_EMPTY},
     {"C-20 heartbeat with a join_ref", V2,
      "> [\"9\",\"1\",\"phoenix\",\"heartbeat\",{}]\n< [null,\"1\",\"phoenix\",\"phx_reply\"," OK_EMPTY},
     {"P-025 integer ref", V2, "> [null,3,\"phoenix\",\"heartbeat\",{}]\n< [null,3,\"phoenix\",\"phx_reply\"," OK_EMPTY},
     {"P-041 another event on phoenix", V2,
      "> [null,\"36\",\"phoenix\",\"nope\",{}]\n< [null,\"36\",\"phoenix\",\"phx_reply\"," UNMATCHED},
-    {"C-65 array of six", V2, "> [null,\"2\",\"phoenix\",\"heartbeat\",{},1]\n< [null,\"2\",\"phoenix\",\"phx_reply\"," OK_EMPTY},
+    {"C-65 array of six", V2,
+     "> [null,\"2\",\"phoenix\",\"heartbeat\",{},1]\n< [null,\"2\",\"phoenix\",\"phx_reply\"," OK_EMPTY},
     {"white space around everything", V2,
-     "> \\x20[ null , \"2\" ,\"phoenix\", \"heartbeat\" , {} ]\\x0a\n< [null,\"2\",\"phoenix\",\"phx_reply\"," OK_EMPTY},
+     "> \\x20[ null , \"2\" ,\"phoenix\", \"heartbeat\" , {} ]\\x0a\n< "
+     "[null,\"2\",\"phoenix\",\"phx_reply\"," OK_EMPTY},
     {"C-02 C-21 without vsn it is V1", "",
      "> {\"topic\":\"phoenix\",\"event\":\"heartbeat\",\"payload\":{},\"ref\":\"1\"}\n"
-     "< {\"ref\":\"1\",\"event\":\"phx_reply\",\"payload\":{\"status\":\"ok\",\"response\":{}},\"topic\":\"phoenix\"}\n"},
+     "< "
+     "{\"ref\":\"1\",\"event\":\"phx_reply\",\"payload\":{\"status\":\"ok\",\"response\":{}},\"topic\":\"phoenix\"}\n"},
     {"C-110 V1 in a binary frame", "vsn=1.0.0",
      ">b {\"topic\":\"phoenix\",\"event\":\"heartbeat\",\"payload\":{},\"ref\":\"1\"}\n"
-     "< {\"ref\":\"1\",\"event\":\"phx_reply\",\"payload\":{\"status\":\"ok\",\"response\":{}},\"topic\":\"phoenix\"}\n"},
+     "< "
+     "{\"ref\":\"1\",\"event\":\"phx_reply\",\"payload\":{\"status\":\"ok\",\"response\":{}},\"topic\":\"phoenix\"}\n"},
     {"C-04 a later patch level is V2", "vsn=2.0.7", ""},
 };
 
@@ -170,7 +180,8 @@ static const struct conversation joins[] = {
     {"P-050 exact topic", V2,
      "> [\"1\",\"1\",\"lobby\",\"phx_join\",{}]\n< [\"1\",\"1\",\"lobby\",\"phx_reply\"," OK_EMPTY
      "> [\"2\",\"2\",\"lobby2\",\"phx_join\",{}]\n< [null,\"2\",\"lobby2\",\"phx_reply\"," UNMATCHED},
-    {"C-27 unknown topic", V2, "> [\"5\",\"5\",\"nope:a\",\"phx_join\",{}]\n< [null,\"5\",\"nope:a\",\"phx_reply\"," UNMATCHED},
+    {"C-27 unknown topic", V2,
+     "> [\"5\",\"5\",\"nope:a\",\"phx_join\",{}]\n< [null,\"5\",\"nope:a\",\"phx_reply\"," UNMATCHED},
     {"C-107 topic is a number", V2, "> [\"1\",\"1\",5,\"phx_join\",{}]\n< [null,\"1\",5,\"phx_reply\"," UNMATCHED},
     {"C-108 join with a string payload", V2,
      "> [\"1\",\"1\",\"room:a\",\"phx_join\",\"str\"]\n< [\"1\",\"1\",\"room:a\",\"phx_reply\"," OK_EMPTY},
@@ -201,7 +212,9 @@ static const struct conversation joins[] = {
      "< {\"ref\":\"1\",\"event\":\"phx_reply\",\"payload\":{\"status\":\"ok\",\"response\":{}},\"topic\":\"room:a\"}\n"
      "> {\"topic\":\"room:a\",\"event\":\"api\",\"payload\":[],\"ref\":\"2\"}\n"
      "< {\"ref\":null,\"event\":\"api\",\"payload\":{\"got\":[],\"user\":\"u1\"},\"topic\":\"room:a\"}\n"
-     "< {\"ref\":\"2\",\"event\":\"phx_reply\",\"payload\":{\"status\":\"ok\",\"response\":\"done\"},\"topic\":\"room:a\"}\n"
+     "< "
+     "{\"ref\":\"2\",\"event\":\"phx_reply\",\"payload\":{\"status\":\"ok\",\"response\":\"done\"},\"topic\":\"room:"
+     "a\"}\n"
      /* C-109 */
      "> {\"topic\":\"room:a\",\"event\":\"phx_leave\",\"payload\":{},\"ref\":\"5\"}\n"
      "< {\"ref\":\"5\",\"event\":\"phx_reply\",\"payload\":{\"status\":\"ok\",\"response\":{}},\"topic\":\"room:a\"}\n"
@@ -230,8 +243,7 @@ static const struct conversation messages[] = {
      JOIN "> [null,\"8\",\"room:a\",\"api\",1]\n< [\"1\",null,\"room:a\",\"api\",{\"got\":1,\"user\":\"u1\"}]\n"
           "< [\"1\",\"8\",\"room:a\",\"phx_reply\"," OK_DONE},
     {"C-33 stale join_ref is ignored", V2, JOIN "> [\"99\",\"9\",\"room:a\",\"api\",{}]\n"},
-    {"P-0561 topic null", V2,
-     JOIN "> [\"1\",\"2\",null,\"api\",{}]\n< [null,\"2\",null,\"phx_reply\"," UNMATCHED},
+    {"P-0561 topic null", V2, JOIN "> [\"1\",\"2\",null,\"api\",{}]\n< [null,\"2\",null,\"phx_reply\"," UNMATCHED},
     {"P-0561 event is a number", V2, JOIN "> [\"1\",\"2\",\"room:a\",5,{}]\n" CRASH},
     {"C-42 C-43 C-44 P-066 event without a clause, message after it, rejoin", V2,
      JOIN "> [\"1\",\"15\",\"room:a\",\"nope\",{}]\n" CRASH
@@ -243,12 +255,16 @@ static const struct conversation messages[] = {
           "> [\"2\",\"4\",\"room:b\",\"api\",1]\n< [\"2\",null,\"room:b\",\"api\",{\"got\":1,\"user\":\"u1\"}]\n"
           "< [\"2\",\"4\",\"room:b\",\"phx_reply\"," OK_DONE},
     {"C-53 binary push on the API event", V2,
-     JOIN ">b \\x00\\x01\\x02\\x06\\x03\\x31" "23room:aapi\\x01\\x02\\x03\\xff\n"
+     JOIN ">b \\x00\\x01\\x02\\x06\\x03\\x31"
+          "23room:aapi\\x01\\x02\\x03\\xff\n"
           "< [\"1\",null,\"room:a\",\"api\",{\"got\":\"binary\",\"user\":\"u1\"}]\n"
           "< [\"1\",\"23\",\"room:a\",\"phx_reply\"," OK_DONE},
-    {"P-030 binary push with an empty join_ref is stale", V2, JOIN ">b \\x00\\x00\\x02\\x06\\x03" "23room:aapi\\x01\n"},
+    {"P-030 binary push with an empty join_ref is stale", V2,
+     JOIN ">b \\x00\\x00\\x02\\x06\\x03"
+          "23room:aapi\\x01\n"},
     {"P-030 binary push for a topic that is not joined", V2,
-     ">b \\x00\\x01\\x02\\x06\\x03\\x31" "23room:aapi\\x01\n< [null,\"23\",\"room:a\",\"phx_reply\"," UNMATCHED},
+     ">b \\x00\\x01\\x02\\x06\\x03\\x31"
+     "23room:aapi\\x01\n< [null,\"23\",\"room:a\",\"phx_reply\"," UNMATCHED},
     {"a push that was taken back leaves no trace", V2, JOIN "> [\"1\",\"7\",\"room:a\",\"api\",\"taken back\"]\n"},
 };
 
@@ -268,9 +284,9 @@ static const struct conversation leaves[] = {
           "< [\"1\",\"11\",\"room:a\",\"phx_reply\"," OK_DONE},
     {"C-35 leave with join_ref null", V2, JOIN "> [null,\"11\",\"room:a\",\"phx_leave\",{}]\n" LEFT("11")},
     {"C-36 C-38 C-39 leave, then a message, then leave again", V2,
-     JOIN "> [\"1\",\"12\",\"room:a\",\"phx_leave\",{}]\n" LEFT("12")
-          "> [\"1\",\"13\",\"room:a\",\"api\",{}]\n< [null,\"13\",\"room:a\",\"phx_reply\"," UNMATCHED
-          "> [\"1\",\"14\",\"room:a\",\"phx_leave\",{}]\n< [\"1\",\"14\",\"room:a\",\"phx_reply\"," OK_EMPTY},
+     JOIN "> [\"1\",\"12\",\"room:a\",\"phx_leave\",{}]\n" LEFT(
+         "12") "> [\"1\",\"13\",\"room:a\",\"api\",{}]\n< [null,\"13\",\"room:a\",\"phx_reply\"," UNMATCHED
+               "> [\"1\",\"14\",\"room:a\",\"phx_leave\",{}]\n< [\"1\",\"14\",\"room:a\",\"phx_reply\"," OK_EMPTY},
     {"P-061 leave of a topic that was never joined", V2,
      "> [\"20\",\"14\",\"api:other\",\"phx_leave\",{}]\n< [\"20\",\"14\",\"api:other\",\"phx_reply\"," OK_EMPTY},
 };
@@ -315,9 +331,11 @@ static const struct conversation framing[] = {
     {"ping without payload", V2, ">p\n<pong\n"},
     {"P-081 unsolicited pong", V2, ">P abc\n"},
     {"pong that is not UTF-8 after a text message", V2,
-     "> [null,\"1\",\"phoenix\",\"heartbeat\",{}]\n< [null,\"1\",\"phoenix\",\"phx_reply\"," OK_EMPTY ">P \\xff\\xfe\n"},
+     "> [null,\"1\",\"phoenix\",\"heartbeat\",{}]\n< [null,\"1\",\"phoenix\",\"phx_reply\"," OK_EMPTY
+     ">P \\xff\\xfe\n"},
     {"C-71 fragmented with a ping between", V2,
-     ">f [null,\"1\",\"phoe\n>p p\n<pong p\n>c nix\",\"heartbeat\",{}]\n< [null,\"1\",\"phoenix\",\"phx_reply\"," OK_EMPTY},
+     ">f [null,\"1\",\"phoe\n>p p\n<pong p\n>c nix\",\"heartbeat\",{}]\n< "
+     "[null,\"1\",\"phoenix\",\"phx_reply\"," OK_EMPTY},
     {"a character split between fragments, a pong between", V2,
      ">f [null,\"\\xc3\n>P \\xff\n>c \\xa9\",\"phoenix\",\"heartbeat\",{}]\n"
      "< [null,\"\\xc3\\xa9\",\"phoenix\",\"phx_reply\"," OK_EMPTY},
@@ -338,8 +356,24 @@ static const struct conversation framing[] = {
     {"length with the top bit set", V2, ">raw \\x81\\xff\\x80\\x00\\x00\\x00\\x00\\x00\\x00\\x00\n<close 1002\n"},
     {"P-075 announced length of 2^62", V2,
      ">raw \\x81\\xff\\x40\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x01\\x01\\x01\\x01x\n<close 1009\n"},
+    {"C-67 unmasked frame", V2, ">raw \\x81\\x23[null,\"1\",\"phoenix\",\"heartbeat\",{}]\n<close 1002\n"},
+    {"unmasked frame with a long length", V2, ">raw \\x81\\x7e\\x00\\x82" X130 "\n<close 1002\n"},
+    {"unmasked frame behind a masked one", V2,
+     ">raw \\x81\\xa3\\x00\\x00\\x00\\x00[null,\"1\",\"phoenix\",\"heartbeat\",{}]\\x81\\x01x\n"
+     "< [null,\"1\",\"phoenix\",\"phx_reply\"," OK_EMPTY "<close 1002\n"},
+    {"masked frames with longer lengths than needed", V2,
+     ">raw \\x81\\xfe\\x00\\x23\\x00\\x00\\x00\\x00[null,\"1\",\"phoenix\",\"heartbeat\",{}]\n"
+     "< [null,\"1\",\"phoenix\",\"phx_reply\"," OK_EMPTY
+     ">raw "
+     "\\x81\\xff\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x23\\x00\\x00\\x00\\x00[null,\"1\",\"phoenix\",\"heartbeat\",{}]\n"
+     "< [null,\"1\",\"phoenix\",\"phx_reply\"," OK_EMPTY},
+    {"a header and its payload in two reads", V2,
+     ">raw \\x81\\xa3\\x00\\x00\\x00\\x00\n>turn\n>raw [null,\"1\",\"phoenix\",\"heartbeat\",{}]\n"
+     "< [null,\"1\",\"phoenix\",\"phx_reply\"," OK_EMPTY},
     {"C-72 close 1000", V2, JOIN ">x 88 \\x03\\xe8\n<close 1000\n"},
-    {"C-72 close 4001 with a reason", V2, ">x 88 \\x0f\\xa1" "bye\n<close 1000\n"},
+    {"C-72 close 4001 with a reason", V2,
+     ">x 88 \\x0f\\xa1"
+     "bye\n<close 1000\n"},
     {"C-72 close without a code", V2, ">x 88\n<close 1000\n"},
     {"P-077 close with one byte", V2, ">x 88 x\n<close 1002\n"},
     {"C-73 close 1005", V2, ">x 88 \\x03\\xed\n<close 1002\n"},
@@ -387,8 +421,9 @@ static const struct exchange {
      "'connection' header must contain 'upgrade', got []"},
     {"connection without upgrade", GET_WS("?vsn=2.0.0", "Host: x\r\nConnection: keep-alive\r\nConnection: a\"b\r\n"),
      "HTTP/1.1 400 ", "'connection' header must contain 'upgrade', got [\"keep-alive\", \"a\\\"b\"]"},
-    {"h2c is refused", GET_WS("?vsn=2.0.0", "Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
-                                            "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"),
+    {"h2c is refused",
+     GET_WS("?vsn=2.0.0", "Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+                          "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"),
      "HTTP/1.1 400 ", "'upgrade' header must contain 'websocket', got [\"h2c\"]"},
     {"transcript: no key", GET_WS("?vsn=2.0.0", "Host: x\r\n" UPGRADE_WITHOUT_KEY), "HTTP/1.1 400 ",
      "'sec-websocket-key' header is absent"},
@@ -397,13 +432,17 @@ static const struct exchange {
                           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"),
      "HTTP/1.1 400 ", "'sec-websocket-version' header must equal '13', got [\"8\"]"},
     {"P-008 vsn is judged before the headers", GET_WS("?vsn=3.0.0", "Host: x\r\n"), "HTTP/1.1 403 ", NULL},
-    {"C-18 POST", "POST /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 400 ", NULL},
-    {"P-008 the method is judged before vsn", "PUT /socket/websocket?vsn=9 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 400 ", NULL},
-    {"POST with a body", "POST /socket/websocket HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 400 ", NULL},
+    {"C-18 POST", "POST /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 400 ",
+     NULL},
+    {"P-008 the method is judged before vsn", "PUT /socket/websocket?vsn=9 HTTP/1.1\r\nHost: x\r\n\r\n",
+     "HTTP/1.1 400 ", NULL},
+    {"POST with a body", "POST /socket/websocket HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+     "HTTP/1.1 400 ", NULL},
     {"transcript: wrong path", "GET /socket/websocketx?vsn=2.0.0 HTTP/1.1\r\n" HOST UPGRADE "\r\n",
      "HTTP/1.1 404 Not Found\r\n", "not found"},
     {"P-002 bare socket path", "GET /socket HTTP/1.1\r\n" HOST "\r\n", "HTTP/1.1 404 ", "not found"},
-    {"transcript: longpoll", "GET /socket/longpoll?vsn=2.0.0 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "not found"},
+    {"transcript: longpoll", "GET /socket/longpoll?vsn=2.0.0 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ",
+     "not found"},
     {"transcript: no Host", GET_WS("?vsn=2.0.0", UPGRADE), BAD_REQUEST_LINE, NULL},
     {"two Hosts", "GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", BAD_REQUEST_LINE, NULL},
     {"transcript: not HTTP at all", "hello\r\n", BAD_REQUEST_LINE, NULL},
@@ -420,7 +459,8 @@ static const struct exchange {
     {"no console, no page", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "not found"},
     {"no console, no functions", "GET /functions.json HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "not found"},
     {"path traversal", "GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "not found"},
-    {"path traversal, encoded", "GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "not found"},
+    {"path traversal, encoded", "GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ",
+     "not found"},
 };
 
 static void check_exchange(struct rig *r, const struct exchange *x)
@@ -557,15 +597,19 @@ static void readiness_says_why_not(void **state)
 static void console_lists_the_functions(void **state)
 {
     (void)state;
-    static const char want[] =
-        "{\"sockets\":[{\"path\":\"/socket\",\"user_id_param\":\"user_id\",\"channels\":["
-        "{\"topic\":\"room:*\",\"event\":\"api\"},{\"topic\":\"lobby\",\"event\":\"api\"}]}],"
-        "\"functions\":[{\"service\":\"user_service\",\"request_type\":\"add\",\"version\":null,\"response_type\":\"async\","
-        "\"args\":[{\"name\":\"a\",\"type\":\"num\",\"required\":true},{\"name\":\"note\",\"type\":\"string\",\"required\":false}]}]}";
+    static const char want[] = "{\"sockets\":[{\"path\":\"/socket\",\"user_id_param\":\"user_id\",\"channels\":["
+                               "{\"topic\":\"room:*\",\"event\":\"api\"},{\"topic\":\"lobby\",\"event\":\"api\"}]}],"
+                               "\"functions\":[{\"service\":\"user_service\",\"request_type\":\"add\",\"version\":null,"
+                               "\"response_type\":\"async\","
+                               "\"args\":[{\"name\":\"a\",\"type\":\"num\",\"required\":true},{\"name\":\"note\","
+                               "\"type\":\"string\",\"required\":false}]}]}";
     struct arg_spec args[] = {{.name = SLICE_LIT("a"), .type = ARG_NUM},
                               {.name = SLICE_LIT("note"), .type = ARG_STRING, .allow_nil = true}};
-    struct fun_config add = {.service = SLICE_LIT("user_service"), .request_type = SLICE_LIT("add"), .args = args,
-                             .args_count = 2, .response_type = RESPONSE_ASYNC};
+    struct fun_config add = {.service = SLICE_LIT("user_service"),
+                             .request_type = SLICE_LIT("add"),
+                             .args = args,
+                             .args_count = 2,
+                             .response_type = RESPONSE_ASYNC};
     struct fun_config off = add;
     off.disabled = true;
     struct fun_config *const list[] = {&off, &add, NULL};
@@ -575,8 +619,8 @@ static void console_lists_the_functions(void **state)
     r.options.console = true;
     r.options.db = (void *)(uintptr_t)list;
     rig_start(&r);
-    check_exchange(&r, &(struct exchange){"functions", "GET /functions.json HTTP/1.1\r\nHost: x\r\n\r\n",
-                                          "HTTP/1.1 200 ", want});
+    check_exchange(
+        &r, &(struct exchange){"functions", "GET /functions.json HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 ", want});
     http_exchange(&r, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer));
     assert_non_null(strstr(answer, "content-type: text/html; charset=utf-8\r\n"));
     assert_non_null(strstr(answer, "data-testid=\"frames\""));
@@ -742,6 +786,45 @@ static void messages_are_limited_in_length(void **state)
     expect_close(&r, fd, 1009);
     close(fd);
     free(text);
+    rig_stop(&r);
+}
+
+/* Frames of all sizes, masked at random, cut anywhere: every one is understood and none taken for unmasked. */
+static void stream_may_be_cut_anywhere(void **state)
+{
+    (void)state;
+    enum { MESSAGES = 400, LONGEST = 3000 };
+    struct rig r;
+    size_t len, n = 0, sent = 0;
+    uint8_t *stream = malloc(MESSAGES * (LONGEST + 100));
+    unsigned seed = 7;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    for (int i = 0; i < MESSAGES; i++) {
+        char *text = big_heartbeat((size_t)rand_r(&seed) % (i % 4 ? 100 : LONGEST), &len);
+        size_t frame = frame_make(stream + n, 0x81, text, len);
+        uint8_t *mask = stream + n + frame - len - 4, again[4];
+        for (int k = 0; k < 4; k++)
+            again[k] = (uint8_t)rand_r(&seed);
+        for (size_t k = 0; k < len; k++)
+            mask[4 + k] ^= mask[k & 3] ^ again[k & 3];
+        memcpy(mask, again, 4);
+        n += frame;
+        free(text);
+    }
+    while (sent < n) {
+        size_t piece = 1 + (size_t)rand_r(&seed) % (rand_r(&seed) % 3 ? 50 : 2500);
+        piece = piece < n - sent ? piece : n - sent;
+        tcp_send(&r, fd, stream + sent, piece);
+        sent += piece;
+        rig_turn(&r);
+    }
+    for (int i = 0; i < MESSAGES; i++)
+        expect_text(&r, fd, "[null,\"9\",\"phoenix\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]");
+    expect_heartbeat(&r, fd, false);
+    free(stream);
+    close(fd);
     rig_stop(&r);
 }
 
@@ -924,7 +1007,8 @@ static void frames_for_a_stalled_reader_arrive_whole_and_in_order(void **state)
             assert_int_equal(strspn(got + 26, "x"), BYTES);
             assert_int_equal(pushes++, replies); /* push, then its reply */
         } else {
-            assert_string_equal(got, "[\"1\",\"7\",\"room:a\",\"phx_reply\",{\"status\":\"ok\",\"response\":\"done\"}]");
+            assert_string_equal(got,
+                                "[\"1\",\"7\",\"room:a\",\"phx_reply\",{\"status\":\"ok\",\"response\":\"done\"}]");
             assert_int_equal(++replies, pushes);
         }
     }
@@ -1006,7 +1090,8 @@ static void result_larger_than_the_bound_closes_and_nothing_else(void **state)
 static void lengths_around_the_header_sizes_are_framed_right(void **state)
 {
     (void)state;
-    static const size_t sizes[] = {1, 90, 95, 96, 97, 98, 99, 100, 101, 65500, 65505, 65508, 65509, 65510, 65511, 65512, 70000};
+    static const size_t sizes[] = {1,     90,    95,    96,    97,    98,    99,    100,  101,
+                                   65500, 65505, 65508, 65509, 65510, 65511, 65512, 70000};
     static char got[80000];
     struct rig r;
     rig_init(&r);
@@ -1185,9 +1270,14 @@ static const struct exit_case {
 } exit_cases[] = {
     {"C-45 normal", SLICE_LIT("\x77\x06normal"), false, "[\"1\",\"1\",\"room:a\",\"phx_close\",{}]"},
     {"P-063 shutdown", SLICE_LIT("\x77\x08shutdown"), false, "[\"1\",\"1\",\"room:a\",\"phx_close\",{}]"},
-    {"P-063 {shutdown, a}", SLICE_LIT("\x68\x02\x77\x08shutdown\x77\x01" "a"), false, "[\"1\",\"1\",\"room:a\",\"phx_close\",{}]"},
-    {"C-47 another reason", SLICE_LIT("\x77\x04oops"), false, "[\"1\",\"1\",\"room:a\",\"phx_error\",{\"reason\":\"channel_crash\"}]"},
-    {"kill", SLICE_LIT("\x77\x06killed"), true, "[\"1\",\"1\",\"room:a\",\"phx_error\",{\"reason\":\"channel_crash\"}]"},
+    {"P-063 {shutdown, a}",
+     SLICE_LIT("\x68\x02\x77\x08shutdown\x77\x01"
+               "a"),
+     false, "[\"1\",\"1\",\"room:a\",\"phx_close\",{}]"},
+    {"C-47 another reason", SLICE_LIT("\x77\x04oops"), false,
+     "[\"1\",\"1\",\"room:a\",\"phx_error\",{\"reason\":\"channel_crash\"}]"},
+    {"kill", SLICE_LIT("\x77\x06killed"), true,
+     "[\"1\",\"1\",\"room:a\",\"phx_error\",{\"reason\":\"channel_crash\"}]"},
 };
 
 static void exit_signals_end_the_channel(void **state)
@@ -1271,8 +1361,9 @@ static void requests_before_the_gateway_is_there_are_answered(void **state)
     int fd = ws_open(&r, V2);
     join_as(&r, fd, "room:a", "1", OK_REPLY);
     ws_text(&r, fd, "[\"1\",\"2\",\"room:a\",\"api\",{}]");
-    expect_text(&r, fd, "[\"1\",\"2\",\"room:a\",\"phx_reply\","
-                        "{\"status\":\"error\",\"response\":\"Service temporarily unavailable\"}]");
+    expect_text(&r, fd,
+                "[\"1\",\"2\",\"room:a\",\"phx_reply\","
+                "{\"status\":\"error\",\"response\":\"Service temporarily unavailable\"}]");
     edge_set_gateway(r.edge, &r.gateway);
     ws_text(&r, fd, "[\"1\",\"3\",\"room:a\",\"api\",{}]");
     expect_text(&r, fd, "[\"1\",null,\"room:a\",\"api\",{\"got\":{},\"user\":\"u1\"}]");
@@ -1427,6 +1518,7 @@ int main(void)
         cmocka_unit_test(names_that_would_be_kept_are_limited),
         cmocka_unit_test(join_without_a_process_is_refused),
         cmocka_unit_test(messages_are_limited_in_length),
+        cmocka_unit_test(stream_may_be_cut_anywhere),
         cmocka_unit_test(clients_over_the_limit_get_503),
         cmocka_unit_test(out_of_descriptors_turns_away_and_recovers),
         cmocka_unit_test(silent_strangers_are_dropped),
