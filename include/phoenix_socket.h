@@ -9,18 +9,14 @@
 #include "edge.h"
 #include "ws_server.h"
 
-struct channel;
-
 /* What the sockets of one edge share. */
 struct phoenix {
     struct gateway *gateway; /* NULL until it is there: requests are answered with an error */
     struct process_table *processes;
     struct metrics *metrics;
     const struct json_limits *json;
-    struct channel **channels; /* by index of their process handle */
-    uint32_t channels_cap;
     struct session session; /* of the socket whose request is being worked on */
-    struct buf scratch; /* names of the message at hand, when they had to be rewritten */
+    struct buf scratch;     /* names of the message at hand, when they had to be rewritten */
 };
 
 void phoenix_init(struct phoenix *px, struct process_table *processes, struct metrics *m);

@@ -59,7 +59,7 @@ static const struct slice exit_reasons[] = {
 static const struct slice json_null = SLICE_LIT("null");
 static const struct slice json_empty = SLICE_LIT("{}");
 
-enum { CHANNELS_FIRST = 64, IP_MAX = 64 };
+enum { IP_MAX = 64 };
 
 /* --- frames out --------------------------------------------------------------------------------------------------- */
 
@@ -111,29 +111,6 @@ static void send_end(struct channel *ch, struct slice event, struct slice payloa
 
 /* --- channels ----------------------------------------------------------------------------------------------------- */
 
-static struct channel *channel_by_handle(const struct phoenix *px, handle_t h)
-{
-    uint32_t index = handle_index(h);
-    struct channel *ch = index < px->channels_cap ? px->channels[index] : NULL;
-    return ch && ch->process == h ? ch : NULL;
-}
-
-static bool index_channel(struct phoenix *px, struct channel *ch)
-{
-    uint32_t index = handle_index(ch->process);
-    if (index >= px->channels_cap) {
-        uint32_t cap = index + index / 2 + CHANNELS_FIRST;
-        struct channel **grown = realloc(px->channels, cap * sizeof(struct channel *));
-        if (!grown)
-            return false;
-        memset(grown + px->channels_cap, 0, (cap - px->channels_cap) * sizeof(struct channel *));
-        px->channels = grown;
-        px->channels_cap = cap;
-    }
-    px->channels[index] = ch;
-    return true;
-}
-
 static struct channel *channel_find(const struct phoenix_socket *s, struct slice topic)
 {
     for (struct channel *ch = s->channels; ch; ch = ch->next) {
@@ -151,7 +128,6 @@ static void channel_unlink(struct channel *ch)
         at = &(*at)->next;
     *at = ch->next;
     s->channels_count--;
-    s->px->channels[handle_index(ch->process)] = NULL;
     metric_dec(s->px->metrics, METRIC_CHANNEL_JOINED);
 }
 
@@ -208,6 +184,12 @@ static const struct process_ops channel_ops = {
     .exit = channel_on_exit,
 };
 
+/* NULL when the channel has ended, also when another process has its place now. */
+static struct channel *channel_by_handle(const struct phoenix *px, handle_t h)
+{
+    return process_ops(px->processes, h) == &channel_ops ? process_owner(px->processes, h) : NULL;
+}
+
 /* P-050: exact, or a prefix with * at its end; the first that is declared wins. topic: a raw JSON value. */
 static const struct channel_config *config_for(const struct socket_config *config, struct slice topic)
 {
@@ -243,11 +225,6 @@ static struct channel *channel_new(struct phoenix_socket *s, const struct channe
     request_list_init(&ch->waiting);
     ch->process = process_start(s->px->processes, &channel_ops, ch);
     if (ch->process == HANDLE_NONE) {
-        free(ch);
-        return NULL;
-    }
-    if (!index_channel(s->px, ch)) {
-        process_end(s->px->processes, ch->process, exit_reasons[EXIT_CLOSED]);
         free(ch);
         return NULL;
     }
@@ -545,8 +522,5 @@ void phoenix_init(struct phoenix *px, struct process_table *processes, struct me
 
 void phoenix_fini(struct phoenix *px)
 {
-    free(px->channels);
-    px->channels = NULL;
-    px->channels_cap = 0;
     buf_fini(&px->scratch);
 }
