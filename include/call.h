@@ -34,6 +34,8 @@ struct call_ops {
     void (*abort)(void *ctx);
     /* Forgets the call: done is not called. Harmless on a stale handle. */
     void (*cancel)(void *ctx, handle_t call);
+    /* Appends the names of the connected nodes as atoms; returns how many. */
+    uint32_t (*nodes)(void *ctx, struct buf *out);
 };
 
 #endif

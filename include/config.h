@@ -82,6 +82,10 @@ struct requests_settings {
     uint32_t max_payload_bytes;
     uint32_t max_depth;
     uint32_t max_keys;
+    uint32_t async_limit;
+    uint32_t async_queue;
+    uint32_t nodes_cache_ms;
+    enum toggle retry_on_error;
     enum toggle detail_error;
     enum toggle pass_error_reason;
     enum toggle fallback_on_exit;

@@ -87,6 +87,7 @@ struct fun_config {
     uint32_t hook_timeout_ms;
     uint32_t unknown_keys;  /* keys of the struct that this version does not know (F-020); they stay in term */
     struct slice term;      /* the struct as received, with all 18 keys, service enforced and version normalised */
+    struct slice origin;   /* the node that delivered it; empty: not known */
     struct slice term_head; /* private: term without its last value, which is that of `disabled` */
     struct arena memory;    /* private: owns every slice above */
 };
@@ -115,6 +116,8 @@ void fun_config_reason(struct fun_config_reasons *why, const char *fmt, ...) PRI
 struct fun_config *fun_config_from_term(struct slice term, struct slice service,
                                         struct fun_config_reasons *why) MUST_CHECK;
 struct fun_config *fun_config_ref(struct fun_config *fc);
+/* Remembers the node that delivered it, copied. BG_ENOMEM. */
+int fun_config_set_origin(struct fun_config *fc, struct slice node) MUST_CHECK;
 /* NULL is fine. */
 void fun_config_unref(struct fun_config *fc);
 /* Appends the struct as it holds now: fc->term with fc->disabled. */

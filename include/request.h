@@ -67,6 +67,7 @@ struct gateway_options {
     size_t max_payload_bytes;           /* E-020: external term size of the payload */
     bool detail_error;                  /* E-201 */
     bool pass_error_reason;             /* E-204: a binary or atom reason of {error, R} reaches the client */
+    uint32_t nodes_cache_ms;            /* E-160: how long the answer of a nodes {M, F, A} holds */
     uint32_t async_limit;               /* E-210: async, stream and none requests run at a time... */
     uint32_t async_queue;               /* ...and wait for their turn; more are refused (E-138) */
     bool retry_on_error;                /* E-190, the library's way: {error, _} of the function itself is retried too */

@@ -702,6 +702,16 @@ uint32_t remote_calls_in_flight(const struct remote_calls *rc)
 
 /* ---- for the rules ---- */
 
+static uint32_t op_nodes(void *ctx, struct buf *out)
+{
+    const struct way_ctx *w = ctx;
+    uint32_t n = 0;
+    struct dist_link *l;
+    for (uint32_t pos = 0; (l = cluster_next_link(w->calls->cluster, &pos)) != NULL; n++)
+        term_put_atom_slice(out, dist_link_node(l));
+    return n;
+}
+
 static bool op_node_up(void *ctx, struct slice node)
 {
     struct way_ctx *w = ctx;
@@ -732,5 +742,5 @@ static void op_cancel(void *ctx, handle_t call)
 
 struct call_ops remote_calls_ops(struct remote_calls *rc, enum call_way way)
 {
-    return (struct call_ops){&rc->ways[way], op_node_up, op_begin, op_commit, op_abort, op_cancel};
+    return (struct call_ops){&rc->ways[way], op_node_up, op_begin, op_commit, op_abort, op_cancel, op_nodes};
 }

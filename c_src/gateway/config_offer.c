@@ -120,7 +120,7 @@ static void take_item(struct config_offer *o, struct slice item)
         return;
     }
     struct fun_config *fc = fun_config_from_term(item, o->service, &why);
-    if (fc)
+    if (fc && fun_config_set_origin(fc, o->node) == BG_OK)
         store(o, item, fc, &why);
     else
         refuse(o, item, &why);

@@ -661,6 +661,12 @@ struct fun_config *fun_config_ref(struct fun_config *fc)
     return fc;
 }
 
+int fun_config_set_origin(struct fun_config *fc, struct slice node)
+{
+    fc->origin = arena_copy(&fc->memory, node);
+    return fc->origin.ptr ? BG_OK : BG_ENOMEM;
+}
+
 void fun_config_unref(struct fun_config *fc)
 {
     if (!fc)

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 
 #include "args.h"
-#include "log.h"
 #include "permission.h"
 #include "request_internal.h"
 #include "transcode.h"
@@ -31,6 +30,7 @@ void gateway_options_default(struct gateway_options *o)
         .max_in_flight = 100000,
         .max_in_flight_per_channel = 1000,
         .max_payload_bytes = 1000000,
+        .nodes_cache_ms = 7000,
         .async_limit = 1000,
         .async_queue = 10000,
         .string_max_bytes = 3000,
@@ -63,6 +63,8 @@ static void request_fini(struct request *r)
     timer_disarm(r->gw->o.timers, &r->timer);
     fun_config_unref(r->fc);
     r->fc = NULL;
+    node_list_unref(r->nodes);
+    r->nodes = NULL;
     buf_fini(&r->text);
     buf_fini(&r->args);
     buf_fini(&r->early);
@@ -83,6 +85,7 @@ void gateway_free(struct gateway *gw)
         free(r);
     }
     request_fini(&gw->spare);
+    node_lists_forget(gw);
     slots_fini(&gw->requests);
     node_selector_free(gw->selector);
     struct buf *const texts[] = {&gw->service, &gw->type, &gw->version, &gw->user, &gw->message};
@@ -171,6 +174,8 @@ void request_finish(struct request *r)
     stream_release(r);
     fun_config_unref(r->fc);
     r->fc = NULL;
+    node_list_unref(r->nodes);
+    r->nodes = NULL;
     buf_shrink(&r->text, KEEP_BYTES);
     buf_shrink(&r->args, KEEP_BYTES);
     if (r->self == HANDLE_NONE)
@@ -232,23 +237,6 @@ static void finish_no_function(struct request *r, const char *what, struct slice
     buf_fini(&text);
 }
 
-/* What this version cannot do for a config is refused, never skipped. NULL when there is nothing of the kind. */
-static const char *not_built(const struct fun_config *fc)
-{
-    return fc->nodes_kind != NODES_LIST ? "nodes as {M, F, A}" : NULL;
-}
-
-static bool refuse_not_built(struct request *r)
-{
-    const char *what = not_built(r->fc);
-    if (!what)
-        return false;
-    log_limited(LOG_WARNING, "request", "function needs what this version does not do yet",
-                "service=%s request_type=%s needs=\"%s\"", log_text(r->fc->service), log_text(r->fc->request_type), what);
-    finish_error(r, SLICE_LIT("Internal Server Error"), false);
-    return true;
-}
-
 /* E-030..E-034. */
 static bool stage_config(struct request *r, struct asked *a)
 {
@@ -266,7 +254,7 @@ static bool stage_config(struct request *r, struct asked *a)
     r->fc = fun_config_ref(fc);
     if (fc->after_execute.present)
         r->payload = request_keep(r, a->payload);
-    return !refuse_not_built(r);
+    return true;
 }
 
 static bool node_up(void *ctx, struct slice node)
@@ -279,6 +267,10 @@ static bool node_up(void *ctx, struct slice node)
 static bool stage_nodes(struct request *r, struct asked *a)
 {
     struct gateway *gw = r->gw;
+    if (!nodes_resolve(r, a))
+        return false;
+    uint32_t count;
+    const struct slice *nodes = request_nodes(r, &count);
     const struct node_choice choice = {
         .request_id = a->f.request_id,
         .user_id = a->f.user_id,
@@ -288,6 +280,8 @@ static bool stage_nodes(struct request *r, struct asked *a)
         .version = a->f.version,
         .args = a->f.args,
         .session_user = a->overridden ? a->who->user_id : SLICE_NONE,
+        .nodes = r->nodes ? nodes : NULL,
+        .nodes_count = r->nodes ? count : 0,
         .now_us = gw->o.timers->now_us,
         .node_up = node_up,
         .ctx = gw,

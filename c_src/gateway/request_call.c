@@ -21,7 +21,9 @@ static void call_next(struct request *r, struct slice last_reason);
 
 struct slice call_node_name(const struct request *r, uint32_t i)
 {
-    return r->fc->nodes[r->candidate[i]];
+    uint32_t count;
+    const struct slice *nodes = request_nodes(r, &count);
+    return nodes[r->candidate[i]];
 }
 
 /* -- results ----------------------------------------------------------------------------------- */

@@ -240,11 +240,18 @@ static void take_fun_config(struct request *r, struct slice term)
         return;
     }
     /* The candidates are indices into the old list of nodes, so they hold only while the lists are the same. */
-    bool same_nodes = fc->nodes_count == r->fc->nodes_count;
+    bool same_nodes = !r->nodes && fc->nodes_kind == NODES_LIST && fc->nodes_count == r->fc->nodes_count;
     for (uint32_t i = 0; same_nodes && i < fc->nodes_count; i++)
         same_nodes = slice_eq(fc->nodes[i], r->fc->nodes[i]);
-    if (!same_nodes)
+    if (!same_nodes) {
         r->candidate_count = 0;
+        node_list_unref(r->nodes);
+        r->nodes = NULL;
+    }
+    if (fun_config_set_origin(fc, r->fc->origin) != BG_OK) {
+        fun_config_unref(fc);
+        return;
+    }
     fun_config_unref(r->fc);
     r->fc = fc;
 }

@@ -3,6 +3,7 @@
  *   request.c         the record's life, the stages, and the way from a payload to a call
  *   request_answer.c  frames to the client and the ways to end a request
  *   request_hook.c    questions to the service node: hooks and permission callbacks
+ *   request_nodes.c   nodes that are a question to the service
  *   request_call.c    the call: nodes in order, retry, the queue of async requests
  *   request_stream.c  what follows a call that answers in pieces
  * Nobody else includes it.
@@ -10,6 +11,7 @@
 #ifndef BEAMGATE_REQUEST_INTERNAL_H
 #define BEAMGATE_REQUEST_INTERNAL_H
 
+#include "map.h"
 #include "node_selector.h"
 #include "request.h"
 #include "request_decode.h"
@@ -27,6 +29,8 @@ struct span {
     uint32_t at;
     uint32_t len;
 };
+
+struct node_list;
 
 struct request {
     struct list in_channel;
@@ -57,7 +61,8 @@ struct request {
     uint32_t round; /* of retry, from 0 */
     uint16_t candidate_count;
     uint16_t candidate_next;
-    uint16_t candidate[CANDIDATES_MAX]; /* indices into fc->nodes, in the order to try */
+    uint16_t candidate[CANDIDATES_MAX]; /* indices into request_nodes(), in the order to try */
+    struct node_list *nodes;            /* what the config's {M, F, A} gave; NULL: the config's own list */
 };
 
 struct gateway {
@@ -70,6 +75,7 @@ struct gateway {
     struct list async_queue; /* async requests that wait for a place */
     uint32_t async_queued;
     uint32_t async_running;
+    struct map node_lists; /* answers of {M, F, A}, see request_nodes.c */
     bool starting; /* the queue is being run: a request that ends at once must not run it again */
     /* Texts of the request being decoded, escapes resolved, and the text of its error. */
     struct buf service;
@@ -136,6 +142,14 @@ void call_start(struct request *r);
 void call_release(struct request *r);
 /* Node i of the candidates. */
 struct slice call_node_name(const struct request *r, uint32_t i);
+
+/* request_nodes.c */
+/* E-160: finds out the nodes of a config that gives them as {M, F, A}. False: the request waits or has been answered. */
+bool nodes_resolve(struct request *r, const struct asked *a);
+/* The nodes the request may be called on. */
+const struct slice *request_nodes(const struct request *r, uint32_t *count);
+void node_list_unref(struct node_list *l);
+void node_lists_forget(struct gateway *gw);
 
 /* request_stream.c */
 /* Opens the stream's process. False: there is no room, the request has been answered. */

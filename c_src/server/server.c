@@ -365,6 +365,10 @@ static int start_gateway(struct server *s, struct err *e)
     o.max_in_flight = r->max_in_flight;
     o.max_in_flight_per_channel = r->max_in_flight_per_channel;
     o.max_payload_bytes = r->max_payload_bytes;
+    o.async_limit = r->async_limit;
+    o.async_queue = r->async_queue;
+    o.nodes_cache_ms = r->nodes_cache_ms;
+    o.retry_on_error = is_on(r->retry_on_error);
     o.detail_error = is_on(r->detail_error);
     o.pass_error_reason = is_on(r->pass_error_reason);
     o.fallback_on_exit = is_on(r->fallback_on_exit);

@@ -59,6 +59,15 @@ static inline bool fake_node_up(void *ctx, struct slice node)
     return false;
 }
 
+static inline uint32_t fake_nodes(void *ctx, struct buf *out)
+{
+    struct fake_world *w = ctx;
+    uint32_t n = 0;
+    for (; n < FAKE_NODES && w->up[n]; n++)
+        term_put_atom(out, w->up[n]);
+    return n;
+}
+
 static inline struct buf *fake_begin(void *ctx, struct slice node, struct slice module, struct slice function, uint32_t nargs,
                                      enum call_outcome *why)
 {
@@ -188,7 +197,7 @@ static inline void fake_world_init(struct fake_world *w, void (*adjust)(struct g
     o.db = w->db;
     o.timers = &w->timers;
     o.metrics = &w->metrics;
-    o.call = (struct call_ops){w, fake_node_up, fake_begin, fake_commit, fake_abort, fake_cancel};
+    o.call = (struct call_ops){w, fake_node_up, fake_begin, fake_commit, fake_abort, fake_cancel, fake_nodes};
     o.client = (struct client_ops){w, fake_session, fake_push_begin, fake_push_end, fake_reply};
     o.stream = (struct stream_ops){w, fake_stream_open, fake_stream_put_pid, fake_stream_close};
     if (adjust)
@@ -232,6 +241,7 @@ static inline void fake_function(struct fake_world *w, const char *request_type,
     struct fun_config *fc = fun_config_from_term(term_of(&b, text), SLICE_NONE, &why);
     if (!fc)
         fail_msg("config refused: %s (%s)", why.text[0], text);
+    assert_int_equal(fun_config_set_origin(fc, SLICE_LIT("svc@localhost")), BG_OK);
     assert_int_equal(config_db_put(w->db, fc, SLICE_LIT("svc")), BG_OK);
     fun_config_unref(fc);
     buf_fini(&b);

@@ -161,6 +161,10 @@ static void the_files_defaults_are_those_of_the_request_pipeline(void **state)
     assert_int_equal(c->requests.max_in_flight_per_channel, o.max_in_flight_per_channel);
     assert_int_equal(c->requests.max_payload_bytes, o.max_payload_bytes);
     assert_int_equal(c->requests.max_depth, o.json.max_depth);
+    assert_int_equal(c->requests.async_limit, o.async_limit);
+    assert_int_equal(c->requests.async_queue, o.async_queue);
+    assert_int_equal(c->requests.nodes_cache_ms, o.nodes_cache_ms);
+    assert_int_equal(is_on(c->requests.retry_on_error), o.retry_on_error);
     assert_int_equal(is_on(c->requests.detail_error), o.detail_error);
     assert_int_equal(is_on(c->requests.pass_error_reason), o.pass_error_reason);
     assert_int_equal(is_on(c->requests.fallback_on_exit), o.fallback_on_exit);

@@ -101,7 +101,12 @@ static int setup(void **state)
     f->db = config_db_new(&f->metrics, 100000);
     f->failed = config_failed_new(100);
     struct config_puller_options o = {
-        .call = {f, fake_node_up, fake_begin, fake_commit, fake_abort, fake_cancel},
+        .call = {.ctx = f,
+                 .node_up = fake_node_up,
+                 .begin = fake_begin,
+                 .commit = fake_commit,
+                 .abort = fake_abort,
+                 .cancel = fake_cancel},
         .timers = &f->timers,
         .metrics = &f->metrics,
         .db = f->db,

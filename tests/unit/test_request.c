@@ -541,6 +541,36 @@ static void every_stream_ends_with_one_last_frame(void **state)
     assert_false(gateway_stream_stop(&w->waiting, SLICE_LIT("\"r\"")));
 }
 
+/* E-160 with its want: asked on the node that delivered the config, and kept for a while */
+static void nodes_may_be_a_question_to_the_service(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "dyn", ", nodes: {ClusterHelper, :get_nodes, [:svc]}");
+    fake_request(w, "1", ASK("dyn", "r", ""));
+    assert_string_equal(w->call[0].node, "svc@localhost");
+    assert_call_args(w, 0, "[:svc]");
+    w->up[1] = "b@h";
+    fake_answer(w, 0, CALL_RETURN, "[:b@h, nil, 5]");
+    assert_string_equal(w->call[1].node, "b@h");
+    fake_answer(w, 1, CALL_RETURN, "1");
+    assert_frame(w, 0, OK_PUSH("r", "1"));
+    fake_request(w, "1", ASK("dyn", "r", ""));
+    assert_string_equal(w->call[2].node, "b@h");
+    fake_answer(w, 2, CALL_RETURN, "1");
+    w->timers.now_us += 7000001;
+    fake_request(w, "1", ASK("dyn", "r", ""));
+    assert_string_equal(w->call[3].node, "svc@localhost");
+    fake_answer(w, 3, CALL_RETURN, "{:error, :no}");
+    assert_frame(w, 4, ERROR_PUSH("r", "Internal Server Error", "false"));
+    fake_request(w, "1", ASK("dyn", "r", ""));
+    fake_answer(w, 4, CALL_RETURN, "[]");
+    assert_frame(w, 6, ERROR_PUSH("r", "Internal Server Error", "false"));
+    fake_function(w, "all", ", nodes: {:erlang, :nodes, []}");
+    fake_request(w, "1", ASK("all", "r", ""));
+    assert_int_equal(w->calls, 6);
+    fake_answer(w, 5, CALL_RETURN, "1");
+}
+
 static void few_async(struct gateway_options *o)
 {
     o->async_limit = 2;
@@ -596,6 +626,7 @@ int main(void)
         T(retry_runs_further_rounds_after_growing_pauses),
         T(a_stream_is_pushed_piece_by_piece),
         T(every_stream_ends_with_one_last_frame),
+        T(nodes_may_be_a_question_to_the_service),
         T(async_requests_wait_for_their_turn),
     };
     return cmocka_run_group_tests_name("request", tests, NULL, NULL);
