@@ -205,8 +205,8 @@ TABLES(pull, PULL);
     R##_NUMBER(requests_settings, max_depth, false, 4, 256, 64) \
     R##_NUMBER(requests_settings, max_keys, false, 16, 1000000, 10000) \
     R##_NUMBER(requests_settings, async_limit, false, 1, 1000000, 1000) \
-    R##_NUMBER(requests_settings, async_queue, false, 0, 1000000, 10000) \
-    R##_NUMBER(requests_settings, nodes_cache_ms, false, 0, 3600000, 7000) \
+    R##_NUMBER(requests_settings, async_queue, false, 1, 1000000, 10000) \
+    R##_NUMBER(requests_settings, nodes_cache_ms, false, 1, 3600000, 7000) \
     R##_SWITCH(requests_settings, retry_on_error, TOGGLE_OFF) \
     R##_SWITCH(requests_settings, detail_error, TOGGLE_OFF) \
     R##_SWITCH(requests_settings, pass_error_reason, TOGGLE_OFF) \

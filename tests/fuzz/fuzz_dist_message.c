@@ -94,6 +94,11 @@ struct dist_link *cluster_link_by_handle(const struct cluster *c, handle_t h)
     return c->link.up && c->link.handle == h ? &cluster.link : NULL;
 }
 
+struct dist_link *cluster_next_link(const struct cluster *c, uint32_t *pos)
+{
+    return c->link.up && (*pos)++ == 0 ? &cluster.link : NULL;
+}
+
 /* ---- who lives here ---- */
 
 struct world {

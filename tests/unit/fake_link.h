@@ -120,6 +120,16 @@ struct dist_link *cluster_link_by_handle(const struct cluster *c, handle_t h)
     return NULL;
 }
 
+struct dist_link *cluster_next_link(const struct cluster *c, uint32_t *pos)
+{
+    while (*pos < FAKE_LINKS) {
+        unsigned i = (*pos)++;
+        if (c->link[i].up)
+            return (struct dist_link *)(uintptr_t)&c->link[i];
+    }
+    return NULL;
+}
+
 /* A link in slot i, up, under a new handle. */
 static inline struct dist_link *fake_link_up(unsigned i, const char *node)
 {
