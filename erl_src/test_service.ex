@@ -113,7 +113,35 @@ defmodule TestService do
     {:ok, "started"}
   end
 
+  # One chunk every ms milliseconds, for as long as the node lives.
+  def stream_ticks(ms, info) do
+    producer(info, fn s -> tick(s, ms, 1) end)
+    {:ok, "started"}
+  end
+
+  defp tick(stream, ms, n) do
+    StreamHelper.send_result(stream, %{tick: n})
+    Process.sleep(ms)
+    tick(stream, ms, n + 1)
+  end
+
+  # Hundreds of kilobytes at a time, as fast as they can be sent.
+  def stream_flood(n, info) do
+    producer(info, fn s ->
+      Enum.each(1..n, fn _ -> StreamHelper.send_result(s, String.duplicate("x", 200_000)) end)
+      StreamHelper.send_complete(s)
+    end)
+
+    {:ok, "started"}
+  end
+
+  # nodes as a question
+  def serving_nodes(:here), do: [node()]
+  def serving_nodes(:nowhere), do: []
+
   # permission and hooks
+  def before_slow(_request, _config), do: Process.sleep(2_000)
+  def before_raise(_request, _config), do: raise("no luck")
   def allowed?(%{user_id: user_id}), do: user_id == "u1"
   def before(request, config), do: {:ok, put_in(request.args["msg"], "[before]" <> request.args["msg"]), config}
   def after_hook(_request, _config, result), do: result
@@ -268,6 +296,14 @@ defmodule TestService.Supporter do
       fun("big", :big, n, timeout: 10_000),
       fun("limited", :echo, msg),
       # not in the recordings
+      fun("stream_ticks", :stream_ticks, [{"ms", :num}], [timeout: :infinity] ++ stream),
+      fun("stream_flood", :stream_flood, n, [timeout: 60_000] ++ stream),
+      fun("dyn_here", :echo, msg, nodes: {TestService, :serving_nodes, [:here]}),
+      fun("dyn_nowhere", :echo, msg, nodes: {TestService, :serving_nodes, [:nowhere]}),
+      fun("dyn_connected", :where, msg, nodes: {:erlang, :nodes, []}),
+      fun("hook_slow", :echo, msg, before_execute: {TestService, :before_slow}, hook_timeout: 200),
+      fun("hook_raise", :echo, msg, before_execute: {TestService, :before_raise}),
+      fun("when", :arg, [{"v", :datetime}]),
       fun("where", :where, msg),
       fun("say", :say, msg),
       fun("slow_long", :slow, [{"ms", :num}], timeout: 20_000)

@@ -12,9 +12,11 @@
  */
 #include "phoenix_socket.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "log.h"
+#include "request_decode.h"
 #include "term.h"
 
 struct phoenix_socket {
@@ -316,6 +318,27 @@ static void request(struct phoenix_socket *s, struct channel *ch, const struct c
                     f->binary ? SLICE_NONE : f->payload);
 }
 
+/* Beyond the library (E-152 want): the event EVENT:stop with {"request_id": id} ends a stream of this channel; its last
+ * chunk comes before the reply. */
+static void stop_stream(struct phoenix_socket *s, struct channel *ch, const struct channel_frame *f)
+{
+    struct request_fields fields = {0};
+    if (!f->binary && json_kind(f->payload) == JSON_OBJECT)
+        request_fields_read(f->payload, &fields);
+    bool stopped = fields.request_id.ptr && gateway_stream_stop(&ch->waiting, fields.request_id);
+    send_reply(s, channel_join_ref(ch), f->ref, f->topic, stopped ? "ok" : "error",
+               stopped ? json_empty : SLICE_LIT("{\"reason\":\"no such stream\"}"));
+}
+
+/* True when the event is the channel's, followed by suffix. */
+static bool is_own_event(const struct channel *ch, struct slice raw, const char *suffix)
+{
+    char name[256];
+    int n = snprintf(name, sizeof(name), "%s%s", ch->config->event, suffix);
+    return json_kind(raw) == JSON_STRING && n > 0 && (size_t)n < sizeof(name) &&
+           json_string_is(raw, slice_make(name, (size_t)n));
+}
+
 /* Any other event: the channel's own, or one that it has no clause for, which ends it (P-057). */
 static void on_event(struct phoenix_socket *s, struct channel *ch, const struct channel_frame *f)
 {
@@ -327,6 +350,10 @@ static void on_event(struct phoenix_socket *s, struct channel *ch, const struct 
         return;
     if (json_kind(f->event) == JSON_STRING && json_string_is(f->event, slice_str(ch->config->event))) {
         request(s, ch, f);
+        return;
+    }
+    if (is_own_event(ch, f->event, ":stop")) {
+        stop_stream(s, ch, f);
         return;
     }
     log_limited(LOG_DEBUG, "edge", "event without a clause, channel ends", "conn=%u topic=%s event=%s", s->ws.id,
