@@ -162,6 +162,13 @@ void gateway_channel_closed(struct gateway *gw, struct request_list *waiting)
     gw->closed++;
 }
 
+/* The fake's only stream is called "s". */
+bool gateway_stream_stop(struct request_list *waiting, struct slice request_id)
+{
+    (void)waiting;
+    return slice_is(request_id, "\"s\"");
+}
+
 struct fun_config *config_db_next(const struct config_db *db, size_t *pos)
 {
     struct fun_config *const *list = (void *)(uintptr_t)db;

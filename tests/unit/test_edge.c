@@ -265,6 +265,12 @@ static const struct conversation messages[] = {
     {"P-030 binary push for a topic that is not joined", V2,
      ">b \\x00\\x01\\x02\\x06\\x03\\x31"
      "23room:aapi\\x01\n< [null,\"23\",\"room:a\",\"phx_reply\"," UNMATCHED},
+    {"E-152 want: the client stops a stream", V2,
+     JOIN "> [\"1\",\"7\",\"room:a\",\"api:stop\",{\"request_id\":\"s\"}]\n< [\"1\",\"7\",\"room:a\",\"phx_reply\"," OK_EMPTY
+          "> [\"1\",\"8\",\"room:a\",\"api:stop\",{\"request_id\":\"t\"}]\n"
+          "< [\"1\",\"8\",\"room:a\",\"phx_reply\",{\"status\":\"error\",\"response\":{\"reason\":\"no such stream\"}}]\n"
+          "> [\"1\",\"9\",\"room:a\",\"api:stop\",5]\n"
+          "< [\"1\",\"9\",\"room:a\",\"phx_reply\",{\"status\":\"error\",\"response\":{\"reason\":\"no such stream\"}}]\n"},
     {"a push that was taken back leaves no trace", V2, JOIN "> [\"1\",\"7\",\"room:a\",\"api\",\"taken back\"]\n"},
 };
 
