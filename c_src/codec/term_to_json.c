@@ -9,7 +9,6 @@
  * when the term contains that word at all, one walk before finds all structs; most results have none and pay only
  * for the search. Both walks are linear whatever the nesting.
  */
-#define _GNU_SOURCE /* memmem */
 #include "transcode.h"
 
 #include <stdio.h>
@@ -182,11 +181,25 @@ static int find_structs(struct decoder *d)
     }
 }
 
+/* What memmem() would tell, at several times its speed: underscores are rare in results, and memchr() is fast. */
+static bool has_struct_word(const uint8_t *p, const uint8_t *end)
+{
+    static const char word[] = "__struct__";
+    enum { LEN = sizeof(word) - 1 };
+    for (; end - p >= LEN; p++) {
+        p = memchr(p, word[0], (size_t)(end - p) - LEN + 1);
+        if (!p)
+            return false;
+        if (memcmp(p, word, LEN) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* A map is entered before the maps within it, but its __struct__ may come after them: hence the sort. */
 static int prepare_structs(struct decoder *d)
 {
-    static const char word[] = "__struct__";
-    if (!memmem(d->r.p, (size_t)(d->r.end - d->r.p), word, sizeof(word) - 1))
+    if (!has_struct_word(d->r.p, d->r.end))
         return BG_OK;
     int rc = find_structs(d);
     if (rc == 0)
