@@ -95,9 +95,9 @@ END {
     budget("CPU per synchronous call (echo), 64 connections", cpu["echo 64"], 8, " us")
     budget("CPU per synchronous call (echo), 256 connections", cpu["echo 256"], 8, " us")
     budget("CPU per call answered by 50 maps, 64 connections", cpu["list_users 64"], 16, " us")
-    if (cpu["echo 64"] > 0 && cpu["echo_of_10000 64"] > 0)
+    if (cpu["echo_of_3 64"] > 0 && cpu["echo_of_10000 64"] > 0)
         printf "| %-52s | %8.0f %% | %9s | %5s |\n", "growth of echo from 3 to 10,000 functions",
-            (cpu["echo_of_10000 64"] / cpu["echo 64"] - 1) * 100, "none", ""
+            (cpu["echo_of_10000 64"] / cpu["echo_of_3 64"] - 1) * 100, "none", ""
     budget("memory per idle joined connection", per_conn == "" ? "" : per_conn / 1024, 3, " KB")
     budget("memory at rest", rest_kb == "" ? "" : rest_kb / 1024, 12, " MB")
     budget("start to first right answer", start_ms, 150, " ms")

@@ -160,7 +160,7 @@ spawn_cases() {
 }
 
 function_cases() {
-    for f in 100 10000; do
+    for f in 3 100 10000; do
         start_gateway rex $f
         requests "echo_of_$f" 64 --mode request --payload-template echo
         stop "$gateway" TERM
