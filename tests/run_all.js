@@ -56,7 +56,7 @@ function checks(text, ok) {
 const hasTarget = (name) => new RegExp(`^${name}:`, "m").test(fs.readFileSync(path.join(ROOT, "Makefile"), "utf8"));
 
 const STEPS = [
-  { name: "build-gcc", what: "build with gcc -Werror", run: `make ${J} CC=gcc WERROR=1`, read: one },
+  { name: "build-gcc", what: "build with gcc -Werror", run: `make ${J} CC=gcc WERROR=1`, read: one, vital: true },
   { name: "build-clang", what: "build with clang -Werror", run: `make ${J} CC=clang WERROR=1`, read: one },
   { name: "layers", what: "layers of the sources", run: "make layers", read: one },
   { name: "unit", what: "unit tests", run: `make ${J} unit`, read: cmocka },
@@ -141,7 +141,8 @@ async function main() {
     sum.passed += r.passed;
     sum.failed += r.failed;
     sum.skipped.push(...r.skipped.filter((s) => !sum.skipped.includes(s))); // a second build skips the same
-    sum.failures.push(...r.failures.map((f) => `${step.what}: ${f}`));
+    sum.failures.push(...(r.failed && !r.failures.length ? [""] : r.failures).map((f) => `${step.what}${f && ": "}${f}`));
+    if (r.failed && step.vital) break; // nothing that follows could mean anything
   }
   printSkipped(sum.skipped);
   if (sum.failures.length) console.log(`\nFailed:\n${sum.failures.map((f) => `  ${f}`).join("\n")}`);

@@ -10,7 +10,7 @@ what=${1:-test}
 # Commands that may come from elsewhere than Debian (command:package), then packages.
 commands="gcc:gcc make:make pkg-config:pkg-config epmd:erlang-base elixirc:elixir node:nodejs npm:npm"
 packages="erlang-base erlang-dev elixir libwebsockets-dev libwebsockets-evlib-uv libuv1-dev libjansson-dev libssl-dev
-    libcyaml-dev libcmocka-dev"
+    libcyaml-dev libyaml-dev libcmocka-dev"
 if [ "$what" = test ]; then
     commands="$commands clang:clang valgrind:valgrind chromium:chromium"
     packages="$packages libclang-rt-14-dev"
