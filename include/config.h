@@ -84,6 +84,8 @@ struct requests_settings {
     uint32_t max_keys;
     uint32_t async_limit;
     uint32_t async_queue;
+    uint32_t breaker_threshold;
+    uint32_t breaker_cooldown_ms;
     uint32_t nodes_cache_ms;
     enum toggle retry_on_error;
     enum toggle detail_error;

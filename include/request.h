@@ -15,6 +15,7 @@
 #include "timers.h"
 
 struct gateway;
+struct breakers;
 
 /* Who asks. Filled by the edge from the authenticated socket, never from the payload. */
 struct session {
@@ -67,6 +68,8 @@ struct gateway_options {
     size_t max_payload_bytes;           /* E-020: external term size of the payload */
     bool detail_error;                  /* E-201 */
     bool pass_error_reason;             /* E-204: a binary or atom reason of {error, R} reaches the client */
+    uint32_t breaker_threshold;         /* time-outs in a row that open a breaker; 0: none does */
+    uint32_t breaker_cooldown_ms;       /* how long it stays open before one call is tried */
     uint32_t nodes_cache_ms;            /* E-160: how long the answer of a nodes {M, F, A} holds */
     uint32_t async_limit;               /* E-210: async, stream and none requests run at a time... */
     uint32_t async_queue;               /* ...and wait for their turn; more are refused (E-138) */
@@ -111,6 +114,8 @@ void gateway_node_down(struct gateway *gw, struct slice node);
 /* The client wants no more of a stream of its channel (E-152 want): it ends with F-118. request_id: raw JSON. False when
  * the channel has no such stream. */
 bool gateway_stream_stop(struct request_list *waiting, struct slice request_id);
+/* For showing them; valid as long as the gateway. */
+const struct breakers *gateway_breakers(const struct gateway *gw);
 uint32_t gateway_in_flight(const struct gateway *gw);
 
 #endif

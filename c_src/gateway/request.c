@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "args.h"
+#include "breaker.h"
 #include "permission.h"
 #include "request_internal.h"
 #include "transcode.h"
@@ -30,6 +31,8 @@ void gateway_options_default(struct gateway_options *o)
         .max_in_flight = 100000,
         .max_in_flight_per_channel = 1000,
         .max_payload_bytes = 1000000,
+        .breaker_threshold = 5,
+        .breaker_cooldown_ms = 5000,
         .nodes_cache_ms = 7000,
         .async_limit = 1000,
         .async_queue = 10000,
@@ -43,11 +46,14 @@ struct gateway *gateway_new(const struct gateway_options *o)
 {
     struct gateway *gw = calloc(1, sizeof(*gw));
     struct node_selector *selector = node_selector_new();
-    if (!gw || !selector) {
+    struct breakers *breakers = breakers_new(o->breaker_threshold, (uint64_t)o->breaker_cooldown_ms * 1000);
+    if (!gw || !selector || !breakers) {
         node_selector_free(selector);
+        breakers_free(breakers);
         free(gw);
         return NULL;
     }
+    gw->breakers = breakers;
     gw->o = *o;
     gw->selector = selector;
     slots_init(&gw->requests, o->max_in_flight);
@@ -88,10 +94,16 @@ void gateway_free(struct gateway *gw)
     node_lists_forget(gw);
     slots_fini(&gw->requests);
     node_selector_free(gw->selector);
+    breakers_free(gw->breakers);
     struct buf *const texts[] = {&gw->service, &gw->type, &gw->version, &gw->user, &gw->message};
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
         buf_fini(texts[i]);
     free(gw);
+}
+
+const struct breakers *gateway_breakers(const struct gateway *gw)
+{
+    return gw->breakers;
 }
 
 uint32_t gateway_in_flight(const struct gateway *gw)
@@ -500,7 +512,7 @@ void gateway_channel_closed(struct gateway *gw, struct request_list *waiting)
     struct list *first;
     while ((first = waiting->head.next) != &waiting->head) {
         struct request *r = container_of(first, struct request, in_channel);
-        gw->o.call.cancel(gw->o.call.ctx, r->call);
+        call_cancel(r);
         metric_inc(gw->o.metrics, METRIC_REQUESTS_DROPPED);
         request_finish(r);
     }

@@ -7,6 +7,7 @@
  */
 #include "request_internal.h"
 
+#include "breaker.h"
 #include "log.h"
 
 enum {
@@ -99,6 +100,44 @@ static const char *const outcome_text[] = {
     [CALL_BUSY] = "too much waits for the service node",
 };
 
+/* The node of the call that was sent last. */
+static struct slice current_node(const struct request *r)
+{
+    return call_node_name(r, r->candidate_next - 1u);
+}
+
+/* Tells the breaker how the call went: an answer of any kind closes it, a time-out counts. A lost connection does not:
+ * it shows in node_up() at once, and one loss ends many calls. */
+static void report(const struct request *r, enum call_outcome outcome)
+{
+    struct gateway *gw = r->gw;
+    struct slice node = current_node(r);
+    if (outcome == CALL_NODEDOWN) {
+        breaker_forgotten(gw->breakers, r->fc->service, node);
+        return;
+    }
+    if (outcome != CALL_TIMEOUT) {
+        breaker_succeeded(gw->breakers, r->fc->service, node);
+        return;
+    }
+    if (!breaker_failed(gw->breakers, r->fc->service, node, gw->o.timers->now_us))
+        return;
+    metric_inc(gw->o.metrics, METRIC_BREAKERS_OPENED);
+    log_warning("request", "circuit breaker opened: the service is passed over on this node for a while",
+                "service=%s node=%s failures=%u cooldown_ms=%u hint=\"calls there time out: is the node overloaded or stopped?\"",
+                log_text(r->fc->service), log_text(node), gw->o.breaker_threshold, gw->o.breaker_cooldown_ms);
+}
+
+void call_cancel(struct request *r)
+{
+    if (r->call == HANDLE_NONE)
+        return;
+    r->gw->o.call.cancel(r->gw->o.call.ctx, r->call);
+    r->call = HANDLE_NONE;
+    if (r->candidate_next > 0)
+        breaker_forgotten(r->gw->breakers, r->fc->service, current_node(r));
+}
+
 /* The owner and tag of a call are the gateway and the request's handle. */
 static void on_call_done(void *owner, uint64_t tag, enum call_outcome outcome, struct slice value)
 {
@@ -106,6 +145,7 @@ static void on_call_done(void *owner, uint64_t tag, enum call_outcome outcome, s
     if (!r)
         return;
     r->call = HANDLE_NONE;
+    report(r, outcome);
     if (outcome != CALL_RETURN) {
         request_log(r, outcome_text[outcome], value);
         if (outcome == CALL_NODEDOWN || r->gw->o.fallback_on_exit)
@@ -128,9 +168,14 @@ static bool call_node(struct request *r, struct slice node, enum call_outcome *w
 {
     const struct call_ops *call = &r->gw->o.call;
     const struct fun_config *fc = r->fc;
-    struct buf *out = call->begin(call->ctx, node, fc->mfa.module, fc->mfa.function, r->args_count, why);
-    if (!out)
+    *why = CALL_BUSY;
+    if (!breaker_allows(r->gw->breakers, fc->service, node, r->gw->o.timers->now_us))
         return false;
+    struct buf *out = call->begin(call->ctx, node, fc->mfa.module, fc->mfa.function, r->args_count, why);
+    if (!out) {
+        breaker_forgotten(r->gw->breakers, fc->service, node);
+        return false;
+    }
     buf_add_slice(out, buf_slice(&r->args));
     uint32_t timeout_ms = fc->timeout_ms ? fc->timeout_ms : TIMEOUT_INFINITY_MS;
     r->call = call->commit(call->ctx, (uint64_t)timeout_ms * 1000, on_call_done, r->gw, r->self);

@@ -30,6 +30,7 @@ struct span {
     uint32_t len;
 };
 
+struct breakers;
 struct node_list;
 
 struct request {
@@ -68,6 +69,7 @@ struct request {
 struct gateway {
     struct gateway_options o;
     struct node_selector *selector;
+    struct breakers *breakers;
     struct slots requests;
     struct request *pool;
     uint32_t pooled;
@@ -138,6 +140,8 @@ bool permission_ask(struct request *r, const struct asked *a);
 /* request_call.c */
 /* Starts the call, or queues it; every way out has answered or waits. */
 void call_start(struct request *r);
+/* Gives up the call or question that is under way, if there is one. */
+void call_cancel(struct request *r);
 /* Frees what the call side holds of a request that ends: its place, its turn in the queue. */
 void call_release(struct request *r);
 /* Node i of the candidates. */

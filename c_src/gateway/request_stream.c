@@ -155,8 +155,7 @@ bool gateway_stream_stop(struct request_list *waiting, struct slice request_id)
 static void on_stream_timeout(struct timer *t)
 {
     struct request *r = container_of(t, struct request, timer);
-    if (r->call != HANDLE_NONE)
-        r->gw->o.call.cancel(r->gw->o.call.ctx, r->call);
+    call_cancel(r);
     finish_stream_error(r, "Stream timed out");
 }
 

@@ -206,6 +206,8 @@ TABLES(pull, PULL);
     R##_NUMBER(requests_settings, max_keys, false, 16, 1000000, 10000) \
     R##_NUMBER(requests_settings, async_limit, false, 1, 1000000, 1000) \
     R##_NUMBER(requests_settings, async_queue, false, 1, 1000000, 10000) \
+    R##_NUMBER(requests_settings, breaker_threshold, false, 1, 1000000, 5) \
+    R##_NUMBER(requests_settings, breaker_cooldown_ms, false, 1, 3600000, 5000) \
     R##_NUMBER(requests_settings, nodes_cache_ms, false, 1, 3600000, 7000) \
     R##_SWITCH(requests_settings, retry_on_error, TOGGLE_OFF) \
     R##_SWITCH(requests_settings, detail_error, TOGGLE_OFF) \

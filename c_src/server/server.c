@@ -367,6 +367,8 @@ static int start_gateway(struct server *s, struct err *e)
     o.max_payload_bytes = r->max_payload_bytes;
     o.async_limit = r->async_limit;
     o.async_queue = r->async_queue;
+    o.breaker_threshold = r->breaker_threshold;
+    o.breaker_cooldown_ms = r->breaker_cooldown_ms;
     o.nodes_cache_ms = r->nodes_cache_ms;
     o.retry_on_error = is_on(r->retry_on_error);
     o.detail_error = is_on(r->detail_error);

@@ -163,6 +163,8 @@ static void the_files_defaults_are_those_of_the_request_pipeline(void **state)
     assert_int_equal(c->requests.max_depth, o.json.max_depth);
     assert_int_equal(c->requests.async_limit, o.async_limit);
     assert_int_equal(c->requests.async_queue, o.async_queue);
+    assert_int_equal(c->requests.breaker_threshold, o.breaker_threshold);
+    assert_int_equal(c->requests.breaker_cooldown_ms, o.breaker_cooldown_ms);
     assert_int_equal(c->requests.nodes_cache_ms, o.nodes_cache_ms);
     assert_int_equal(is_on(c->requests.retry_on_error), o.retry_on_error);
     assert_int_equal(is_on(c->requests.detail_error), o.detail_error);

@@ -571,6 +571,32 @@ static void nodes_may_be_a_question_to_the_service(void **state)
     fake_answer(w, 5, CALL_RETURN, "1");
 }
 
+/* The transport's failures open a breaker; after its cooldown one call is tried */
+static void a_breaker_passes_over_a_node_that_times_out(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "f", "");
+    for (uint32_t i = 0; i < 5; i++) {
+        fake_request(w, "1", ASK("f", "r", ""));
+        fake_answer(w, i, CALL_TIMEOUT, NULL);
+    }
+    fake_request(w, "1", ASK("f", "r", ""));
+    assert_int_equal(w->calls, 5);
+    assert_frame(w, 10, ERROR_PUSH("r", "Service temporarily unavailable", "true"));
+    assert_int_equal(w->metrics.value[METRIC_BREAKERS_OPENED], 1);
+    w->timers.now_us += 5000000;
+    fake_request(w, "1", ASK("f", "r", ""));
+    assert_int_equal(w->calls, 6);
+    gateway_channel_closed(w->gw, &w->waiting);
+    fake_request(w, "1", ASK("f", "r", ""));
+    fake_request(w, "1", ASK("f", "r", ""));
+    assert_int_equal(w->calls, 7);
+    fake_answer(w, 6, CALL_EXIT, "{:undef, []}");
+    fake_request(w, "1", ASK("f", "r", ""));
+    fake_answer(w, 7, CALL_RETURN, "1");
+    assert_int_equal(w->metrics.value[METRIC_BREAKERS_OPENED], 1);
+}
+
 static void few_async(struct gateway_options *o)
 {
     o->async_limit = 2;
@@ -626,6 +652,7 @@ int main(void)
         T(retry_runs_further_rounds_after_growing_pauses),
         T(a_stream_is_pushed_piece_by_piece),
         T(every_stream_ends_with_one_last_frame),
+        T(a_breaker_passes_over_a_node_that_times_out),
         T(nodes_may_be_a_question_to_the_service),
         T(async_requests_wait_for_their_turn),
     };
