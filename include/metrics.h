@@ -31,6 +31,11 @@
     X(REQUESTS_ERROR, "requests_error_total", "requests answered with success false")                   \
     X(REQUESTS_DROPPED, "requests_dropped_total", "requests whose client left before the answer")       \
     X(REQUESTS_REFUSED, "requests_refused_total", "requests refused because a limit was reached")       \
+    X(REQUESTS_RATE_LIMITED, "requests_rate_limited_total", "requests refused by a rate limit")         \
+    X(REQUESTS_RATE_DRY_RUN, "requests_rate_dry_run_total", "requests that a dry-run rate limit would have refused") \
+    X(RATE_LIMIT_VALUES, "rate_limit_values", "values that rate limits count now")                      \
+    X(RATE_LIMIT_EVICTED, "rate_limit_evicted_total", "values forgotten before their window was over, for want of room") \
+    X(RATE_LIMIT_FAILURES, "rate_limit_failures_total", "times a rate limit could not count a request") \
     X(CALLS, "calls_total", "remote calls sent")                                                        \
     X(CALLS_TIMEOUT, "calls_timeout_total", "remote calls that timed out")                              \
     X(CALLS_NODEDOWN, "calls_nodedown_total", "remote calls that failed because the node was down")     \
