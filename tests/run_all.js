@@ -99,6 +99,13 @@ function shell(command, log, env) {
   });
 }
 
+// What a reader needs of the log of a step that failed: the failed tests of a TAP log, else its end.
+function excerpt(text) {
+  const blocks = [...text.matchAll(/^( *)not ok [^]*?\n\1 {2}\.\.\.$/gm)].map((m) => m[0]);
+  const own = blocks.filter((b) => !/failureType: 'subtestsFailed'/.test(b)).map((b) => b.split("\n").slice(0, 40).join("\n"));
+  return own.length ? own.slice(0, 10).join("\n") : text.split("\n").slice(-60).join("\n");
+}
+
 async function runStep(step) {
   const reason = step.unless?.();
   if (reason) return { passed: 0, failed: 0, skipped: [`${step.what}: ${reason}`], failures: [] };
@@ -108,7 +115,7 @@ async function runStep(step) {
   const prepared = ok;
   if (ok) ok = await shell(step.run, log, step.env);
   const text = fs.readFileSync(log, "utf8");
-  if (!ok) console.log(text.split("\n").slice(-60).join("\n"));
+  if (!ok) console.log(excerpt(text));
   return prepared ? step.read(text, ok) : one(text, false);
 }
 
