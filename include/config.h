@@ -37,6 +37,7 @@ struct node_settings {
 struct listen_settings {
     char *address;
     uint16_t port; /* 0: the kernel chooses */
+    char *host;    /* NULL: what clients say in Host */
     uint32_t handshake_timeout_ms;
 };
 
@@ -50,6 +51,9 @@ struct channel_settings {
 struct socket_settings {
     char *path;
     char *user_id_param; /* NULL: sockets have no user id */
+    char *check_origin;  /* true, false or conn */
+    char **origins;      /* patterns for origin_parse_pattern(); when given, check_origin is true and they decide */
+    uint32_t origins_count;
     uint32_t timeout_ms;
     uint32_t max_channels;
     uint32_t max_frame_bytes;

@@ -18,6 +18,14 @@ struct channel_config {
     struct channel_rules rules;
 };
 
+/* P-009. The first is the default. */
+enum origin_check {
+    ORIGIN_SAME_HOST,  /* the host of Origin is socket_config.host, or where there is none the request's Host */
+    ORIGIN_LIST,       /* one of socket_config.origins */
+    ORIGIN_CONNECTION, /* scheme, host and port of the request */
+    ORIGIN_ANY
+};
+
 struct socket_config {
     const char *path;          /* /socket: serves /socket/websocket (P-002) */
     const char *user_id_param; /* connect parameter that names the user, NULL: no user id */
@@ -25,6 +33,10 @@ struct socket_config {
     uint32_t max_channels;     /* P-012: 100 */
     uint32_t max_frame_bytes;  /* P-075: 10000000 */
     uint32_t max_topic_bytes;  /* P-151: 1024 */
+    enum origin_check origin_check;
+    const char *host;     /* the name under which clients know this gateway; NULL: what they say in Host */
+    char *const *origins; /* patterns for origin_parse_pattern() */
+    uint32_t origins_count;
     const struct channel_config *channels;
     uint32_t channels_count;
 };

@@ -142,12 +142,16 @@ static bool upgrade_headers_right(const struct http_head *h, struct http_respons
     return true;
 }
 
-/* In the order of P-008: method, (origin, subprotocol: not yet), serializer and user, upgrade headers. */
-static bool answer_websocket(const struct http_head *h, const struct socket_config *config, struct http_response *res,
-                             struct upgrade *up)
+/* In the order of P-008: method, origin, serializer and user, upgrade headers. */
+static bool answer_websocket(const struct http_routes *r, const struct http_head *h, const struct socket_config *config,
+                             struct http_response *res, struct upgrade *up)
 {
     if (!slice_is(h->method, "GET")) {
         answer_text(res, 400, "");
+        return false;
+    }
+    if (!edge_origin_allowed(config, h, r->options->metrics)) {
+        answer_text(res, 403, "");
         return false;
     }
     up->config = config;
@@ -325,7 +329,7 @@ bool http_routes_answer(const struct http_routes *r, const struct http_head *h, 
                         struct upgrade *up)
 {
     const struct socket_config *config = socket_for(r->options, h->path);
-    bool upgrade = config && answer_websocket(h, config, res, up);
+    bool upgrade = config && answer_websocket(r, h, config, res, up);
     if (!config)
         answer_route(r, h, res);
     if (!upgrade && !buf_ok(&res->body)) {

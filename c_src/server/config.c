@@ -227,6 +227,9 @@ static void check_socket(const struct whole *w, uint32_t i)
     for (uint32_t k = 0; k < i; k++)
         if (strcmp(s->path, w->c->sockets[k].path) == 0)
             config_error(w->report, w->name, line, "sockets[%u]: the path %s is listed twice", i, s->path);
+    if (s->origins_count && strcmp(s->check_origin, "true") != 0)
+        config_error(w->report, w->name, line_at(w, "sockets", i, "origins"),
+                     "sockets[%u]: origins is for check_origin true; it says %s", i, s->check_origin);
     bool verified = false;
     for (uint32_t k = 0; k < s->channels_count; k++)
         verified = verified || is_on(s->channels[k].require_verified_user_id);

@@ -15,6 +15,8 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#include "origin.h"
+
 /* ---- checks -------------------------------------------------------------------------------------------- */
 
 static bool node_name_char(char c)
@@ -62,6 +64,27 @@ static const char *check_path(const char *text)
     if (n < 2 || text[n - 1] == '/')
         return "must name something and not end with /";
     return strpbrk(text, "?#% ") ? "must not hold ? # % or blanks" : NULL;
+}
+
+static const char *check_host(const char *text)
+{
+    struct origin o;
+    bool ok = origin_parse_host(slice_str(text), &o) == BG_OK && !o.port;
+    return ok ? NULL : "is not a host name; write it as in the address bar, without scheme and port";
+}
+
+static const char *check_origin(const char *text)
+{
+    bool ok = strcmp(text, "true") == 0 || strcmp(text, "false") == 0 || strcmp(text, "conn") == 0;
+    return ok ? NULL : "is neither true, false nor conn; a list of origins goes into origins";
+}
+
+static const char *check_origin_pattern(const char *text)
+{
+    struct origin o;
+    return origin_parse_pattern(slice_str(text), &o) == BG_OK
+               ? NULL
+               : "is not an origin; write //example.com, //*.example.com or https://example.com:888";
 }
 
 /* P-050: a prefix ends in one *. */
@@ -156,6 +179,7 @@ TABLES(node, NODE);
 #define LISTEN(R) \
     R##_TEXT(listen_settings, address, false, 64, "127.0.0.1", check_address) \
     R##_NUMBER(listen_settings, port, true, 0, 65535, 0) \
+    R##_TEXT(listen_settings, host, false, 255, NULL, check_host) \
     R##_NUMBER(listen_settings, handshake_timeout_ms, false, 100, 600000, 10000)
 TABLES(listen, LISTEN);
 
@@ -171,6 +195,8 @@ static const cyaml_schema_value_t channels_value = {
 #define SOCKETS(R) \
     R##_TEXT(socket_settings, path, true, 255, NULL, check_path) \
     R##_TEXT(socket_settings, user_id_param, false, 64, NULL, NULL) \
+    R##_TEXT(socket_settings, check_origin, false, 8, "true", check_origin) \
+    R##_TEXTS(socket_settings, origins, false, check_origin_pattern) \
     R##_NUMBER(socket_settings, timeout_ms, false, 1000, 86400000, 60000) \
     R##_NUMBER(socket_settings, max_channels, false, 1, 100000, 100) \
     R##_NUMBER(socket_settings, max_frame_bytes, false, 1024, 1024 * MiB, 10000000) \

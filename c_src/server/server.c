@@ -285,6 +285,15 @@ static void edge_channels(const struct socket_settings *from, struct channel_con
     }
 }
 
+static enum origin_check origin_check_of(const struct socket_settings *s)
+{
+    if (strcmp(s->check_origin, "false") == 0)
+        return ORIGIN_ANY;
+    if (strcmp(s->check_origin, "conn") == 0)
+        return ORIGIN_CONNECTION;
+    return s->origins_count ? ORIGIN_LIST : ORIGIN_SAME_HOST;
+}
+
 /* config->sockets as the edge wants them. */
 static int make_sockets(struct server *s, struct err *e)
 {
@@ -302,6 +311,10 @@ static int make_sockets(struct server *s, struct err *e)
         s->sockets[i] = (struct socket_config){
             .path = from->path,
             .user_id_param = from->user_id_param,
+            .origin_check = origin_check_of(from),
+            .host = c->listen.host,
+            .origins = from->origins,
+            .origins_count = from->origins_count,
             .timeout_ms = from->timeout_ms,
             .max_channels = from->max_channels,
             .max_frame_bytes = from->max_frame_bytes,

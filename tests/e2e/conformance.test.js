@@ -17,6 +17,10 @@ before(async () => {
   await run.beam("svc");
   gateways.usual = await run.gateway(config());
   const small = config().replace("user_id_param: user_id", "user_id_param: user_id\n    max_channels: 2\n    timeout_ms: 1000");
+  const origins = lines => config().replace("user_id_param: user_id", `user_id_param: user_id\n    ${lines}`);
+  gateways.open = await run.gateway(origins("check_origin: false"), { name: "open" });
+  gateways.listed = await run.gateway(origins('origins: ["//*.ex.com"]'), { name: "listed" });
+  gateways.conn = await run.gateway(origins("check_origin: conn"), { name: "conn" });
   gateways.small = await run.gateway(small, { name: "small" });
 });
 after(() => run?.stop());
@@ -29,7 +33,9 @@ const UPGRADE = {
 };
 
 async function checkUpgrade(gateway, row) {
-  const { query, headers } = row.upgrade;
+  const { query } = row.upgrade;
+  const headers = { ...row.upgrade.headers };
+  if (headers.Origin) headers.Origin = headers.Origin.replace("@PORT@", gateway.port);
   const answer = await gateway.get(`/socket/websocket?${query}`, { headers: { ...UPGRADE, ...headers } });
   assert.equal(answer.status, row.status);
   if (row.status === 403) assert.equal(answer.body, "", "P-007: a refusal has no body");

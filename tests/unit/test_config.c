@@ -133,6 +133,7 @@ static void the_smallest_file_has_every_default(void **state)
     assert_string_equal(c->listen.address, "127.0.0.1");
     assert_int_equal(c->listen.port, 4000);
     assert_int_equal(c->sockets_count, 1);
+    assert_string_equal(c->sockets[0].check_origin, "true");    /* P-009 */
     assert_int_equal(c->sockets[0].timeout_ms, 60000);         /* P-043 */
     assert_int_equal(c->sockets[0].max_channels, 100);         /* P-012 */
     assert_int_equal(c->sockets[0].max_frame_bytes, 10000000); /* P-075 */
@@ -225,6 +226,10 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_int_equal(c->node.call_way, CALL_WAY_SPAWN);
     assert_int_equal(c->listen.port, 0);
     assert_int_equal(c->sockets_count, 2);
+    assert_string_equal(c->listen.host, "gw.example.com");
+    assert_int_equal(c->sockets[0].origins_count, 3);
+    assert_string_equal(c->sockets[0].origins[2], "//*.example.com");
+    assert_string_equal(c->sockets[1].check_origin, "conn");
     assert_string_equal(c->sockets[0].channels[0].topic, "room:*");
     assert_false(is_on(c->sockets[0].channels[0].override_user_id));
     assert_string_equal(c->sockets[1].channels[0].topic, "*");
