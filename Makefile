@@ -119,6 +119,14 @@ cli: $(BUILD)/beamgate ## the command line, exit codes, start and stop
 layers: ## check that a file includes only its own or lower layers
 	$(Q)sh tests/layers.sh $(LAYERS)
 
+cppcheck: ## cppcheck over the sources
+	$(Q)cppcheck --std=c11 --enable=warning,performance,portability -q -Iinclude --library=tests/cppcheck.cfg \
+		--suppressions-list=tests/cppcheck.suppress --suppress=missingIncludeSystem --error-exitcode=1 c_src
+
+lint: cppcheck ## cppcheck and clang-tidy (minutes)
+	$(Q)clang-tidy --quiet --warnings-as-errors='*' $(SRC) -- -std=gnu11 -Iinclude -isystem $(ERL_INTERFACE)/include \
+		$(shell pkg-config --cflags $(PKGS)) -DBEAMGATE_VERSION='"$(VERSION)"'
+
 clean: ## remove what was built
 	rm -rf build
 

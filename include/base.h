@@ -90,7 +90,11 @@ bool slice_eq_secret(struct slice a, struct slice b);
 
 /* A broken invariant of our own: prints where and aborts. Never used on input. */
 _Noreturn void panic_at(const char *file, int line, const char *what);
-#define assert_always(cond) ((cond) ? (void)0 : panic_at(__FILE__, __LINE__, #cond))
+#define assert_always(cond)                                                                                \
+    do {                                                                                                   \
+        if (!(cond))                                                                                       \
+            panic_at(__FILE__, __LINE__, #cond);                                                           \
+    } while (0)
 
 /* Monotonic time in microseconds (CLOCK_MONOTONIC). */
 uint64_t clock_now_us(void);

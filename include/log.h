@@ -50,10 +50,10 @@ bool log_limit_pass(struct log_limit *l, uint64_t *suppressed);
         uint64_t suppressed_;                                                                              \
         if (log_enabled(level) && log_limit_pass(&limit_, &suppressed_)) {                                 \
             if (suppressed_)                                                                               \
-                log_write(level, part, msg, fmt " suppressed=%llu" __VA_OPT__(, ) __VA_ARGS__,             \
+                log_write(level, part, msg, fmt " suppressed=%llu", ##__VA_ARGS__,                         \
                           (unsigned long long)suppressed_);                                                \
             else                                                                                           \
-                log_write(level, part, msg, fmt __VA_OPT__(, ) __VA_ARGS__);                               \
+                log_write(level, part, msg, fmt, ##__VA_ARGS__);                                           \
         }                                                                                                  \
     } while (0)
 

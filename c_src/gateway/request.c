@@ -515,5 +515,6 @@ void gateway_channel_closed(struct gateway *gw, struct request_list *waiting)
         call_cancel(r);
         metric_inc(gw->o.metrics, METRIC_REQUESTS_DROPPED);
         request_finish(r);
+        assert_always(waiting->head.next != first); /* it has left the list */
     }
 }
