@@ -100,6 +100,34 @@ struct requests_settings {
     uint32_t map_max_items;
 };
 
+/* key: as rate_key_parse() reads it. */
+struct global_limit_settings {
+    char *key;
+    uint32_t max_requests;
+    uint32_t window_ms;
+    enum toggle dry_run;
+};
+
+struct api_limit_settings {
+    char *service;
+    char *request_type;
+    char *key;
+    uint32_t max_requests;
+    uint32_t window_ms;
+    enum toggle dry_run;
+};
+
+struct rate_limiter_settings {
+    enum toggle enabled;
+    enum toggle fail_open;
+    uint32_t max_bytes;
+    uint32_t cleanup_interval_ms;
+    struct global_limit_settings *global_limits;
+    uint32_t global_limits_count;
+    struct api_limit_settings *api_limits;
+    uint32_t api_limits_count;
+};
+
 struct limits_settings {
     uint32_t max_connections;
     uint32_t max_buffered_bytes;
@@ -131,6 +159,7 @@ struct server_config {
     uint32_t services_count;
     struct pull_settings pull;
     struct requests_settings requests;
+    struct rate_limiter_settings rate_limiter;
     struct limits_settings limits;
     struct console_settings console;
     struct log_settings log;

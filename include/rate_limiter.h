@@ -34,6 +34,14 @@ struct rate_key {
     struct slice name; /* RATE_KEY_ARG, RATE_KEY_NEVER: its text; else ignored */
 };
 
+enum { RATE_KEY_TEXT_MAX = RATE_TEXT_MAX + 8 };
+
+/* A key as the configuration writes it: user_id, device_id, ip_address, args.NAME. BG_EINVAL for anything else; the name
+ * is a part of text. */
+int rate_key_parse(struct slice text, struct rate_key *key) MUST_CHECK;
+/* The same back; dst has RATE_KEY_TEXT_MAX bytes. RATE_KEY_NEVER gives its bare name. */
+void rate_key_print(const struct rate_key *key, char *dst, size_t size);
+
 /* What a limit holds for: one function, or with both ptr NULL every function ("global"). */
 struct rate_scope {
     struct slice service;

@@ -15,6 +15,7 @@
 #include "timers.h"
 
 struct gateway;
+struct rate_limiter;
 struct breakers;
 
 /* Who asks. Filled by the edge from the authenticated socket, never from the payload. */
@@ -59,6 +60,7 @@ struct gateway_options {
     struct config_db *db;
     struct timers *timers;
     struct metrics *metrics;
+    struct rate_limiter *limiter; /* NULL: nothing is limited */
     struct call_ops call;
     struct client_ops client;
     struct stream_ops stream;

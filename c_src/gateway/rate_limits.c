@@ -11,12 +11,44 @@
 
 #include <stdlib.h>
 
-/* -- one limit ------------------------------------------------------------------------------------------- */
+/* -- keys ------------------------------------------------------------------------------------------------ */
+
+static const char *const key_words[] = {
+    [RATE_KEY_USER_ID] = "user_id",
+    [RATE_KEY_DEVICE_ID] = "device_id",
+    [RATE_KEY_IP_ADDRESS] = "ip_address",
+    [RATE_KEY_ARG] = "args.",
+    [RATE_KEY_NEVER] = "",
+};
 
 static bool has_name(const struct rate_key *key)
 {
     return key->kind == RATE_KEY_ARG || key->kind == RATE_KEY_NEVER;
 }
+
+int rate_key_parse(struct slice text, struct rate_key *key)
+{
+    size_t prefix = strlen(key_words[RATE_KEY_ARG]);
+    *key = (struct rate_key){RATE_KEY_ARG, SLICE_NONE};
+    for (unsigned kind = 0; kind < RATE_KEY_ARG; kind++)
+        if (slice_is(text, key_words[kind])) {
+            key->kind = kind;
+            return BG_OK;
+        }
+    if (text.len <= prefix || text.len > prefix + RATE_TEXT_MAX || memcmp(text.ptr, key_words[RATE_KEY_ARG], prefix) != 0)
+        return BG_EINVAL;
+    key->name = slice_make(text.ptr + prefix, text.len - prefix);
+    return BG_OK;
+}
+
+void rate_key_print(const struct rate_key *key, char *dst, size_t size)
+{
+    size_t n = strlen(slice_cstr(slice_str(key_words[key->kind]), dst, size));
+    if (has_name(key))
+        slice_cstr(key->name, dst + n, size - n);
+}
+
+/* -- one limit ------------------------------------------------------------------------------------------- */
 
 static bool same_key(const struct rate_key *a, const struct rate_key *b)
 {

@@ -321,6 +321,11 @@ static bool stage_permission(struct request *r, struct asked *a)
     }
 }
 
+static bool stage_rate_limit(struct request *r, struct asked *a)
+{
+    return limit_rate(r, a);
+}
+
 /* E-138: no room for another request, or for another that runs beside the channel. */
 static bool stage_room(struct request *r, struct asked *a)
 {
@@ -425,9 +430,8 @@ static bool stage_call(struct request *r, struct asked *a)
 }
 
 static bool (*const stages[])(struct request *r, struct asked *a) = {
-    stage_config, stage_nodes,    stage_before_hook, stage_nodes /* again, if the hook gave other nodes */,
-    stage_permission, stage_room, stage_dispatch,    stage_arguments,
-    stage_call,
+    stage_config, stage_nodes, stage_before_hook, stage_nodes /* again, if the hook gave other nodes */,
+    stage_permission, stage_rate_limit, stage_room, stage_dispatch, stage_arguments, stage_call,
 };
 
 /* Every way out has answered or waits. */

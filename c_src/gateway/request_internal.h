@@ -4,6 +4,7 @@
  *   request_answer.c  frames to the client and the ways to end a request
  *   request_hook.c    questions to the service node: hooks and permission callbacks
  *   request_nodes.c   nodes that are a question to the service
+ *   request_limit.c   the rate limiter's answer
  *   request_call.c    the call: nodes in order, retry, the queue of async requests
  *   request_stream.c  what follows a call that answers in pieces
  * Nobody else includes it.
@@ -136,6 +137,10 @@ bool hook_before(struct request *r, const struct asked *a);
 void hook_after(const struct request *r, const struct response *resp);
 /* E-055..E-060: asks permission_callback. False: the request waits or has been answered. */
 bool permission_ask(struct request *r, const struct asked *a);
+
+/* request_limit.c */
+/* E-070..E-077: asks the rate limiter, if there is one. False: the request has been answered. */
+bool limit_rate(struct request *r, const struct asked *a);
 
 /* request_call.c */
 /* Starts the call, or queues it; every way out has answered or waits. */

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "origin.h"
+#include "rate_limiter.h"
 
 /* ---- checks -------------------------------------------------------------------------------------------- */
 
@@ -107,6 +108,13 @@ const char *config_check_level(const char *text)
     enum log_level level;
     return log_level_parse(slice_str(text), &level) == BG_OK ? NULL
                                                             : "is not a level; use debug, info, warning or error";
+}
+
+static const char *check_rate_key(const char *text)
+{
+    struct rate_key key;
+    return rate_key_parse(slice_str(text), &key) == BG_OK ? NULL
+                                                         : "is not a key; use user_id, device_id, ip_address or args.NAME";
 }
 
 /* ---- from rows to tables ------------------------------------------------------------------------------- */
@@ -244,6 +252,35 @@ TABLES(pull, PULL);
     R##_NUMBER(requests_settings, map_max_items, false, 1, 10000000, 1000)
 TABLES(requests, REQUESTS);
 
+#define GLOBAL_LIMITS(R) \
+    R##_TEXT(global_limit_settings, key, true, RATE_KEY_TEXT_MAX, NULL, check_rate_key) \
+    R##_NUMBER(global_limit_settings, max_requests, true, 0, RATE_REQUESTS_MAX, 0) \
+    R##_NUMBER(global_limit_settings, window_ms, true, 1, RATE_WINDOW_MAX_MS, 0) \
+    R##_SWITCH(global_limit_settings, dry_run, TOGGLE_OFF)
+TABLES(global_limits, GLOBAL_LIMITS);
+static const cyaml_schema_value_t global_limits_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct global_limit_settings, global_limits_fields)};
+
+#define API_LIMITS(R) \
+    R##_TEXT(api_limit_settings, service, true, RATE_TEXT_MAX, NULL, NULL) \
+    R##_TEXT(api_limit_settings, request_type, true, RATE_TEXT_MAX, NULL, NULL) \
+    R##_TEXT(api_limit_settings, key, true, RATE_KEY_TEXT_MAX, NULL, check_rate_key) \
+    R##_NUMBER(api_limit_settings, max_requests, true, 0, RATE_REQUESTS_MAX, 0) \
+    R##_NUMBER(api_limit_settings, window_ms, true, 1, RATE_WINDOW_MAX_MS, 0) \
+    R##_SWITCH(api_limit_settings, dry_run, TOGGLE_OFF)
+TABLES(api_limits, API_LIMITS);
+static const cyaml_schema_value_t api_limits_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct api_limit_settings, api_limits_fields)};
+
+#define RATE_LIMITER(R) \
+    R##_SWITCH(rate_limiter_settings, enabled, TOGGLE_ON) \
+    R##_SWITCH(rate_limiter_settings, fail_open, TOGGLE_ON) \
+    R##_NUMBER(rate_limiter_settings, max_bytes, false, RATE_BYTES_MIN, 2048u * MiB, 64 * MiB) \
+    R##_NUMBER(rate_limiter_settings, cleanup_interval_ms, false, 100, 86400000, 60000) \
+    R##_SECTIONS(rate_limiter_settings, global_limits, false) \
+    R##_SECTIONS(rate_limiter_settings, api_limits, false)
+TABLES(rate_limiter, RATE_LIMITER);
+
 #define LIMITS(R) \
     R##_NUMBER(limits_settings, max_connections, false, 1, 1000000, 50000) \
     R##_NUMBER(limits_settings, max_buffered_bytes, false, 65536, 1024 * MiB, 8 * MiB) \
@@ -272,6 +309,7 @@ TABLES(drain, DRAIN);
     R##_SECTIONS(server_config, services, false) \
     R##_SECTION(server_config, pull, false) \
     R##_SECTION(server_config, requests, false) \
+    R##_SECTION(server_config, rate_limiter, false) \
     R##_SECTION(server_config, limits, false) \
     R##_SECTION(server_config, console, false) \
     R##_SECTION(server_config, log, false) \

@@ -57,6 +57,7 @@ void server_log_state(struct server *s)
              edge_connections(s->edge), process_count(s->processes), gateway_in_flight(s->gateway),
              remote_calls_in_flight(s->calls), config_db_count(s->db), config_failed_count(s->failed), s->timers.count);
     log_links(s);
+    server_log_limits(s);
     log_metrics(s);
 }
 

@@ -371,6 +371,7 @@ static int start_gateway(struct server *s, struct err *e)
     o.db = s->db;
     o.timers = &s->timers;
     o.metrics = &s->metrics;
+    o.limiter = s->limiter;
     o.call = remote_calls_ops(s->calls, call_way(s));
     o.client = edge_client_ops(s->edge);
     o.stream = server_stream_ops(s);
@@ -406,6 +407,8 @@ static int start(struct server *s, const char *cookie, struct err *e)
         rc = start_configs(s, e);
     if (rc == BG_OK)
         rc = start_edge(s, e);
+    if (rc == BG_OK)
+        rc = server_start_limiter(s, e);
     if (rc == BG_OK)
         rc = start_gateway(s, e);
     return rc == BG_OK ? add_services(s, e) : rc;
@@ -546,6 +549,7 @@ static void close_loop(struct server *s)
 static void free_parts(struct server *s)
 {
     gateway_free(s->gateway);
+    server_stop_limiter(s);
     config_puller_free(s->puller);
     dist_dispatch_free(s->dispatch);
     remote_calls_free(s->calls);

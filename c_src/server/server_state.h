@@ -10,6 +10,7 @@
 #include "config_puller.h"
 #include "dist_dispatch.h"
 #include "edge.h"
+#include "rate_limiter.h"
 #include "server.h"
 
 enum { SERVER_SIGNALS = 4 };
@@ -31,6 +32,8 @@ struct server {
     struct config_failed *failed;
     struct config_puller *puller;
     struct edge *edge;
+    struct rate_limiter *limiter; /* NULL: switched off */
+    struct timer cleanup_timer;   /* of the limiter */
     struct gateway *gateway;
     struct socket_config *sockets;   /* the edge's view of config->sockets */
     struct channel_config *channels; /* all sockets' channels, one after another */
@@ -50,6 +53,12 @@ extern const size_t rpc_entries_count;
 
 /* streams.c: the processes behind streams. */
 struct stream_ops server_stream_ops(struct server *s);
+
+/* limiter.c */
+/* Makes the rate limiter with the configured limits, if it is switched on. */
+int server_start_limiter(struct server *s, struct err *e);
+void server_stop_limiter(struct server *s);
+void server_log_limits(const struct server *s); /* a line for each limit, for SIGUSR1 */
 
 /* diagnostics.c */
 void server_log_start(const struct server *s);

@@ -8,13 +8,21 @@ const { Run, config, patience, sleep, within } = require("./harness");
 const { Conn, RawConn, compareFrames } = require("./client");
 const { expand, expected, load, reasons, unescapeBinary } = require("./transcripts");
 
-let run, gateway, detail;
+// As when section 7 was recorded.
+const rateLimits = `
+rate_limiter:
+  global_limits: [{key: user_id, max_requests: 200, window_ms: 60000}]
+  api_limits: [{service: user_service, request_type: limited, key: user_id, max_requests: 3, window_ms: 60000}]
+`;
+
+let run, gateway, detail, limited;
 
 before(async () => {
   run = await Run.start();
   await run.beam("svc");
   gateway = await run.gateway(config());
   detail = await run.gateway(`${config()}\nrequests:\n  detail_error: true\n`, { name: "detail" });
+  limited = await run.gateway(`${config()}\n${rateLimits}`, { name: "limited" });
 });
 after(() => run?.stop());
 
@@ -25,6 +33,7 @@ async function replay(conn, c) {
   const recv = (frame) => conn.recv(8000, `${c.id}: ${frame.slice(0, 200)}`);
   if (c.steps.some((s) => s.any_order)) return replayAnyOrder(conn, c, recv);
   let last = "";
+  if (c.before) await callBefore(conn, c.before, recv);
   for (const step of c.steps) {
     if ("send" in step) sendRecorded(conn, expand(step.send));
     for (last of expected(step)) compareFrames(await recv(last), last, c.id);
@@ -32,6 +41,15 @@ async function replay(conn, c) {
   if (last.startsWith("(WS close")) return;
   await sleep(c.quiet_ms || 0);
   assert.deepEqual(await conn.fence(), [], `${c.id}: frames that the recording does not have`);
+}
+
+// Calls that the recording left out: each must succeed.
+async function callBefore(conn, { send, count }, recv) {
+  for (let i = 0; i < count; i++) conn.send(send.replaceAll("#", String(i)));
+  for (let i = 0; i < count; i++) {
+    assert.equal(JSON.parse(await recv(send))[4].success, true, `call ${i} before`);
+    assert.equal(JSON.parse(await recv(send))[4].status, "ok");
+  }
 }
 
 async function replayAnyOrder(conn, c, recv) {
@@ -97,7 +115,7 @@ replayFile("channel", () => gateway);
 replayFile("functions", () => gateway);
 replayFile("relay", () => gateway);
 replayFile("arguments", () => gateway);
-replayFile("rate_limiter", () => gateway);
+replayFile("rate_limiter", () => limited);
 replayFile("detail_error", () => detail);
 replayFile("serializer_v1", () => gateway);
 

@@ -146,6 +146,10 @@ static void the_smallest_file_has_every_default(void **state)
     assert_int_equal(c->requests.max_payload_bytes, 1000000); /* O-135 */
     assert_int_equal(c->requests.string_max_bytes, 3000);     /* F-067 */
     assert_false(is_on(c->requests.detail_error));            /* O-131 */
+    assert_true(is_on(c->rate_limiter.enabled));
+    assert_true(is_on(c->rate_limiter.fail_open)); /* E-077 */
+    assert_int_equal(c->rate_limiter.cleanup_interval_ms, 60000);
+    assert_int_equal(c->rate_limiter.global_limits_count + c->rate_limiter.api_limits_count, 0);
     assert_false(is_on(c->console.enabled));
     assert_string_equal(c->log.level, "info");
     config_free(c);
@@ -241,6 +245,17 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_string_equal(c->services[1].module, "mail_api");
     assert_true(is_on(c->requests.fallback_on_exit));
     assert_int_equal(c->requests.map_max_items, 20);
+    const struct rate_limiter_settings *rl = &c->rate_limiter;
+    assert_false(is_on(rl->enabled));
+    assert_false(is_on(rl->fail_open));
+    assert_int_equal(rl->global_limits_count, 2);
+    assert_int_equal(rl->global_limits[0].max_requests, 0);
+    assert_false(is_on(rl->global_limits[0].dry_run));
+    assert_string_equal(rl->global_limits[1].key, "args.room");
+    assert_int_equal(rl->global_limits[1].window_ms, 604800000);
+    assert_true(is_on(rl->global_limits[1].dry_run));
+    assert_int_equal(rl->api_limits_count, 1);
+    assert_string_equal(rl->api_limits[0].request_type, "send");
     assert_string_equal(c->log.level, "debug");
     assert_int_equal(c->drain.batch, 5);
     config_free(c);

@@ -441,6 +441,23 @@ static void a_list_with_a_bad_limit_changes_nothing(void **state)
     assert_int_equal(current_of(100, (struct rate_scope)OF("f"), (struct rate_key)USER, "u"), 1);
 }
 
+static void keys_are_written_as_the_configuration_writes_them(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"user_id", "device_id", "ip_address", "args.room", "args.user_id", "args.a.b"};
+    static const char *const bad[] = {"", "user", "args", "args.", "user_id ", "room"};
+    char text[RATE_KEY_TEXT_MAX];
+    struct rate_key key;
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+        assert_int_equal(rate_key_parse(slice_str(good[i]), &key), BG_OK);
+        assert_int_equal(key.kind, i < 3 ? i : RATE_KEY_ARG);
+        rate_key_print(&key, text, sizeof(text));
+        assert_string_equal(text, good[i]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_int_equal(rate_key_parse(slice_str(bad[i]), &key), BG_EINVAL);
+}
+
 /* -- memory ---------------------------------------------------------------------------------------------- */
 
 static void ask_number(uint64_t ms, unsigned n, enum rate_verdict want)
@@ -599,6 +616,7 @@ int main(void)
         T(a_value_can_be_checked_looked_at_and_reset_by_name),
         T(limits_change_at_run_time_and_those_that_stay_keep_their_counts),
         T(a_list_with_a_bad_limit_changes_nothing),
+        T(keys_are_written_as_the_configuration_writes_them),
         T(cleanup_keeps_what_is_needed_and_works_in_steps),
         T(a_known_value_is_checked_without_allocating),
         T(a_million_distinct_values_stay_inside_the_bound),

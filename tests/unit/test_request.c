@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "fake_world.h"
+#include "rate_limiter.h"
 
 #define OK_PUSH(id, result)                                                                                      \
     "push 7 {\"error\":null,\"async\":false,\"success\":true,\"result\":" result ",\"request_id\":\"" id         \
@@ -622,6 +623,99 @@ static void async_requests_wait_for_their_turn(void **state)
     assert_int_equal(gateway_in_flight(w->gw), 0);
 }
 
+static struct rate_limiter *limiter;
+
+static void limited(struct gateway_options *o)
+{
+    static const struct rate_limit global[] = {{RATE_GLOBAL, {RATE_KEY_USER_ID, SLICE_NONE}, 3, 90000, false},
+                                               {RATE_GLOBAL, {RATE_KEY_IP_ADDRESS, SLICE_NONE}, 1, 1000, true}};
+    static const struct rate_limit api[] = {
+        {{{"svc", 3}, {"echo", 4}}, {RATE_KEY_ARG, {"msg", 3}}, 1, 90000, false}};
+    const struct rate_limiter_options lo = {o->metrics, RATE_BYTES_MIN, false};
+    limiter = rate_limiter_new(&lo);
+    assert_non_null(limiter);
+    assert_int_equal(rate_limiter_set_global(limiter, global, 2, NULL), BG_OK);
+    assert_int_equal(rate_limiter_set_api(limiter, api, 1, NULL), BG_OK);
+    o->limiter = limiter;
+}
+
+static void begin_limited(struct fake_world *w)
+{
+    fake_world_fini(w);
+    fake_world_init(w, limited);
+    fake_function(w, "echo", ONE_STRING);
+    fake_function(w, "later", ", response_type: :async");
+    fake_function(w, "mine", ", check_permission: {:arg, \"user_id\"}");
+    w->session.ip_address = SLICE_LIT("10.0.0.1");
+}
+
+#define LIMITED(id, n) ERROR_PUSH(id, "Rate limit exceeded. Please retry after " n " seconds.", "true")
+
+/* E-072 want, E-076 */
+static void a_rate_limit_refuses_with_the_time_to_wait(void **state)
+{
+    struct fake_world *w = *state;
+    begin_limited(w);
+    fake_request(w, "1", ASK("echo", "r1", ",\"args\":{\"msg\":\"a\"}"));
+    w->timers.now_us += 500000;
+    fake_request(w, "2", ASK("echo", "r2", ",\"args\":{\"msg\":\"a\"}"));
+    assert_frame(w, 0, LIMITED("r2", "89"));
+    assert_frame(w, 1, "reply 7 2 ok \"echo\"");
+    assert_int_equal(w->calls, 1);
+    fake_request(w, "3", ASK("echo", "r3", ",\"args\":{\"msg\":\"b\"}"));
+    fake_request(w, "4", ASK("later", "r4", ""));
+    assert_frame(w, 2, ACK_PUSH("r4"));
+    assert_int_equal(w->calls, 3);
+    fake_request(w, "5", ASK("later", "r5", ""));
+    assert_frame(w, 4, LIMITED("r5", "89"));
+    assert_frame(w, 5, "reply 7 5 ok \"later\"");
+    assert_int_equal(w->frames, 6); /* no acknowledgement */
+    assert_int_equal(w->metrics.value[METRIC_REQUESTS_RATE_LIMITED], 2);
+    assert_int_equal(w->metrics.value[METRIC_REQUESTS_RATE_DRY_RUN], 3); /* by the address: r2, r3, r4 */
+    w->timers.now_us += 90000000;
+    fake_request(w, "6", ASK("echo", "r6", ",\"args\":{\"msg\":\"a\"}"));
+    assert_int_equal(w->calls, 4);
+    rate_limiter_free(limiter);
+}
+
+/* E-037: what is denied or unknown is not counted; E-002: a user_id of the payload is no second share */
+static void only_the_session_user_with_permission_is_counted(void **state)
+{
+    struct fake_world *w = *state;
+    begin_limited(w);
+    for (int i = 0; i < 5; i++) {
+        fake_request(w, "1", ASK("mine", "r", ",\"args\":{\"user_id\":\"u2\"}"));
+        fake_request(w, "1", ASK("unknown", "r", ""));
+    }
+    for (int i = 0; i < 3; i++)
+        fake_request(w, "1", ASK("later", "r", ",\"user_id\":\"other\""));
+    assert_int_equal(w->calls, 3);
+    fake_request(w, "1", ASK("later", "r", ",\"user_id\":\"another\""));
+    assert_int_equal(w->calls, 3);
+    assert_int_equal(w->metrics.value[METRIC_REQUESTS_RATE_LIMITED], 1);
+    rate_limiter_free(limiter);
+}
+
+/* E-077 */
+static void a_full_limiter_that_fails_closed_says_so(void **state)
+{
+    struct fake_world *w = *state;
+    char user[32];
+    struct rate_subject s = {.user_id = {user, 0}};
+    struct rate_result res;
+    begin_limited(w);
+    fake_function(w, "unlimited", "");
+    unsigned n = 0;
+    do
+        s.user_id.len = (size_t)snprintf(user, sizeof(user), "user-%u", n++);
+    while (rate_limiter_check(limiter, w->timers.now_us, &s, &res) == RATE_ALLOWED);
+    fake_request(w, "1", ASK("unlimited", "r", ""));
+    assert_frame(w, 0, ERROR_PUSH("r", "Rate limit service unavailable", "true"));
+    assert_frame(w, 1, "reply 7 1 ok \"unlimited\"");
+    assert_int_equal(w->metrics.value[METRIC_REQUESTS_REFUSED], 1);
+    rate_limiter_free(limiter);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -655,6 +749,9 @@ int main(void)
         T(a_breaker_passes_over_a_node_that_times_out),
         T(nodes_may_be_a_question_to_the_service),
         T(async_requests_wait_for_their_turn),
+        T(a_rate_limit_refuses_with_the_time_to_wait),
+        T(only_the_session_user_with_permission_is_counted),
+        T(a_full_limiter_that_fails_closed_says_so),
     };
     return cmocka_run_group_tests_name("request", tests, NULL, NULL);
 }
