@@ -106,6 +106,10 @@ test: ## install what is missing, then every test (ONLY="unit e2e" for some)
 e2e: all erl_src ## end-to-end tests (T=cluster for one file)
 	$(Q)BEAMGATE=$(BUILD)/beamgate node tests/e2e/run.js $(T)
 
+interop: all erl_src ## the gateway among OTP 27 nodes, in a Debian 13 tree (root)
+	$(Q)sh tests/interop/otp27.sh
+	$(Q)BEAMGATE=$(BUILD)/beamgate node --test tests/e2e/interop27.test.js
+
 deps: ## install from Debian and npm what building and testing need
 	$(Q)sh tests/setup.sh test
 
