@@ -144,6 +144,10 @@ static const struct micro_case {
     {"term check of 50 users", run_check_users},
     {"50 users, term to JSON", run_users_to_json},
     {"jansson: 50 users from a tree to text", run_jansson_dump_users},
+    {"rate limiter without limits", run_rate_none},
+    {"two rate limits, one user that is refused mostly", run_rate_refuse},
+    {"two rate limits, a thousand users", run_rate_thousand},
+    {"two rate limits, a million users", run_rate_million},
 };
 
 static double round_ns(const struct micro_case *c)
@@ -161,6 +165,7 @@ static double round_ns(const struct micro_case *c)
 int main(void)
 {
     prepare();
+    rate_prepare();
     printf("request frame %zu bytes; 50 users: %zu bytes as term, %zu as JSON\n", request.len, users_term.len,
            users_json.len);
     for (size_t i = 0; i < ARRAY_SIZE(CASES); i++) {
@@ -173,5 +178,6 @@ int main(void)
     }
     buf_fini(&scratch);
     jansson_forget();
+    rate_forget();
     return 0;
 }
