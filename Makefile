@@ -127,8 +127,8 @@ cppcheck: ## cppcheck over the sources
 	$(Q)cppcheck --std=c11 --enable=warning,performance,portability -q -Iinclude --library=tests/cppcheck.cfg \
 		--suppressions-list=tests/cppcheck.suppress --suppress=missingIncludeSystem --error-exitcode=1 c_src
 
-lint: cppcheck ## cppcheck and clang-tidy (minutes)
-	$(Q)clang-tidy --quiet --warnings-as-errors='*' $(SRC) -- -std=gnu11 -Iinclude -isystem $(ERL_INTERFACE)/include \
+lint: cppcheck ## cppcheck and clang-tidy
+	$(Q)clang-tidy --quiet --warnings-as-errors='*' $(SRC) -- -std=gnu11 -D_REENTRANT -Iinclude -isystem $(ERL_INTERFACE)/include \
 		$(shell pkg-config --cflags $(PKGS)) -DBEAMGATE_VERSION='"$(VERSION)"'
 
 clean: ## remove what was built

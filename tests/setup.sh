@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs from Debian and npm what is missing, and nothing else; quick when nothing is. Usage: tests/setup.sh run|test
 #   run   what building and the demo need
-#   test  the same, and clang, valgrind, cppcheck and the browser for the tests
+#   test  the same, and clang, valgrind, cppcheck, clang-tidy and the browser for the tests
 # Needs root or sudo only to install; without, prints the exact line to run and exits 1.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -12,7 +12,7 @@ commands="gcc:gcc make:make pkg-config:pkg-config epmd:erlang-base elixirc:elixi
 packages="erlang-base erlang-dev elixir libwebsockets-dev libwebsockets-evlib-uv libuv1-dev libjansson-dev libssl-dev
     libcyaml-dev libyaml-dev libcmocka-dev"
 if [ "$what" = test ]; then
-    commands="$commands clang:clang valgrind:valgrind cppcheck:cppcheck chromium:chromium"
+    commands="$commands clang:clang valgrind:valgrind cppcheck:cppcheck clang-tidy:clang-tidy chromium:chromium"
     packages="$packages libclang-rt-14-dev"
 fi
 
