@@ -378,8 +378,12 @@ void ws_frame_cancel(struct ws_conn *c)
     struct ws_buf *out = c->out;
     assert_always(out && out->frame_open);
     out->frame_open = false;
+    /* Did not fit: the frame's own size, unless most of the room is taken by what the client has not read. */
+    bool slow = !buf_ok(&out->b) && (out->open - out->sent) * 2 >= out->b.limit;
     buf_truncate(&out->b, out->open);
-    if (out->b.len == 0)
+    if (slow)
+        close_slow(c);
+    else if (out->b.len == 0)
         ws_buf_put(c->server, &c->out);
 }
 
