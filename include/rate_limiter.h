@@ -36,8 +36,8 @@ struct rate_key {
 
 enum { RATE_KEY_TEXT_MAX = RATE_TEXT_MAX + 8 };
 
-/* A key as the configuration writes it: user_id, device_id, ip_address, args.NAME. BG_EINVAL for anything else; the name
- * is a part of text. */
+/* A key as the configuration writes it: user_id, device_id, ip_address, args.NAME. BG_EINVAL for anything else; the
+ * name is a part of text. */
 int rate_key_parse(struct slice text, struct rate_key *key) MUST_CHECK;
 /* The same back; dst has RATE_KEY_TEXT_MAX bytes. RATE_KEY_NEVER gives its bare name. */
 void rate_key_print(const struct rate_key *key, char *dst, size_t size);
@@ -62,9 +62,9 @@ struct rate_limiter_options {
     struct metrics *metrics; /* RATE_LIMIT_* */
     /* For all counters together, their table and malloc's own overhead included. At least RATE_BYTES_MIN. */
     size_t max_bytes;
-    /* What happens to a value that is not known yet when max_bytes is reached and nothing kept has expired. true: of the limit
-     * that holds most bytes the value that was counted longest ago is forgotten, so that one may begin anew. false:
-     * the request is refused (RATE_UNAVAILABLE, E-077). */
+    /* What happens to a value that is not known yet when max_bytes is reached and nothing kept has expired. true: of
+     * the limit that holds most bytes the value that was counted longest ago is forgotten, and may begin anew.
+     * false: the request is refused (RATE_UNAVAILABLE, E-077). */
     bool fail_open;
 };
 
@@ -104,8 +104,9 @@ struct rate_result {
     uint32_t dry_count;          /* how many of them would have */
 };
 
-/* E-072: global limits in list order, then those of the function in list order; the first that is exhausted refuses. Counts
- * the request everywhere when all pass; dry-run limits that are exhausted count it as refused. now_us: a monotonic clock. */
+/* E-072: global limits in list order, then those of the function in list order; the first that is exhausted refuses.
+ * Counts the request everywhere when all pass; dry-run limits that are exhausted count it as refused. now_us: a
+ * monotonic clock. */
 enum rate_verdict rate_limiter_check(struct rate_limiter *rl, uint64_t now_us, const struct rate_subject *s,
                                      struct rate_result *res);
 
@@ -131,9 +132,9 @@ void rate_limiter_clear(struct rate_limiter *rl);
 
 /* -- limits (E-081) -------------------------------------------------------------------------------------- */
 
-/* Puts the list in place of the one of its kind; texts are copied. A limit that was there before with the same scope, key and
- * window keeps what it has counted. All or nothing: BG_EINVAL with e->pos = the index of the bad limit, BG_ELIMIT,
- * BG_ENOMEM; e may be NULL. For set_global the scope of each is ignored; for set_api it must be a function's. */
+/* Puts the list in place of the one of its kind; texts are copied. A limit that was there before with the same scope,
+ * key and window keeps what it has counted. All or nothing: BG_EINVAL with e->pos = the index of the bad limit,
+ * BG_ELIMIT, BG_ENOMEM; e may be NULL. For set_global the scope of each is ignored; for set_api it must be a function's. */
 int rate_limiter_set_global(struct rate_limiter *rl, const struct rate_limit *limits, size_t count,
                             struct err *e) MUST_CHECK;
 int rate_limiter_set_api(struct rate_limiter *rl, const struct rate_limit *limits, size_t count,

@@ -6,9 +6,9 @@
  * which is all that a flood of distinct values ever needs; a ring grows by doubling. Times are the low 32 bits of
  * milliseconds: their distance to the newest, which is kept whole, tells the rest.
  *
- * Invariants: bytes never exceeds max_bytes, whatever clients send. A request is counted in every limit or in none: room is
- * made for all before the first is counted. The table of counters is allocated once, so no request ever waits for it
- * to grow; a request whose values are known allocates nothing unless a ring doubles.
+ * Invariants: bytes never exceeds max_bytes, whatever clients send. A request is counted in every limit or in none:
+ * room is made for all before the first is counted. The table of counters is allocated once, so no request ever waits
+ * for it to grow; a request whose values are known allocates nothing unless a ring doubles.
  *
  * It neither logs nor knows what a refusal looks like (request.c), nor when to clean up (the server's timer).
  */
@@ -91,7 +91,7 @@ static void record(struct rate_limiter *rl, struct counter *c)
     list_append(&c->limit->counters, &c->in_limit);
 }
 
-/* When the next request would pass: usually when the oldest call is over; later when max_requests has been lowered since. */
+/* When the next request would pass: when the oldest call is over, or later when max_requests has been lowered since. */
 static uint64_t retry_after_ms(const struct rate_limiter *rl, struct counter *c, const struct rate_limit *l)
 {
     if (!c || l->max_requests == 0)
@@ -156,11 +156,13 @@ void rate_counter_free(struct rate_limiter *rl, struct counter *c)
 
 static struct counter *oldest(const struct limit *l)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it does not see that a freed counter has left the list */
     return list_empty(&l->counters) ? NULL : container_of(l->counters.next, struct counter, in_limit);
 }
 
 bool rate_counters_free(struct rate_limiter *rl, struct limit *limit, unsigned *max)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): nor that a freed limit has */
     for (; *max > 0 && limit->count > 0; --*max)
         rate_counter_free(rl, oldest(limit));
     return limit->count == 0;
@@ -177,8 +179,8 @@ static struct counter *oldest_free(const struct rate_limiter *rl, const struct l
     return NULL;
 }
 
-/* Whose loss costs least: one of a removed limit, an expired one, else (fail_open) the oldest of the limit that holds most:
- * so a flood of values of one limit drives out its own kind. */
+/* Whose loss costs least: one of a removed limit, an expired one, else (fail_open) the oldest of the limit that holds
+ * most: so a flood of values of one limit drives out its own kind. */
 static struct counter *choose_victim(const struct rate_limiter *rl)
 {
     struct counter *victim = NULL;

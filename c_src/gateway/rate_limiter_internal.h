@@ -63,7 +63,8 @@ struct limit *rate_limit_at(const struct rate_limiter *rl, size_t i);
 /* The limits of a function as a part of by_scope; NULL and 0 when there are none. */
 struct limit *const *rate_limits_of(const struct rate_limiter *rl, const struct rate_scope *scope, size_t *count);
 /* The first limit from *pos on with that scope and key; *pos goes behind it. NULL at the end. */
-struct limit *rate_limit_next_of(const struct rate_limiter *rl, struct rate_scope scope, struct rate_key key, size_t *pos);
+struct limit *rate_limit_next_of(const struct rate_limiter *rl, struct rate_scope scope, struct rate_key key,
+                                 size_t *pos);
 void rate_limits_free(struct rate_limiter *rl);
 
 #endif

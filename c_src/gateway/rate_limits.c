@@ -35,7 +35,8 @@ int rate_key_parse(struct slice text, struct rate_key *key)
             key->kind = kind;
             return BG_OK;
         }
-    if (text.len <= prefix || text.len > prefix + RATE_TEXT_MAX || memcmp(text.ptr, key_words[RATE_KEY_ARG], prefix) != 0)
+    if (text.len <= prefix || text.len > prefix + RATE_TEXT_MAX ||
+        memcmp(text.ptr, key_words[RATE_KEY_ARG], prefix) != 0)
         return BG_EINVAL;
     key->name = slice_make(text.ptr + prefix, text.len - prefix);
     return BG_OK;
@@ -154,9 +155,9 @@ static int change_prepare(struct rate_limiter *rl, bool global, const struct rat
 {
     size_t others = global ? rl->api.count : rl->global.count;
     ch->list.count = count;
-    ch->list.at = calloc(count + 1, sizeof(*ch->list.at)); /* + 1: never of size 0, whose NULL would mean failure */
+    ch->list.at = calloc(count + 1, sizeof(struct limit *)); /* + 1: never of size 0, whose NULL would mean failure */
     ch->hits = calloc(count + others + 1, sizeof(*ch->hits));
-    ch->by_scope = global ? NULL : calloc(count + 1, sizeof(*ch->by_scope));
+    ch->by_scope = global ? NULL : calloc(count + 1, sizeof(struct limit *));
     if (!ch->list.at || !ch->hits || (!global && !ch->by_scope))
         return BG_ENOMEM;
     for (size_t i = 0; i < count; i++)
@@ -219,8 +220,8 @@ static void change_commit(struct rate_limiter *rl, bool global, struct change *c
     free(rl->by_scope);
     rl->by_scope = ch->by_scope;
     if (old->count)
-        memcpy(rl->by_scope, old->at, old->count * sizeof(*old->at));
-    qsort(rl->by_scope, old->count, sizeof(*rl->by_scope), by_scope_and_position);
+        memcpy(rl->by_scope, old->at, old->count * sizeof(struct limit *));
+    qsort(rl->by_scope, old->count, sizeof(struct limit *), by_scope_and_position);
 }
 
 static int replace(struct rate_limiter *rl, bool global, const struct rate_limit *wanted, size_t count, struct err *e)
@@ -304,7 +305,8 @@ struct limit *const *rate_limits_of(const struct rate_limiter *rl, const struct 
     return *count ? rl->by_scope + low : NULL;
 }
 
-struct limit *rate_limit_next_of(const struct rate_limiter *rl, struct rate_scope scope, struct rate_key key, size_t *pos)
+struct limit *rate_limit_next_of(const struct rate_limiter *rl, struct rate_scope scope, struct rate_key key,
+                                 size_t *pos)
 {
     struct limit *l;
     while ((l = rate_limit_at(rl, *pos)) != NULL) {

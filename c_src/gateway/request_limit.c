@@ -1,6 +1,6 @@
 /*
- * request_limit.c: the stage that asks the rate limiter (E-070..E-077) and tells the client what it said. It comes after
- * permission, so that what is not allowed costs nobody's share, and before anything is sent to a service node.
+ * request_limit.c: the stage that asks the rate limiter (E-070..E-077) and tells the client what it said. It comes
+ * after permission, so that what is not allowed costs nobody's share, and before the function is called.
  *
  * What is counted is the function that was found and the user of the session: neither another spelling in the
  * payload nor, where E-002 is in force, a user_id in it gives a second share.

@@ -1,6 +1,6 @@
 /*
- * micro_rate.c: the rate limiter's half of micro.c: one request checked and counted, with 0 and 2 limits, where two limits
- * know one user, a thousand and a million. Users come in random order, so that with a million none of their
+ * micro_rate.c: the rate limiter's half of micro.c: one request checked and counted, with 0 and 2 limits, where two
+ * limits know one user, a thousand and a million. Users come in random order, so that with a million none of their
  * counters is in a cache.
  */
 #include "micro.h"
@@ -17,8 +17,9 @@ static uint64_t now_us = 1000000;
 
 static struct rate_limiter *limiter_new(size_t max_bytes, bool limited)
 {
-    static const struct rate_limit global = {{{NULL, 0}, {NULL, 0}}, {RATE_KEY_USER_ID, {NULL, 0}}, 1000, WINDOW_MS, false};
-    static const struct rate_limit api = {{{"svc", 3}, {"echo", 4}}, {RATE_KEY_USER_ID, {NULL, 0}}, 1000, WINDOW_MS, false};
+    static const struct rate_key user = {RATE_KEY_USER_ID, {NULL, 0}};
+    const struct rate_limit global = {RATE_GLOBAL, user, 1000, WINDOW_MS, false};
+    const struct rate_limit api = {{{"svc", 3}, {"echo", 4}}, user, 1000, WINDOW_MS, false};
     const struct rate_limiter_options o = {&metrics, max_bytes, true};
     struct rate_limiter *rl = rate_limiter_new(&o);
     assert_always(rl);
