@@ -564,6 +564,28 @@ static void without_fail_open_a_full_limiter_refuses_new_values_and_keeps_the_kn
     assert_in_range(rate_limiter_bytes(rl), 1, RATE_BYTES_MIN);
 }
 
+static void counters_of_a_removed_limit_make_room_at_once(void **state)
+{
+    (void)state;
+    unsigned n = 0;
+    char user[24];
+    limiter_again(RATE_BYTES_MIN, false);
+    size_t empty = rate_limiter_bytes(rl);
+    set_global(&(struct rate_limit){EVERY, USER, 2, 60000, false}, 1);
+    do
+        snprintf(user, sizeof(user), "user-%u", n++);
+    while (ask_as(1000, user, "f") == RATE_ALLOWED);
+    set_global(&(struct rate_limit){EVERY, USER, 2, 50000, false}, 1); /* another window: another limit */
+    assert_int_equal(rate_limiter_values(rl), 0);
+    for (unsigned i = 0; i + 1 < n; i++)
+        ask_number(1000, i, RATE_ALLOWED);
+    ask_number(1000, n, RATE_UNAVAILABLE); /* by now the new limit's own have filled it */
+    assert_int_equal(metrics.value[METRIC_RATE_LIMIT_VALUES], n - 1);
+    set_global(NULL, 0);
+    rate_limiter_clear(rl);
+    assert_int_equal(rate_limiter_bytes(rl), empty);
+}
+
 static void a_value_that_could_never_fit_is_an_error_of_the_limiter(void **state)
 {
     (void)state;
@@ -621,6 +643,7 @@ int main(void)
         T(a_known_value_is_checked_without_allocating),
         T(a_million_distinct_values_stay_inside_the_bound),
         T(without_fail_open_a_full_limiter_refuses_new_values_and_keeps_the_known),
+        T(counters_of_a_removed_limit_make_room_at_once),
         T(a_value_that_could_never_fit_is_an_error_of_the_limiter),
         T(rings_grow_inside_the_bound_too),
     };
