@@ -1,6 +1,6 @@
 /*
- * authenticate.h: who is behind a socket, decided once, from the upgrade request. The one place where tokens will be
- * verified.
+ * authenticate.h: who may come in, decided once, from the upgrade request: is the page allowed (Origin), and who is
+ * behind the socket (connect parameter, or a verified token). Nothing later asks again.
  */
 #ifndef BEAMGATE_AUTHENTICATE_H
 #define BEAMGATE_AUTHENTICATE_H
@@ -8,17 +8,24 @@
 #include "edge.h"
 #include "http_head.h"
 
-enum { USER_ID_MAX = 1024 };
+enum { USER_ID_MAX = 1024, ROLES_MAX = 32, ROLES_BYTES_MAX = 2048 };
 
 /* What is known about a client after its request was accepted. */
 struct identity {
-    struct buf user_id; /* empty: nobody in particular */
+    struct buf user_id;      /* empty: nobody in particular */
+    struct buf roles;        /* each followed by a zero byte */
+    bool phoenix_subprotocol; /* to be answered with sec-websocket-protocol: phoenix (P-015) */
 };
 
 /* Whether the request's Origin may open this socket (P-009). False: counted and logged; the upgrade is refused with
  * 403. Without an Origin header the answer is true: only browsers send one, and only they act for somebody else. */
 bool edge_origin_allowed(const struct socket_config *config, const struct http_head *h, struct metrics *m) MUST_CHECK;
-/* Fills *who (the caller's, initialised). 0, or BG_EINVAL: the upgrade is refused with 403 (P-007). */
-int edge_authenticate(const struct socket_config *config, const struct http_head *h, struct identity *who) MUST_CHECK;
+void identity_init(struct identity *who);
+void identity_fini(struct identity *who);
+/* Fills *who (the caller's, initialised). now_ms: Unix time, by which tokens expire. 0, or BG_EINVAL: counted and
+ * logged; the upgrade is refused with 403 (P-007). A token that was shown and is not right refuses the client, whatever
+ * comes after it: it is never taken for a user that it names, nor for nobody. */
+int edge_authenticate(const struct socket_config *config, const struct http_head *h, uint64_t now_ms, struct metrics *m,
+                      struct identity *who) MUST_CHECK;
 
 #endif

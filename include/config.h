@@ -48,9 +48,23 @@ struct channel_settings {
     enum toggle require_verified_user_id;
 };
 
+/* One way to tell who a client is; which members count depends on type. */
+struct auth_settings {
+    char *type; /* phoenix_token, param or none */
+    char *param;
+    char *secret;
+    char *secret_file;
+    char *salt;
+    char *user_id_path;
+    char *roles_path;
+    uint32_t max_age_s;
+};
+
 struct socket_settings {
     char *path;
     char *user_id_param; /* NULL: sockets have no user id */
+    struct auth_settings *auth; /* then there is no user_id_param */
+    uint32_t auth_count;
     char *check_origin;  /* true, false or conn */
     char **origins;      /* patterns for origin_parse_pattern(); when given, check_origin is true and they decide */
     uint32_t origins_count;
@@ -207,6 +221,10 @@ int config_override(struct server_config *c, const struct config_overrides *o, s
  * file, where not NULL, is the configuration file's name for the message. */
 int config_cookie(const struct server_config *c, const struct config_overrides *o, const char *file, char *cookie,
                   size_t size, struct config_report *report) MUST_CHECK;
+
+/* The bytes of a file that holds a secret, without the line end at its end, into *secret (the caller's, initialised).
+ * BG_EINVAL when it is unusable or empty: reported. A file that others can read is a warning. */
+int config_secret_file(const char *path, struct buf *secret, struct config_report *report) MUST_CHECK;
 
 /* One option of the table, for the tests that hold the documentation against it. */
 struct config_option {

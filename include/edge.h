@@ -7,6 +7,7 @@
 
 #include <uv.h>
 
+#include "phoenix_token.h"
 #include "process_table.h"
 #include "request.h"
 
@@ -16,6 +17,22 @@ struct channel_config {
     const char *topic; /* exact, or a prefix ending in * (P-050); first declared wins */
     const char *event; /* default phoenix_gen_api */
     struct channel_rules rules;
+};
+
+enum auth_type {
+    AUTH_PHOENIX_TOKEN, /* a token that a Phoenix application has signed */
+    AUTH_PARAM,         /* who the connect parameter says: for behind something that has checked it */
+    AUTH_NONE           /* nobody in particular */
+};
+
+/* One way to tell who a client is, ready for use: files read, keys derived. */
+struct auth_method {
+    enum auth_type type;
+    const char *param;        /* connect parameter with the token, for AUTH_PARAM with the user; NULL: none */
+    const char *user_id_path; /* where token_find() finds the user; NULL: the data itself */
+    const char *roles_path;   /* where a role or a list of them is; NULL: no roles */
+    uint32_t max_age_s;
+    uint8_t key[PHOENIX_TOKEN_KEY];
 };
 
 /* P-009. The first is the default. */
@@ -28,7 +45,9 @@ enum origin_check {
 
 struct socket_config {
     const char *path;          /* /socket: serves /socket/websocket (P-002) */
-    const char *user_id_param; /* connect parameter that names the user, NULL: no user id */
+    const char *user_id_param; /* connect parameter that names the user, NULL: no user id; only without auth */
+    const struct auth_method *auth; /* tried in this order; none: user_id_param */
+    uint32_t auth_count;
     uint32_t timeout_ms;       /* idle, P-043: 60000 */
     uint32_t max_channels;     /* P-012: 100 */
     uint32_t max_frame_bytes;  /* P-075: 10000000 */

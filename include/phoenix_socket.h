@@ -5,6 +5,7 @@
 #ifndef BEAMGATE_PHOENIX_SOCKET_H
 #define BEAMGATE_PHOENIX_SOCKET_H
 
+#include "authenticate.h"
 #include "channel_frame.h"
 #include "edge.h"
 #include "ws_server.h"
@@ -15,6 +16,7 @@ struct phoenix {
     struct process_table *processes;
     struct metrics *metrics;
     const struct json_limits *json;
+    struct slice roles[ROLES_MAX];
     struct session session; /* of the socket whose request is being worked on */
     struct buf scratch;     /* names of the message at hand, when they had to be rewritten */
 };
@@ -27,10 +29,10 @@ struct client_ops phoenix_client_ops(struct phoenix *px);
 /* The callbacks that make a ws_conn a phoenix socket. */
 struct ws_handlers phoenix_handlers(void);
 
-/* A socket for ws_adopt(), or NULL without memory. config is borrowed for as long as the socket lives; user_id and
+/* A socket for ws_adopt(), or NULL without memory. config is borrowed for as long as the socket lives; who and
  * ip are copied. If it is never adopted, phoenix_socket_free(). */
 struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_config *config, enum serializer v,
-                                   struct slice user_id, struct slice ip) MUST_CHECK;
+                                   const struct identity *who, struct slice ip) MUST_CHECK;
 void phoenix_socket_free(struct ws_conn *c);
 
 #endif

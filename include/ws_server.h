@@ -78,9 +78,10 @@ struct ws_server *ws_server_new(const struct ws_options *o, struct err *e) MUST_
 /* Drops every connection, and runs the loop until libwebsockets has closed its handles. Not from a callback. */
 void ws_server_free(struct ws_server *ws);
 
-/* Takes the socket fd (also on failure) and answers 101 with the Sec-WebSocket-Accept of key. c lives until
+/* Takes the socket fd (also on failure) and answers 101 with the Sec-WebSocket-Accept of key, and with subprotocol (a
+ * token) unless that is NULL. c lives until
  * release(); on failure no handler is called and c is the caller's again. BG_ESYS, BG_EINVAL. */
-int ws_adopt(struct ws_server *ws, struct ws_conn *c, int fd, struct slice key) MUST_CHECK;
+int ws_adopt(struct ws_server *ws, struct ws_conn *c, int fd, struct slice key, const char *subprotocol) MUST_CHECK;
 
 /* The buffer that takes the payload of the next frame, or NULL when nothing can be sent any more. One frame at a
  * time: end or cancel it before anything else happens to the connection. */

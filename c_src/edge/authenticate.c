@@ -1,9 +1,15 @@
 /*
- * authenticate.c: see authenticate.h. So far a user is who the connect parameter says: right for a gateway behind
- * something that has checked it, and for development. Verified tokens come in here, and nowhere else.
+ * authenticate.c: see authenticate.h. Which Origins may connect (P-009), where a token is looked for, which way of
+ * telling the user counts.
+ *
+ * Invariant: identity.user_id holds only what a method has accepted, at most USER_ID_MAX bytes. Why a client was
+ * refused goes to the log and a counter, never to the client; tokens and keys go nowhere.
  */
 #include "authenticate.h"
 
+#include <strings.h>
+
+#include "base64.h"
 #include "log.h"
 #include "origin.h"
 
@@ -59,16 +65,235 @@ bool edge_origin_allowed(const struct socket_config *config, const struct http_h
     return false;
 }
 
+/* --- where a token may be ------------------------------------------------------------------------------------------- */
+
+void identity_init(struct identity *who)
+{
+    *who = (struct identity){0};
+    buf_init(&who->user_id, HTTP_HEAD_MAX);
+    buf_init(&who->roles, ROLES_BYTES_MAX);
+}
+
+void identity_fini(struct identity *who)
+{
+    buf_fini(&who->user_id);
+    buf_fini(&who->roles);
+}
+
+static struct slice trim(struct slice s)
+{
+    while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t'))
+        s = slice_make(s.ptr + 1, s.len - 1);
+    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
+
+/* Takes the first element off a comma-separated list. */
+static struct slice take_element(struct slice *list)
+{
+    const char *comma = list->len ? memchr(list->ptr, ',', list->len) : NULL;
+    struct slice element = slice_make(list->ptr, comma ? (size_t)(comma - list->ptr) : list->len);
+    *list = comma ? slice_make(comma + 1, list->len - element.len - 1) : SLICE_NONE;
+    return trim(element);
+}
+
+static bool has_prefix(struct slice s, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return s.len >= n && strncasecmp(s.ptr, prefix, n) == 0;
+}
+
+struct offers {
+    unsigned bearers, phoenix, others;
+    struct slice token; /* of the last bearer, encoded */
+};
+
+static const char bearer[] = "base64url.bearer.phx.";
+
+static void count_offers(const struct http_head *h, struct offers *o)
+{
+    uint32_t pos = 0;
+    struct slice list;
+    while (http_header_next(h, "sec-websocket-protocol", &pos, &list)) {
+        while (list.len) {
+            struct slice one = take_element(&list);
+            if (has_prefix(one, bearer)) {
+                o->bearers++;
+                o->token = slice_make(one.ptr + sizeof(bearer) - 1, one.len - (sizeof(bearer) - 1));
+            } else if (slice_is(one, "phoenix")) {
+                o->phoenix++;
+            } else if (one.len) {
+                o->others++;
+            }
+        }
+    }
+}
+
+/* P-013..P-016. Appends the token; NULL, or why the client is refused. */
+static const char *read_subprotocols(const struct http_head *h, struct identity *who, struct buf *token)
+{
+    struct offers o = {0};
+    count_offers(h, &o);
+    if (o.bearers == 1 && base64_decode(o.token, token) != BG_OK)
+        return "token in the subprotocol is not base64";
+    if (!o.phoenix && (o.others || o.bearers > 1))
+        return "unknown subprotocol";
+    who->phoenix_subprotocol = o.phoenix > 0;
+    return NULL;
+}
+
 /* --- user --------------------------------------------------------------------------------------------------------- */
 
-int edge_authenticate(const struct socket_config *config, const struct http_head *h, struct identity *who)
+/* One request being judged. */
+struct inquiry {
+    const struct socket_config *config;
+    const struct http_head *h;
+    uint64_t now_ms;
+    struct identity *who;
+    struct buf offered; /* the token of the subprotocol */
+    struct buf token;
+    struct buf scratch;
+    const char *refusal; /* why a method has refused; NULL: none has */
+};
+
+/* *user is what the connect parameter says. */
+static int take_param(struct inquiry *q, const char *param)
 {
-    if (!config->user_id_param)
-        return BG_OK;
-    int rc = http_query_get(h->query, config->user_id_param, &who->user_id);
+    struct buf *user = &q->who->user_id;
+    int rc = http_query_get(q->h->query, param, user);
     if (rc == BG_EGONE)
+        return BG_EGONE;
+    if (rc == BG_OK && user->len <= USER_ID_MAX && !(user->len && memchr(user->data, '\0', user->len)))
         return BG_OK;
-    if (rc != BG_OK || who->user_id.len > USER_ID_MAX || memchr(who->user_id.data, '\0', who->user_id.len))
+    q->refusal = "the parameter is not acceptable";
+    return BG_EINVAL;
+}
+
+/* The token that the client shows to a method: in its parameter, in Authorization, in the subprotocol. */
+static bool find_token(struct inquiry *q, const char *param)
+{
+    struct slice value;
+    bool twice;
+    buf_reset(&q->token);
+    if (param && http_query_get(q->h->query, param, &q->token) != BG_EGONE)
+        return true;
+    buf_reset(&q->token);
+    if (only_value(q->h, "authorization", &value, &twice) && !twice && has_prefix(value, "Bearer "))
+        buf_add_slice(&q->token, trim(slice_make(value.ptr + 7, value.len - 7)));
+    else
+        buf_add_slice(&q->token, buf_slice(&q->offered));
+    return q->token.len > 0;
+}
+
+static int put_role(struct slice term, struct buf *roles)
+{
+    struct term_reader r = term_reader(term);
+    struct slice text;
+    if (term_read_atom(&r, &text) == BG_OK && text.len && !memchr(text.ptr, '\0', text.len))
+        buf_add_slice(roles, text);
+    else if (token_put_id(term, roles) != BG_OK)
         return BG_EINVAL;
+    buf_putc(roles, '\0');
+    return buf_ok(roles) ? BG_OK : BG_ELIMIT;
+}
+
+/* One role, or a list of roles. */
+static int take_roles(struct slice data, const char *path, struct buf *roles)
+{
+    struct slice at, role;
+    uint32_t n;
+    if (!path || !token_find(data, path, &at))
+        return BG_OK;
+    struct term_reader r = term_reader(at);
+    if (term_read_list(&r, &n) != BG_OK)
+        return put_role(at, roles);
+    if (n > ROLES_MAX)
+        return BG_ELIMIT;
+    for (uint32_t i = 0; i < n; i++)
+        if (term_skip(&r, &role) != BG_OK || put_role(role, roles) != BG_OK)
+            return BG_EINVAL;
     return BG_OK;
+}
+
+static const char *take_identity(const struct auth_method *method, struct slice data, struct identity *who)
+{
+    struct slice at;
+    if (!token_find(data, method->user_id_path, &at) || token_put_id(at, &who->user_id) != BG_OK ||
+        who->user_id.len > USER_ID_MAX)
+        return "token names no user";
+    return take_roles(data, method->roles_path, &who->roles) == BG_OK ? NULL : "roles in the token are not acceptable";
+}
+
+static int take_token(struct inquiry *q, const struct auth_method *method)
+{
+    struct slice data;
+    if (!find_token(q, method->param))
+        return BG_EGONE;
+    enum token_verdict v = phoenix_token_verify(method->key, buf_slice(&q->token), q->now_ms, method->max_age_s,
+                                                &q->scratch, &data);
+    q->refusal = v == TOKEN_OK ? take_identity(method, data, q->who) : token_verdict_text(v);
+    if (!q->refusal)
+        return BG_OK;
+    buf_reset(&q->who->user_id);
+    buf_reset(&q->who->roles);
+    return BG_EINVAL;
+}
+
+/* BG_OK: this is the client. BG_EGONE: it shows nothing to this method. BG_EINVAL: refusal says what is wrong. */
+static int try_method(struct inquiry *q, const struct auth_method *method)
+{
+    if (method->type == AUTH_NONE)
+        return BG_OK;
+    if (method->type != AUTH_PARAM)
+        return take_token(q, method);
+    int rc = take_param(q, method->param);
+    return rc == BG_OK && q->who->user_id.len == 0 ? BG_EGONE : rc;
+}
+
+static bool is_token(const struct auth_method *method)
+{
+    return method->type == AUTH_PHOENIX_TOKEN;
+}
+
+static int try_all(struct inquiry *q)
+{
+    bool wants_token = false;
+    for (uint32_t i = 0; i < q->config->auth_count; i++)
+        wants_token = wants_token || is_token(&q->config->auth[i]);
+    if (wants_token && (q->refusal = read_subprotocols(q->h, q->who, &q->offered)) != NULL)
+        return BG_EINVAL;
+    for (uint32_t i = 0; i < q->config->auth_count; i++) {
+        const struct auth_method *method = &q->config->auth[i];
+        if ((is_token(method) || !q->refusal) && try_method(q, method) == BG_OK)
+            return BG_OK;
+    }
+    return BG_EINVAL;
+}
+
+static int ask(struct inquiry *q)
+{
+    const char *param = q->config->user_id_param;
+    if (q->config->auth_count)
+        return try_all(q);
+    return !param || take_param(q, param) != BG_EINVAL ? BG_OK : BG_EINVAL;
+}
+
+int edge_authenticate(const struct socket_config *config, const struct http_head *h, uint64_t now_ms, struct metrics *m,
+                      struct identity *who)
+{
+    struct inquiry q = {.config = config, .h = h, .now_ms = now_ms, .who = who};
+    buf_init(&q.offered, TOKEN_MAX);
+    buf_init(&q.token, HTTP_HEAD_MAX);
+    buf_init(&q.scratch, TOKEN_MAX);
+    int rc = ask(&q);
+    buf_fini(&q.offered);
+    buf_fini(&q.token);
+    buf_fini(&q.scratch);
+    if (rc == BG_OK)
+        return BG_OK;
+    metric_inc(m, METRIC_CLIENT_AUTH_REFUSED);
+    log_limited(LOG_INFO, "edge", "authentication failed, refusing", "path=%s reason=\"%s\"", config->path,
+                q.refusal ? q.refusal : "no token");
+    return BG_EINVAL;
 }

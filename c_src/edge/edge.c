@@ -67,10 +67,10 @@ static bool on_request(void *ctx, const struct http_head *h, struct slice peer_i
     struct edge *ed = ctx;
     (void)peer_ip;
     ed->upgrade = (struct upgrade){0};
-    buf_init(&ed->upgrade.who.user_id, HTTP_HEAD_MAX);
+    identity_init(&ed->upgrade.who);
     bool upgrade = http_routes_answer(&ed->routes, h, res, &ed->upgrade);
     if (!upgrade)
-        buf_fini(&ed->upgrade.who.user_id);
+        identity_fini(&ed->upgrade.who);
     return upgrade;
 }
 
@@ -80,17 +80,17 @@ static void on_upgrade(void *ctx, int fd, const struct http_head *h, struct slic
     struct upgrade *up = &ed->upgrade;
     (void)h;
     struct ws_conn *c =
-        phoenix_socket_new(&ed->phoenix, up->config, up->serializer, buf_slice(&up->who.user_id), peer_ip);
+        phoenix_socket_new(&ed->phoenix, up->config, up->serializer, &up->who, peer_ip);
     if (!c) {
         close(fd);
-    } else if (ws_adopt(ed->ws, c, fd, up->key) != BG_OK) {
+    } else if (ws_adopt(ed->ws, c, fd, up->key, up->who.phoenix_subprotocol ? "phoenix" : NULL) != BG_OK) {
         log_limited(LOG_WARNING, "edge", "upgrade failed", "peer=%s", log_text(peer_ip));
         phoenix_socket_free(c);
     } else {
         log_debug("edge", "client connected", "conn=%u peer=%s user=%s", c->id, log_text(peer_ip),
                   log_text(buf_slice(&up->who.user_id)));
     }
-    buf_fini(&up->who.user_id);
+    identity_fini(&up->who);
 }
 
 static uint32_t others(void *ctx)

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "json.h"
 
@@ -142,6 +143,13 @@ static bool upgrade_headers_right(const struct http_head *h, struct http_respons
     return true;
 }
 
+static uint64_t unix_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 /* In the order of P-008: method, origin, serializer and user, upgrade headers. */
 static bool answer_websocket(const struct http_routes *r, const struct http_head *h, const struct socket_config *config,
                              struct http_response *res, struct upgrade *up)
@@ -155,7 +163,8 @@ static bool answer_websocket(const struct http_routes *r, const struct http_head
         return false;
     }
     up->config = config;
-    if (vsn_serializer(h->query, &up->serializer) != BG_OK || edge_authenticate(config, h, &up->who) != BG_OK) {
+    if (vsn_serializer(h->query, &up->serializer) != BG_OK ||
+        edge_authenticate(config, h, unix_now_ms(), r->options->metrics, &up->who) != BG_OK) {
         answer_text(res, 403, "");
         return false;
     }

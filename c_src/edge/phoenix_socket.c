@@ -28,7 +28,8 @@ struct phoenix_socket {
     uint8_t serializer;
     uint8_t ip_len;
     uint16_t user_len;
-    char text[]; /* user id, ip address */
+    uint16_t roles_len;
+    char text[]; /* user id, ip address, roles */
 };
 
 struct channel {
@@ -300,8 +301,14 @@ static void on_leave(struct phoenix_socket *s, struct channel *ch, const struct 
 /* Who is behind the socket, until the next call of this function. */
 static const struct session *session_of(const struct phoenix_socket *s)
 {
+    const char *role = s->text + s->user_len + s->ip_len, *end = role + s->roles_len;
+    uint32_t n = 0;
+    for (; role < end; role += s->px->roles[n++].len + 1)
+        s->px->roles[n] = slice_str(role);
     s->px->session = (struct session){
         .user_id = slice_make(s->text, s->user_len),
+        .roles = s->px->roles,
+        .roles_count = n,
         .ip_address = slice_make(s->text + s->user_len, s->ip_len),
     };
     return &s->px->session;
@@ -477,10 +484,11 @@ struct ws_handlers phoenix_handlers(void)
 }
 
 struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_config *config, enum serializer v,
-                                   struct slice user_id, struct slice ip)
+                                   const struct identity *who, struct slice ip)
 {
-    assert_always(ip.len <= IP_MAX && user_id.len <= UINT16_MAX);
-    struct phoenix_socket *s = calloc(1, sizeof(*s) + user_id.len + ip.len);
+    struct slice user_id = buf_slice(&who->user_id), roles = buf_slice(&who->roles);
+    assert_always(ip.len <= IP_MAX && user_id.len <= UINT16_MAX && roles.len <= ROLES_BYTES_MAX);
+    struct phoenix_socket *s = calloc(1, sizeof(*s) + user_id.len + ip.len + roles.len);
     if (!s)
         return NULL;
     s->px = px;
@@ -488,10 +496,13 @@ struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_confi
     s->serializer = (uint8_t)v;
     s->user_len = (uint16_t)user_id.len;
     s->ip_len = (uint8_t)ip.len;
+    s->roles_len = (uint16_t)roles.len;
     if (user_id.len)
         memcpy(s->text, user_id.ptr, user_id.len);
     if (ip.len)
         memcpy(s->text + user_id.len, ip.ptr, ip.len);
+    if (roles.len)
+        memcpy(s->text + user_id.len + ip.len, roles.ptr, roles.len);
     s->ws.max_message_bytes = config->max_frame_bytes;
     s->ws.idle_timeout_ms = config->timeout_ms;
     return &s->ws;

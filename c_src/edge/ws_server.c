@@ -80,6 +80,7 @@ struct ws_server {
     uint32_t count;
     uint32_t next_id;
     struct ws_conn *adopting; /* the connection whose upgrade lws is working on right now */
+    const char *subprotocol;  /* what it is answered with, or NULL */
     struct ws_buf *pool;
     uint32_t pool_count;
     size_t held_bytes; /* in all attached buffers */
@@ -658,6 +659,18 @@ static void on_established(struct ws_conn *c, struct lws *wsi)
         timer_arm_in(ws->o.timers, &c->timer, (uint64_t)c->idle_timeout_ms * 1000);
 }
 
+/* Into the 101. lws itself would answer only with the name of one of its protocols, and ours has none. */
+static int add_subprotocol(const struct ws_server *ws, struct lws_process_html_args *args)
+{
+    if (!ws->adopting || !ws->subprotocol)
+        return 0;
+    int n = snprintf(args->p, (size_t)args->max_len, "Sec-WebSocket-Protocol: %s\r\n", ws->subprotocol);
+    if (n < 0 || n >= args->max_len)
+        return -1;
+    args->p += n;
+    return 0;
+}
+
 /* lws calls this for everything. Only what an adopted, upgrading connection can rightly do is let through. */
 static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
 {
@@ -673,7 +686,7 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user,
         return in && strcasecmp(in, "websocket") == 0 ? 0 : -1;
     case LWS_CALLBACK_ADD_HEADERS:
         learn_serv_buf(lws_context_user(lws_get_context(wsi)), in);
-        return 0;
+        return add_subprotocol(lws_context_user(lws_get_context(wsi)), in);
     case LWS_CALLBACK_ESTABLISHED:
         on_established(c, wsi);
         return 0;
@@ -735,7 +748,7 @@ static bool key_is_sane(struct slice key)
     return true;
 }
 
-int ws_adopt(struct ws_server *ws, struct ws_conn *c, int fd, struct slice key)
+int ws_adopt(struct ws_server *ws, struct ws_conn *c, int fd, struct slice key, const char *subprotocol)
 {
     struct buf head;
     if (!key_is_sane(key)) {
@@ -750,6 +763,7 @@ int ws_adopt(struct ws_server *ws, struct ws_conn *c, int fd, struct slice key)
     list_init(&c->pending);
     list_init(&c->all);
     ws->adopting = c;
+    ws->subprotocol = subprotocol;
     struct lws *wsi = NULL;
     if (buf_ok(&head))
         wsi = lws_adopt_socket_vhost_readbuf(ws->vhost, fd, (const char *)head.data, head.len);

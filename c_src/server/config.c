@@ -219,6 +219,29 @@ static void check_services(const struct whole *w)
     map_fini(&seen);
 }
 
+/* A token method has exactly one secret, and a salt; the parameter is what it is about for the other. */
+static void check_auth(const struct whole *w, uint32_t i, uint32_t k)
+{
+    const struct auth_settings *a = &w->c->sockets[i].auth[k];
+    size_t line = line_at(w, "sockets", i, "auth");
+    bool token = strcmp(a->type, "phoenix_token") == 0;
+    const char *problem = NULL;
+    if (token && !a->secret == !a->secret_file)
+        problem = "needs secret_file, or else secret: the application's secret_key_base";
+    else if (token && !a->salt)
+        problem = "needs salt: the second argument of Phoenix.Token.sign";
+    else if (!token && (a->secret || a->secret_file || a->salt || a->user_id_path || a->roles_path || a->max_age_s))
+        problem = "takes no key but param";
+    else if (strcmp(a->type, "param") == 0 && !a->param)
+        problem = "needs param: the connect parameter that names the user";
+    if (problem)
+        config_error(w->report, w->name, line, "sockets[%u].auth[%u]: %s %s", i, k, a->type, problem);
+    else if (a->secret)
+        config_warning(w->report, w->name, line,
+                       "sockets[%u].auth[%u].secret: whoever reads this file can sign tokens; secret_file keeps it apart",
+                       i, k);
+}
+
 /* Pairs of sockets are compared directly: there are few. */
 static void check_socket(const struct whole *w, uint32_t i)
 {
@@ -230,10 +253,16 @@ static void check_socket(const struct whole *w, uint32_t i)
     if (s->origins_count && strcmp(s->check_origin, "true") != 0)
         config_error(w->report, w->name, line_at(w, "sockets", i, "origins"),
                      "sockets[%u]: origins is for check_origin true; it says %s", i, s->check_origin);
+    for (uint32_t k = 0; k < s->auth_count; k++)
+        check_auth(w, i, k);
+    if (s->auth_count && s->user_id_param)
+        config_error(w->report, w->name, line_at(w, "sockets", i, "user_id_param"),
+                     "sockets[%u]: user_id_param and auth are both given; in auth it is {type: param, param: %s}", i,
+                     log_text(slice_str(s->user_id_param)));
     bool verified = false;
     for (uint32_t k = 0; k < s->channels_count; k++)
         verified = verified || is_on(s->channels[k].require_verified_user_id);
-    if (verified && !s->user_id_param)
+    if (verified && !s->user_id_param && !s->auth_count)
         config_warning(w->report, w->name, line,
                        "sockets[%u]: without user_id_param no socket has a user, so a channel with "
                        "require_verified_user_id answers every request with \"Authentication required\"",
@@ -423,6 +452,21 @@ int config_cookie(const struct server_config *c, const struct config_overrides *
                  "no cookie: set node.cookie_file to a file that holds the cluster's cookie (on an Erlang machine "
                  "~/.erlang.cookie), or give --cookie-file FILE, or set BEAMGATE_COOKIE");
     return BG_EINVAL;
+}
+
+int config_secret_file(const char *path, struct buf *secret, struct config_report *report)
+{
+    struct stat st;
+    int rc = read_file(path, secret, COOKIE_FILE_MAX_BYTES, &st);
+    while (rc == BG_OK && secret->len && isspace(secret->data[secret->len - 1]))
+        secret->len--;
+    if (rc == BG_ESYS)
+        config_error(report, path, 0, "the secret file cannot be read: %s", strerror(errno));
+    else if (rc != BG_OK || secret->len == 0)
+        config_error(report, path, 0, "is no secret file: it is %s", rc != BG_OK ? "larger than 4 KiB" : "empty");
+    else if (st.st_mode & (S_IRWXG | S_IRWXO))
+        config_warning(report, path, 0, "others can read this secret file; run: chmod 600 %s", path);
+    return rc == BG_OK && secret->len ? BG_OK : BG_EINVAL;
 }
 
 /* ---- the table, for its tests -------------------------------------------------------------------------- */

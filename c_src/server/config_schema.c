@@ -74,6 +74,15 @@ static const char *check_host(const char *text)
     return ok ? NULL : "is not a host name; write it as in the address bar, without scheme and port";
 }
 
+static const char *check_auth_type(const char *text)
+{
+    static const char *const types[] = {"phoenix_token", "param", "none"};
+    for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+        if (strcmp(text, types[i]) == 0)
+            return NULL;
+    return "is not known; use phoenix_token, param or none";
+}
+
 static const char *check_origin(const char *text)
 {
     bool ok = strcmp(text, "true") == 0 || strcmp(text, "false") == 0 || strcmp(text, "conn") == 0;
@@ -200,9 +209,23 @@ TABLES(channels, CHANNELS);
 static const cyaml_schema_value_t channels_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct channel_settings, channels_fields)};
 
+#define AUTH(R) \
+    R##_TEXT(auth_settings, type, true, 32, NULL, check_auth_type) \
+    R##_TEXT(auth_settings, param, false, 64, NULL, NULL) \
+    R##_TEXT(auth_settings, secret, false, TEXT_MAX, NULL, NULL) \
+    R##_TEXT(auth_settings, secret_file, false, TEXT_MAX, NULL, NULL) \
+    R##_TEXT(auth_settings, salt, false, 255, NULL, NULL) \
+    R##_TEXT(auth_settings, user_id_path, false, 255, NULL, NULL) \
+    R##_TEXT(auth_settings, roles_path, false, 255, NULL, NULL) \
+    R##_NUMBER(auth_settings, max_age_s, false, 0, 1000000000, 0)
+TABLES(auth, AUTH);
+static const cyaml_schema_value_t auth_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct auth_settings, auth_fields)};
+
 #define SOCKETS(R) \
     R##_TEXT(socket_settings, path, true, 255, NULL, check_path) \
     R##_TEXT(socket_settings, user_id_param, false, 64, NULL, NULL) \
+    R##_SECTIONS(socket_settings, auth, false) \
     R##_TEXT(socket_settings, check_origin, false, 8, "true", check_origin) \
     R##_TEXTS(socket_settings, origins, false, check_origin_pattern) \
     R##_NUMBER(socket_settings, timeout_ms, false, 1000, 86400000, 60000) \

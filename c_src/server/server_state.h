@@ -36,6 +36,8 @@ struct server {
     struct timer cleanup_timer;   /* of the limiter */
     struct gateway *gateway;
     struct socket_config *sockets;   /* the edge's view of config->sockets */
+    struct auth_method *auth; /* of all sockets */
+    uint32_t auth_count;
     struct channel_config *channels; /* all sockets' channels, one after another */
     uint32_t max_connections;        /* as configured, or fewer by the limit of open files */
     struct timer drain_timer;

@@ -21,6 +21,9 @@ before(async () => {
   gateways.open = await run.gateway(origins("check_origin: false"), { name: "open" });
   gateways.listed = await run.gateway(origins('origins: ["//*.ex.com"]'), { name: "listed" });
   gateways.conn = await run.gateway(origins("check_origin: conn"), { name: "conn" });
+  // The secret of tests/data/tokens; its tokens are from 2023.
+  const token = 'auth: [{type: phoenix_token, secret: "' + "0123456789abcdef".repeat(4) + '", salt: user socket, max_age_s: 1000000000}]';
+  gateways.token = await run.gateway(config().replace("user_id_param: user_id", token), { name: "token" });
   gateways.small = await run.gateway(small, { name: "small" });
 });
 after(() => run?.stop());
@@ -38,6 +41,7 @@ async function checkUpgrade(gateway, row) {
   if (headers.Origin) headers.Origin = headers.Origin.replace("@PORT@", gateway.port);
   const answer = await gateway.get(`/socket/websocket?${query}`, { headers: { ...UPGRADE, ...headers } });
   assert.equal(answer.status, row.status);
+  for (const [name, value] of Object.entries(row.answers || {})) assert.equal(answer.headers[name] ?? null, value);
   if (row.status === 403) assert.equal(answer.body, "", "P-007: a refusal has no body");
 }
 

@@ -234,6 +234,10 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_int_equal(c->sockets[0].origins_count, 3);
     assert_string_equal(c->sockets[0].origins[2], "//*.example.com");
     assert_string_equal(c->sockets[1].check_origin, "conn");
+    assert_int_equal(c->sockets[1].auth_count, 3);
+    assert_string_equal(c->sockets[1].auth[0].salt, "user socket");
+    assert_int_equal(c->sockets[1].auth[0].max_age_s, 3600);
+    assert_string_equal(c->sockets[1].auth[2].type, "none");
     assert_string_equal(c->sockets[0].channels[0].topic, "room:*");
     assert_false(is_on(c->sockets[0].channels[0].override_user_id));
     assert_string_equal(c->sockets[1].channels[0].topic, "*");

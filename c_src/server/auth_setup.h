@@ -1,0 +1,15 @@
+/*
+ * auth_setup.h: from what the file says about authentication to what the edge works with.
+ */
+#ifndef BEAMGATE_AUTH_SETUP_H
+#define BEAMGATE_AUTH_SETUP_H
+
+#include "config.h"
+#include "edge.h"
+
+/* Reads the secret and derives the key. from must outlive *to. BG_EINVAL with a text for the operator. */
+int auth_setup(const struct auth_settings *from, struct auth_method *to, struct err *e) MUST_CHECK;
+/* Wipes the keys. */
+void auth_clear(struct auth_method *methods, uint32_t count);
+
+#endif
