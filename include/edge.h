@@ -104,6 +104,9 @@ void edge_flush(struct edge *ed);
 /* Refuses new clients, closes the others with 1012 in batches of batch every interval_ms (P-083, P-074 want), then
  * calls done(ctx). */
 void edge_drain(struct edge *ed, uint32_t batch, uint32_t interval_ms, void (*done)(void *ctx), void *ctx);
+/* Calls fn for up to max WebSockets: for diagnostics. It must change nothing. */
+void edge_each_client(const struct edge *ed, uint32_t max,
+                      void (*fn)(void *ctx, uint32_t id, int fd, size_t unsent_bytes), void *ctx);
 /* Clients that hold a socket now: WebSockets, and HTTP requests in progress. */
 uint32_t edge_connections(const struct edge *ed);
 /* The port it listens on. */

@@ -97,6 +97,12 @@ struct process_info {
 };
 struct process_info process_info(const struct process_table *pt, handle_t p);
 
+/* Appends the remote ends of its relations as one list: pids that it is linked with, pids that monitor it, or
+ * {process, PidOrName} for each that it monitors, as process_info/2 on a BEAM. At most max of them. */
+enum process_relation { PROCESS_LINKS, PROCESS_MONITORED_BY, PROCESS_MONITORS };
+void process_put_relations(const struct process_table *pt, handle_t p, enum process_relation which, uint32_t max,
+                           struct buf *out);
+
 /* ---- Called by dist_dispatch: what came over a link. Terms as in dist_message.h. ---- */
 
 /* To a pid term, a name or an alias. Unknown ones are counted and dropped. */

@@ -251,6 +251,27 @@ struct process_info process_info(const struct process_table *pt, handle_t h)
     return info;
 }
 
+void process_put_relations(const struct process_table *pt, handle_t h, enum process_relation which, uint32_t max,
+                           struct buf *out)
+{
+    static const uint32_t kinds[] = {
+        [PROCESS_LINKS] = LINKED, [PROCESS_MONITORED_BY] = WATCHED_BY, [PROCESS_MONITORS] = WATCHING};
+    const struct process *p = find(pt, h);
+    for (const struct list *it = p ? p->relations.next : NULL; p && it != &p->relations && max; it = it->next) {
+        const struct relation *r = container_of(it, const struct relation, by_process);
+        if (r->key.kind != kinds[which])
+            continue;
+        max--;
+        term_put_list(out, 1); /* a list of one whose tail is the rest */
+        if (which == PROCESS_MONITORS) {
+            term_put_tuple(out, 2);
+            term_put_atom(out, "process");
+        }
+        term_put_raw(out, which == PROCESS_MONITORS ? r->target : r->remote);
+    }
+    term_put_nil(out);
+}
+
 /* ---- names, pids, aliases ---- */
 
 int process_register(struct process_table *pt, handle_t h, struct slice name)

@@ -637,6 +637,17 @@ uint32_t ws_close_some(struct ws_server *ws, uint32_t max, enum ws_close_code co
     return closed;
 }
 
+void ws_each(const struct ws_server *ws, uint32_t max, ws_seen_fn *fn, void *ctx)
+{
+    for (const struct list *it = ws->all.next; it != &ws->all && max; it = it->next) {
+        const struct ws_conn *c = container_of(it, const struct ws_conn, all);
+        if (!c->wsi)
+            continue;
+        fn(ctx, c, lws_get_socket_fd(c->wsi), c->out ? unsent(c->out) : 0);
+        max--;
+    }
+}
+
 uint32_t ws_count(const struct ws_server *ws)
 {
     return ws->count;

@@ -242,3 +242,37 @@ const struct rpc_entry rpc_entries[] = {
     {CONFIG_FAILED, "count", 0, rpc_failed_count},
 };
 const size_t rpc_entries_count = ARRAY_SIZE(rpc_entries);
+
+/* ---- one table of all files' ---------------------------------------------------------------------------- */
+
+static const struct {
+    const struct rpc_entry *entries;
+    const size_t *count;
+} groups_of_entries[] = {
+    {rpc_entries, &rpc_entries_count},
+    {observer_entries, &observer_entries_count},
+};
+
+int server_rpc_start(struct server *s)
+{
+    size_t count = 0, used = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(groups_of_entries); i++)
+        count += *groups_of_entries[i].count;
+    s->rpc_joined = calloc(count, sizeof(*s->rpc_joined));
+    if (!s->rpc_joined)
+        return BG_ENOMEM;
+    for (size_t i = 0; i < ARRAY_SIZE(groups_of_entries); i++) {
+        size_t n = *groups_of_entries[i].count;
+        memcpy(s->rpc_joined + used, groups_of_entries[i].entries, n * sizeof(*s->rpc_joined));
+        used += n;
+    }
+    s->rpc = (struct rpc_table){.entries = s->rpc_joined, .count = count, .server = s};
+    return rpc_table_index(&s->rpc);
+}
+
+void server_rpc_end(struct server *s)
+{
+    rpc_table_fini(&s->rpc);
+    free(s->rpc_joined);
+    s->rpc_joined = NULL;
+}

@@ -202,9 +202,13 @@ static int start_processes(struct server *s, struct err *e)
     s->calls = remote_calls_new(&s->self, s->cluster, &s->timers, &s->metrics, c->requests.max_in_flight + 1024);
     if (!s->processes || !s->calls)
         return err_set(e, BG_ENOMEM, 0, "no memory for the process table");
-    s->rpc = (struct rpc_table){.entries = rpc_entries, .count = rpc_entries_count, .server = s};
+    if (server_rpc_start(s) != BG_OK)
+        return err_set(e, BG_ENOMEM, 0, "no memory for the functions that other nodes may call");
     s->dispatch = dist_dispatch_new(&s->self, s->processes, s->calls, &s->rpc, &s->metrics);
-    return s->dispatch ? BG_OK : err_set(e, BG_ENOMEM, 0, "no memory for the dispatcher");
+    if (!s->dispatch)
+        return err_set(e, BG_ENOMEM, 0, "no memory for the dispatcher");
+    int rc = observer_start(s);
+    return rc == BG_OK ? BG_OK : err_set(e, rc, 0, "no room for the gateway's own processes");
 }
 
 static int start_configs(struct server *s, struct err *e)
@@ -582,8 +586,10 @@ static void free_parts(struct server *s)
     gateway_free(s->gateway);
     server_stop_limiter(s);
     config_puller_free(s->puller);
+    observer_end(s);
     dist_dispatch_free(s->dispatch);
     remote_calls_free(s->calls);
+    server_rpc_end(s);
     process_table_free(s->processes);
     cluster_free(s->cluster);
     config_failed_free(s->failed);

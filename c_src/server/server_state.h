@@ -9,11 +9,21 @@
 
 #include "config_puller.h"
 #include "dist_dispatch.h"
+#include "list.h"
 #include "edge.h"
 #include "rate_limiter.h"
 #include "server.h"
 
 enum { SERVER_SIGNALS = 4 };
+
+/* The parts of the gateway that Observer draws as processes, each under the first. */
+enum server_part { PART_ROOT, PART_CLIENTS, PART_STREAMS, PART_CLUSTER, SERVER_PARTS };
+
+struct observer {
+    handle_t part[SERVER_PARTS];
+    struct list workers; /* what is sent piece by piece: observer_workers.c */
+    uint32_t worker_count;
+};
 
 struct server {
     const struct server_config *config;
@@ -26,8 +36,10 @@ struct server {
     struct cluster *cluster;
     struct process_table *processes;
     struct remote_calls *calls;
+    struct rpc_entry *rpc_joined; /* all arrays of functions, one after another */
     struct rpc_table rpc;
     struct dist_dispatch *dispatch;
+    struct observer observer;
     struct config_db *db;
     struct config_failed *failed;
     struct config_puller *puller;
@@ -52,6 +64,18 @@ struct server {
 /* rpc_table.c: the functions that other nodes may call. */
 extern const struct rpc_entry rpc_entries[];
 extern const size_t rpc_entries_count;
+/* Fills s->rpc with these and with what other files offer: each such file has an array of its own, and a row in
+ * rpc_table.c. 0 or BG_ENOMEM. */
+int server_rpc_start(struct server *s) MUST_CHECK;
+void server_rpc_end(struct server *s);
+
+/* observer.c: what Observer and etop ask. */
+extern const struct rpc_entry observer_entries[];
+extern const size_t observer_entries_count;
+/* observer_workers.c. The parts as processes: BG_ELIMIT, BG_EEXIST, BG_ENOMEM when there is no room for them. */
+int observer_start(struct server *s) MUST_CHECK;
+/* Before the process table goes. */
+void observer_end(struct server *s);
 
 /* streams.c: the processes behind streams. */
 struct stream_ops server_stream_ops(struct server *s);

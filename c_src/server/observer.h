@@ -1,0 +1,89 @@
+/*
+ * observer.h: what the files behind Observer share: observer.c (facts of the node), observer_processes.c,
+ * observer_ports.c, observer_tables.c (one tab each), observer_workers.c (what is sent piece by piece).
+ */
+#ifndef BEAMGATE_OBSERVER_H
+#define BEAMGATE_OBSERVER_H
+
+#include "server_state.h"
+
+/* Bounds: Observer draws what it is given, and whoever asks must not hold the loop. */
+enum {
+    PROCESSES_A_TURN = 1000,  /* rows of one chunk; the next chunk goes a millisecond later */
+    PROCESSES_SHOWN = 100000, /* rows of one refresh of the Processes tab */
+    PROCESSES_ETOP = 5000,    /* etop takes one message only */
+    TREE_NODES = 500,         /* processes drawn in the application's tree */
+    PORTS_SHOWN = 1000,       /* clients' sockets in the Ports tab */
+    TABLE_ROWS_SHOWN = 5000,  /* objects of one table */
+    TABLE_ROWS_A_MESSAGE = 100,
+    OBSERVER_WORKERS = 256 /* fetch_stats, chunked answers and application views at once */
+};
+
+/* Lists of unknown length: write the head, then elements, then call list_close(), which fills the count in. */
+struct list_mark {
+    size_t at;
+    uint32_t count;
+};
+struct list_mark list_open(struct buf *b);
+void list_close(struct buf *b, const struct list_mark *m);
+
+/* A list of character codes, which is what Erlang calls a string. Cut at 65535 bytes. */
+void put_string(struct buf *b, const char *text);
+/* {key, as the head of a pair whose value follows. */
+void put_key(struct buf *b, const char *key);
+void put_pair_uint(struct buf *b, const char *key, uint64_t v);
+void put_pair_atom(struct buf *b, const char *key, const char *v);
+void put_pair_nil(struct buf *b, const char *key); /* {key, []} */
+/* {Module, Function, Arity} of this program's own parts: there are no such modules. */
+void put_mfa(struct buf *b, const char *function, unsigned arity);
+
+/* Processor time of the loop's thread and time since the start, in microseconds; the first never exceeds the second. */
+struct busy {
+    uint64_t active_us;
+    uint64_t total_us;
+};
+struct busy observer_busy(const struct server *s);
+/* [{total, Bytes}, ...] as erlang:memory(). */
+void observer_put_memory(const struct server *s, struct buf *b);
+/* {{input, Bytes}, {output, Bytes}}: of clients and of other nodes. */
+void observer_put_io(const struct server *s, struct buf *b);
+
+/* observer_processes.c. Up to max rows [{etop_proc_info, ...}] from *pos on; true when there may be more. */
+bool observer_put_processes(const struct server *s, struct buf *b, uint32_t *pos, uint32_t max);
+/* {RootName, [{Pid, Name}], [{Parent, Child}], []}: the tree of the application. */
+void observer_put_tree(const struct server *s, struct buf *b);
+/* Bytes that one process takes in the process table, as far as that knows. */
+uint64_t observer_process_bytes(const struct process_info *info);
+/* The bytes of all of them. */
+uint64_t observer_processes_bytes(const struct server *s);
+/* The root of the tree. */
+handle_t observer_root(const struct server *s);
+
+/* observer_ports.c. Listeners, links to other nodes and clients' sockets. */
+uint32_t observer_port_count(const struct server *s);
+
+/* observer_tables.c. */
+enum observer_table { TABLE_NONE, TABLE_CONFIGS, TABLE_FAILED };
+enum observer_table observer_table_of(struct slice name);
+uint64_t observer_tables_bytes(const struct server *s);
+uint32_t observer_table_count(void);
+/* Appends up to TABLE_ROWS_A_MESSAGE objects, [[Object], ...], from *pos on; returns how many. */
+uint32_t observer_put_rows(const struct server *s, enum observer_table t, size_t *pos, struct buf *b);
+
+/* The functions, one array per file; rpc_table.c joins them. */
+#define OBSERVER_FN(name) enum rpc_outcome name(void *server, const struct rpc_call *call, struct buf *out)
+OBSERVER_FN(observer_etop_collect);
+OBSERVER_FN(observer_process_info);
+OBSERVER_FN(observer_process_item);
+OBSERVER_FN(observer_collect_garbage);
+OBSERVER_FN(observer_process_list);
+OBSERVER_FN(observer_port_list);
+OBSERVER_FN(observer_table_list);
+OBSERVER_FN(observer_ets_info);
+OBSERVER_FN(observer_ets_item);
+OBSERVER_FN(observer_get_table);
+OBSERVER_FN(observer_fetch_stats);
+OBSERVER_FN(observer_procs_info);
+OBSERVER_FN(observer_start_appmon);
+
+#endif

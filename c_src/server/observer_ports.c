@@ -1,0 +1,203 @@
+/*
+ * observer_ports.c: sockets as Erlang ports, for the Ports tab (08 §5, D-21): both listeners, the links to other nodes,
+ * the clients' WebSockets. Addresses and byte counters of clients come from the kernel (TCP_INFO) when they are asked
+ * for, so a connection pays nothing for being visible.
+ */
+#include "observer.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "tcp_bytes.h"
+
+enum { NEW_PORT_EXT = 89, LINK_PORT_BASE = 0x10, CLIENT_PORT_BASE = 0x8000000, PORT_ID_MASK = 0x7ffffff };
+
+/* One row. */
+struct port {
+    uint32_t id;
+    const char *name; /* what the Ports tab shows as such */
+    handle_t owner;
+    uint64_t input;
+    uint64_t output;
+    size_t queued;
+    const char *local;  /* host:port, or NULL */
+    const char *remote; /* or NULL */
+};
+
+static void put_port(const struct server *s, struct buf *b, uint32_t id)
+{
+    uint8_t number[4];
+    buf_putc(b, NEW_PORT_EXT);
+    term_put_atom(b, s->self.name);
+    put_be32(number, id);
+    buf_add(b, number, sizeof(number));
+    put_be32(number, s->self.creation);
+    buf_add(b, number, sizeof(number));
+}
+
+/* {Key, {A,B,C,D}} or IPv6's eight numbers, then {PortKey, Number}, from host:port or [host]:port. Returns how many. */
+static uint32_t put_address(struct buf *b, const char *address_key, const char *port_key, const char *text)
+{
+    unsigned char ip[16];
+    char host[64];
+    const char *colon = text ? strrchr(text, ':') : NULL;
+    if (!colon)
+        return 0;
+    bool v6 = text[0] == '[';
+    slice_cstr(slice_make(text + v6, (size_t)(colon - text) - 2 * v6), host, sizeof(host));
+    if (inet_pton(v6 ? AF_INET6 : AF_INET, host, ip) != 1)
+        return 0;
+    put_key(b, address_key);
+    term_put_tuple(b, v6 ? 8 : 4);
+    for (unsigned i = 0; i < (v6 ? 8U : 4U); i++)
+        term_put_uint(b, v6 ? get_be16(ip + 2 * i) : ip[i]);
+    put_pair_uint(b, port_key, strtoul(colon + 1, NULL, 10));
+    return 2;
+}
+
+static void put_inet(struct buf *b, const struct port *p)
+{
+    put_key(b, "inet");
+    struct list_mark m = list_open(b);
+    put_key(b, "statistics");
+    term_put_list(b, 3);
+    put_pair_uint(b, "recv_oct", p->input);
+    put_pair_uint(b, "send_oct", p->output);
+    put_pair_uint(b, "send_pend", p->queued);
+    term_put_nil(b);
+    put_pair_nil(b, "options");
+    m.count = 2 + put_address(b, "local_address", "local_port", p->local) +
+              put_address(b, "remote_address", "remote_port", p->remote);
+    list_close(b, &m);
+}
+
+/* As erlang:port_info/1 and what Observer adds to it. */
+static void put_row(const struct server *s, struct buf *b, const struct port *p)
+{
+    struct list_mark m = list_open(b);
+    put_key(b, "port_id");
+    put_port(s, b, p->id);
+    put_pair_uint(b, "id", p->id);
+    put_key(b, "name");
+    put_string(b, p->name);
+    put_key(b, "connected");
+    node_put_pid(&s->self, b, p->owner);
+    put_pair_nil(b, "links");
+    put_pair_uint(b, "input", p->input);
+    put_pair_uint(b, "output", p->output);
+    put_pair_atom(b, "os_pid", "undefined");
+    put_pair_uint(b, "memory", p->queued);
+    put_pair_uint(b, "queue_size", p->queued);
+    put_pair_atom(b, "parallelism", "false");
+    put_pair_atom(b, "locking", "false");
+    put_pair_nil(b, "monitors");
+    put_pair_nil(b, "monitored_by");
+    put_inet(b, p);
+    m.count = 15;
+    list_close(b, &m);
+}
+
+/* ---- the sockets --------------------------------------------------------------------------------------- */
+
+/* The rows under way, which are called back for. */
+struct rows {
+    const struct server *server;
+    struct buf *out;
+    struct list_mark mark;
+};
+
+static void add(struct rows *r, const struct port *p)
+{
+    put_row(r->server, r->out, p);
+    r->mark.count++;
+}
+
+static void add_listeners(struct rows *r)
+{
+    const struct server *s = r->server;
+    char local[2][160] = {"", ""};
+    const char *node_address = s->config ? s->config->node.listen_address : NULL;
+    snprintf(local[0], sizeof(local[0]), "%s:%u", node_address ? node_address : "0.0.0.0", cluster_port(s->cluster));
+    add(r, &(struct port){.id = 1, .name = "nodes", .owner = s->observer.part[PART_CLUSTER], .local = local[0]});
+    if (!s->edge)
+        return;
+    snprintf(local[1], sizeof(local[1]), "%s:%u", s->config->listen.address, edge_port(s->edge));
+    add(r, &(struct port){.id = 2, .name = "clients", .owner = s->observer.part[PART_CLIENTS], .local = local[1]});
+}
+
+static void add_links(struct rows *r)
+{
+    const struct server *s = r->server;
+    struct dist_link *l;
+    for (uint32_t pos = 0; (l = cluster_next_link(s->cluster, &pos)) != NULL;) {
+        struct dist_link_stats st;
+        char node[NODE_NAME_MAX + 1];
+        dist_link_stats(l, &st);
+        add(r, &(struct port){.id = LINK_PORT_BASE + handle_index(dist_link_handle(l)),
+                              .name = slice_cstr(dist_link_node(l), node, sizeof(node)),
+                              .owner = s->observer.part[PART_CLUSTER],
+                              .input = st.bytes_in,
+                              .output = st.bytes_out,
+                              .queued = st.queued_bytes,
+                              .remote = st.address});
+    }
+}
+
+/* host:port of a socket's end; empty where there is none. */
+static void address_text(int rc, const struct sockaddr_storage *a, char *text, size_t size)
+{
+    char host[INET6_ADDRSTRLEN] = "";
+    text[0] = '\0';
+    if (rc != 0)
+        return;
+    const struct sockaddr_in *v4 = (const void *)a;
+    const struct sockaddr_in6 *v6 = (const void *)a;
+    if (a->ss_family == AF_INET && inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host)))
+        snprintf(text, size, "%s:%u", host, ntohs(v4->sin_port));
+    else if (a->ss_family == AF_INET6 && inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host)))
+        snprintf(text, size, "[%s]:%u", host, ntohs(v6->sin6_port));
+}
+
+static void add_client(void *ctx, uint32_t id, int fd, size_t unsent_bytes)
+{
+    struct rows *r = ctx;
+    struct tcp_bytes bytes = tcp_bytes(fd);
+    struct sockaddr_storage a;
+    socklen_t len = sizeof(a);
+    char local[64], remote[64];
+    address_text(getsockname(fd, (struct sockaddr *)&a, &len), &a, local, sizeof(local));
+    len = sizeof(a);
+    address_text(getpeername(fd, (struct sockaddr *)&a, &len), &a, remote, sizeof(remote));
+    add(r, &(struct port){.id = CLIENT_PORT_BASE | (id & PORT_ID_MASK),
+                          .name = "websocket",
+                          .owner = r->server->observer.part[PART_CLIENTS],
+                          .input = bytes.received,
+                          .output = bytes.acknowledged,
+                          .queued = unsent_bytes,
+                          .local = local,
+                          .remote = remote});
+}
+
+OBSERVER_FN(observer_port_list)
+{
+    const struct server *s = server;
+    struct rows r = {.server = s, .out = out, .mark = list_open(out)};
+    (void)call;
+    if (s->cluster) {
+        add_listeners(&r);
+        add_links(&r);
+    }
+    if (s->edge)
+        edge_each_client(s->edge, PORTS_SHOWN, add_client, &r);
+    list_close(out, &r.mark);
+    return RPC_RETURN;
+}
+
+uint32_t observer_port_count(const struct server *s)
+{
+    uint32_t n = (uint32_t)s->metrics.value[METRIC_LINKS_UP] + (s->cluster != NULL) + (s->edge != NULL);
+    return n + (s->edge ? edge_connections(s->edge) : 0);
+}

@@ -1,0 +1,252 @@
+// The gateway as Observer and etop see it (08 §5, D-20..D-23), without the GUI: every tab's calls made from a real BEAM
+// node, by rpc or spawn_link exactly as observer_wx makes them, and what Observer does with the answers. The GUI itself
+// is `make observer`.
+"use strict";
+const assert = require("node:assert/strict");
+const { after, before, describe, it } = require("node:test");
+const { Run, config, eventually, patience } = require("./harness");
+const { Conn } = require("./client");
+
+const GW = ":'beamgate@127.0.0.1'";
+const SLOW = patience(1);
+let run, gateway, peer, client;
+
+before(async () => {
+  run = await Run.start();
+  await run.beam("svc");
+  gateway = await run.gateway(config());
+  peer = await run.beam("peer");
+  client = await Conn.open(gateway);
+  await client.join("api:observer");
+});
+after(async () => {
+  client?.terminate();
+  await run?.stop();
+});
+
+const rpc = (m, f, args = "[]") => `:rpc.call(${GW}, ${m}, ${f}, ${args})`;
+const is = async (code, want = "true") => assert.equal(await peer.run(code, 60000), want);
+
+describe("System, Memory Allocators (D-20)", () => {
+  it("answers sys_info with every key that the tab shows, as numbers or text", async () => {
+    await is(`info = ${rpc(":observer_backend", ":sys_info")}
+      keys = ~w(otp_release version system_architecture wordsize_external wordsize_internal smp_support threads
+        thread_pool_size logical_processors logical_processors_online logical_processors_available schedulers
+        schedulers_online uptime run_queue io_input io_output process_count process_limit port_count port_limit
+        ets_count ets_limit atom_count atom_limit dist_buf_busy_limit total processes atom binary code ets)a
+      Enum.reject(keys, &List.keymember?(info, &1, 0))`, "[]");
+  });
+
+  it("says how much malloc holds and uses, never nothing: Observer divides by it", async () => {
+    await is(`[{:malloc, [{:instance, 0, [{:mbcs, [{:blocks, [{:malloc, [{:size, used, _, _}]}]},
+        {:carriers_size, held, _, _}]}]}]}] = ${rpc(":observer_backend", ":sys_info")}[:alloc_info]
+      used > 0 and held >= used`);
+  });
+
+  it("answers erlang:system_info and memory by name, and badarg for what nobody knows", async () => {
+    await is(`{${rpc(":erlang", ":system_info", "[:wordsize]")}, ${rpc(":erlang", ":system_info", "[:dirty_cpu_schedulers]")}}`,
+      "{8, 0}");
+    await is(`match?({:badrpc, {:EXIT, {:badarg, _}}}, ${rpc(":erlang", ":system_info", "[:no_such_item]")})`);
+    await is(`m = ${rpc(":erlang", ":memory")}; m[:total] > 1000000 and m[:total] == m[:processes] + m[:system]`);
+    await is(`[total: t, ets: e] = ${rpc(":erlang", ":memory", "[[:total, :ets]]")}; t > e and e > 0`);
+  });
+
+  it("does not know what it has no answer for", async () => {
+    await is(`match?({:badrpc, {:EXIT, {:undef, _}}}, ${rpc(":observer_backend", ":get_mnesia_loop", "[self(), 1]")})`);
+  });
+});
+
+describe("Load Charts (D-20, D-22)", () => {
+  it("sends stats for 30 s, each with a greater total, and stops at exit", async () => {
+    const code = `me = self()
+      Process.flag(:trap_exit, true)
+      pid = Node.spawn_link(${GW}, :observer_backend, :fetch_stats, [me, 500])
+      {n, _} = Enum.reduce(1..60, {0, {0, 0}}, fn _, {n, {a0, t0}} ->
+        receive do
+          {:stats, 1, [{1, a, t}], {{:input, i}, {:output, o}}, mem}
+              when t > t0 and a >= a0 and a - a0 <= t - t0 and is_integer(i) and is_integer(o) ->
+            true = Keyword.keys(mem) -- [:total, :processes, :atom, :binary, :code, :ets] == [:processes_used, :system, :atom_used]
+            {n + 1, {a, t}}
+        after 3000 -> {n, {a0, t0}} end
+      end)
+      send(pid, :exit)
+      stopped = receive do {:EXIT, ^pid, r} -> r after 3000 -> :still_there end
+      later = receive do {:stats, _, _, _, _} -> :more after 1200 -> :quiet end
+      {n, stopped, later}`;
+    assert.equal(await peer.run(code, 60000), "{60, :normal, :quiet}");
+  });
+
+  it("stops when the one it reports to ends, also when nobody is linked with it", async () => {
+    await is(`before = ${rpc(":erlang", ":system_info", "[:process_count]")}
+      pids = for _ <- 1..20, do: spawn(fn ->
+        Node.spawn(${GW}, :observer_backend, :fetch_stats, [self(), 100])
+        receive do :go -> :ok end end)
+      Process.sleep(400)
+      during = ${rpc(":erlang", ":system_info", "[:process_count]")}
+      Enum.each(pids, &send(&1, :go))
+      Process.sleep(400)
+      {during - before, ${rpc(":erlang", ":system_info", "[:process_count]")} - before}`, "{20, 0}");
+  });
+
+  it("stops when the connection is lost", async () => {
+    const count = `${rpc(":erlang", ":system_info", "[:process_count]")}`;
+    const before = await peer.run(count);
+    await is(`spawn(fn -> Node.spawn(${GW}, :observer_backend, :fetch_stats, [self(), 100]); Process.sleep(:infinity) end)
+      Process.sleep(300); Node.disconnect(${GW})`);
+    await eventually(async () => (await peer.run(count)) === before, "the worker is gone");
+  });
+});
+
+// As observer_pro_wx collects rows: chunks until the worker's EXIT over the link.
+const PROCS = `collect = fn collect, pid, acc -> receive do
+        {:procs_info, ^pid, rows} -> collect.(collect, pid, acc ++ rows)
+        {:EXIT, ^pid, :normal} -> acc
+      after 5000 -> :late end end
+      Process.flag(:trap_exit, true)
+      procs = fn -> collect.(collect, Node.spawn_link(${GW}, :observer_backend, :procs_info, [self()]), []) end`;
+
+describe("Processes (D-21, D-22)", () => {
+  it("lists every process with name or kind, and says when that was all", async () => {
+    await is(`${PROCS}
+      rows = procs.()
+      true = Enum.all?(rows, fn {:etop_proc_info, p, mem, reds, name, 0, {:beamgate, :wait, 1}, 0} ->
+        node(p) == ${GW} and mem > 0 and reds >= 0 and (is_atom(name) or match?({:beamgate, _, 1}, name)) end)
+      names = Enum.map(rows, &elem(&1, 4))
+      [:beamgate, :net_kernel, :rex, :user, {:beamgate, :channel, 1}] -- names`, "[]");
+  });
+
+  it("counts the messages of a process as reductions", async () => {
+    await is(`${PROCS}
+      reds = fn -> Enum.find(procs.(), &(elem(&1, 4) == :rex)) |> elem(3) end
+      a = reds.()
+      for _ <- 1..5, do: :gen_server.call({:rex, ${GW}}, {:call, :erlang, :node, [], self()})
+      reds.() - a`, "5");
+  });
+
+  it("answers the process window", async () => {
+    await is(`pid = ${rpc(":erlang", ":whereis", "[:rex]")}
+      items = ~w(binary catchlevel current_function error_handler garbage_collection group_leader heap_size
+        initial_call last_calls links memory message_queue_len monitored_by monitors priority reductions
+        registered_name sequential_trace_token stack_size status suspending total_heap_size trace trap_exit)a
+      info = :rpc.call(${GW}, :erlang, :process_info, [pid, items])
+      {Keyword.keys(info) == items, info[:registered_name], info[:status], is_pid(info[:group_leader]),
+        Keyword.keys(info[:garbage_collection]), :rpc.call(${GW}, :erlang, :process_info, [pid, :messages]),
+        :rpc.call(${GW}, :proc_lib, :translate_initial_call, [pid])}`,
+      "{true, :rex, :waiting, true, [:min_heap_size, :fullsweep_after], {:messages, []}, {:proc_lib, :init_p, 5}}");
+  });
+
+  it("shows links and monitors as they are", async () => {
+    await is(`pid = ${rpc(":erlang", ":whereis", "[:user]")}
+      Process.link(pid); Process.monitor(pid)
+      me = self()
+      Process.sleep(100)
+      info = :rpc.call(${GW}, :erlang, :process_info, [pid, [:links, :monitored_by]])
+      Process.unlink(pid)
+      {me in info[:links], me in info[:monitored_by]}`, "{true, true}");
+  });
+
+  it("says undefined of a process that has ended", async () => {
+    await is(`pid = Node.spawn(${GW}, :erlang, :node, [])
+      Process.sleep(100)
+      {:rpc.call(${GW}, :erlang, :process_info, [pid]), :rpc.call(${GW}, :erlang, :garbage_collect, [pid])}`,
+      "{:undefined, false}");
+  });
+});
+
+describe("Applications (D-21)", () => {
+  const start = `Process.flag(:trap_exit, true)
+      {:ok, srv} = :rpc.call(${GW}, :appmon_info, :start_link2, [self(), self(), []])`;
+
+  it("delivers one application and its tree, whose root is one of its processes", async () => {
+    await is(`${start}
+      :gen_server.cast(srv, {self(), :app_ctrl, ${GW}, true, []})
+      app = receive do {:delivery, ^srv, :app_ctrl, ${GW}, [{root, :beamgate, {:beamgate, _, _}}]} -> root after 3000 -> nil end
+      :gen_server.cast(srv, {self(), :app, :beamgate, true, []})
+      {root, names, edges, []} = receive do {:delivery, ^srv, :app, :beamgate, t} -> t after 3000 -> nil end
+      strings = Enum.map(names, &elem(&1, 1))
+      unreached = Enum.reject(strings, fn n -> n == root or List.keymember?(edges, n, 1) end)
+      {is_pid(app), root in strings, Enum.uniq(strings) == strings, unreached, Enum.all?(edges, fn {a, _} -> a in strings end)}`,
+      "{true, true, true, [], true}");
+  });
+
+  it("delivers again only when the tree changed, and stops with its client", async () => {
+    await is(`${start}
+      :gen_server.cast(srv, {self(), :app, :beamgate, true, []})
+      receive do {:delivery, ^srv, :app, :beamgate, _} -> :ok after 3000 -> exit(:first) end
+      quiet = receive do {:delivery, ^srv, _, _, _} -> false after 4500 -> true end
+      Process.exit(srv, :shutdown)
+      ended = receive do {:EXIT, ^srv, _} -> true after 3000 -> false end
+      {quiet, ended}`, "{true, true}");
+  });
+});
+
+describe("Ports, Sockets (D-21)", () => {
+  it("shows listeners, links and clients' sockets with addresses and bytes", async () => {
+    await is(`rows = ${rpc(":observer_backend", ":get_port_list")}
+      by = fn name -> Enum.filter(rows, &(&1[:name] == name)) end
+      [node_port] = by.('nodes')
+      [listen] = by.('clients')
+      [link] = by.(Atom.to_charlist(node()))
+      [ws] = by.('websocket')
+      inet = ws[:inet]
+      {Enum.all?(rows, &(is_port(&1[:port_id]) and is_pid(&1[:connected]))), is_integer(node_port[:inet][:local_port]),
+        listen[:inet][:local_port] == ${gateway.port}, link[:input] > 0 and link[:output] > 0,
+        ws[:input] > 0 and ws[:output] > 0, inet[:local_port] == ${gateway.port}, inet[:remote_address]}`,
+      "{true, true, true, true, true, true, {127, 0, 0, 1}}");
+  });
+
+  it("has no sockets of the socket module", async () => {
+    await is(`{${rpc(":observer_backend", ":socket_info")}, ${rpc(":observer_backend", ":get_socket_list")}}`, "{[], []}");
+  });
+});
+
+describe("Table Viewer (D-21)", () => {
+  it("lists the stores of functions as tables", async () => {
+    await is(`opts = [sys_hidden: true, unread_hidden: true]
+      tables = ${rpc(":observer_backend", ":get_table_list", "[:ets, opts]")}
+      {Enum.map(tables, & &1[:name]), Enum.all?(tables, &(is_integer(&1[:size]) and is_integer(&1[:memory]))),
+        ${rpc(":observer_backend", ":get_table_list", "[:mnesia, opts]")}}`,
+      "{[PhoenixGenApi.ConfigDb, PhoenixGenApi.ConfigFailed], true, []}");
+  });
+
+  it("sends the objects of a table and its end", async () => {
+    await is(`Process.flag(:trap_exit, true)
+      pid = :rpc.call(${GW}, :observer_backend, :get_table, [self(), PhoenixGenApi.ConfigDb, :ets])
+      collect = fn collect, acc -> receive do
+        {^pid, :"$end_of_table"} -> acc
+        {^pid, rows} -> collect.(collect, acc ++ rows)
+      after 5000 -> :late end end
+      rows = collect.(collect, [])
+      ended = receive do {:EXIT, ^pid, r} -> r after 3000 -> nil end
+      {length(rows) > 0 and length(rows) == ${rpc(":ets", ":info", "[PhoenixGenApi.ConfigDb, :size]")},
+        Enum.all?(rows, fn [{{s, t, _v}, %{__struct__: PhoenixGenApi.Structs.FunConfig}}] -> is_binary(s) and is_binary(t) end),
+        ended}`, "{true, true, :normal}");
+  });
+});
+
+describe("tools", () => {
+  it("loads the modules and exports the functions that Observer looks for, and no others", async () => {
+    await is(`{${rpc(":code", ":ensure_loaded", "[:observer_backend]")}, ${rpc(":code", ":ensure_loaded", "[:lists]")},
+      ${rpc(":erlang", ":function_exported", "[:observer_backend, :procs_info, 1]")},
+      ${rpc(":erlang", ":function_exported", "[:observer_backend, :procs_info, 9]")}}`,
+      "{{:module, :observer_backend}, {:error, :nofile}, true, false}");
+  });
+
+  it("etop with tracing off prints its processes (D-23)", async (t) => {
+    if ((await peer.run(":code.which(:etop)")) === ":non_existing")
+      return t.skip("etop is not installed: Debian's erlang-observer has it");
+    const out = await peer.run(`{:ok, io} = StringIO.open("")
+      spawn(fn -> Process.group_leader(self(), io)
+        :etop.start([{:node, ${GW}}, {:tracing, :off}, {:interval, 1}, {:output, :text}]) end)
+      Process.sleep(${3500 * SLOW})
+      :etop.stop()
+      {_, text} = StringIO.contents(io)
+      text`, 30000);
+    assert.match(out, /net_kernel/);
+    assert.match(out, /beamgate:channel\/1/);
+  });
+
+  it("knows one application, also for the Log menu's block_call", async () => {
+    await is(`[{:beamgate, _, vsn}] = :rpc.block_call(${GW}, :application, :which_applications, []); is_list(vsn)`);
+  });
+});
