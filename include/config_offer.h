@@ -20,6 +20,7 @@ struct config_offer {
     struct slice source_key;       /* what config_db_mark() and sweep work on */
     enum config_source source;
     struct slice node; /* shown with refused configs; ptr NULL: none */
+    bool keep_if_none; /* when none of the list could be stored, nothing that was offered before is removed */
     int64_t now_ms;    /* wall clock */
     /* Asked once per config with the module of its MFA: true, or false with a reason. NULL: all are good. */
     bool (*module_good)(void *ctx, struct slice module, struct fun_config_reasons *why);
@@ -28,6 +29,7 @@ struct config_offer {
     /* The result; private until the end. */
     uint32_t stored;
     uint32_t refused;
+    uint32_t denied; /* of the refused: valid, but not allowed (S-081), or no room for it */
     uint32_t removed;
     uint64_t refused_hash; /* differs when other configs are refused, or for other reasons */
     char first_type[64];   /* request type of the first refused config */

@@ -14,6 +14,13 @@
 
 struct config_puller;
 
+/* When a service is pulled first, and whether the gateway is ready without it. */
+enum pull_start {
+    PULL_CONFIGURED, /* as soon as possible; the gateway is not ready before */
+    PULL_ADDED,      /* as soon as possible; it came while the gateway was running, which stays ready */
+    PULL_PUSHED      /* after an interval: its functions have just been pushed (S-026) */
+};
+
 /* One service to pull from (F-080). Strings are copied by config_puller_add(). */
 struct service_config {
     struct slice service;
@@ -25,6 +32,7 @@ struct service_config {
     struct slice version_module; /* empty: no version check */
     struct slice version_function;
     struct slice version_args;
+    enum pull_start start;
 };
 
 struct config_puller_options {
@@ -66,8 +74,8 @@ bool config_puller_next(const struct config_puller *p, size_t *pos, struct confi
 void config_puller_link_up(struct config_puller *p, struct slice node);
 /* All services now; force forgets the stored versions first (S-053). Resets the timers. */
 void config_puller_pull(struct config_puller *p, bool force);
-/* True when every configured service has been pulled at least once, or has failed at least once and was given up on for
- * this round: what /ready asks. *loaded: services with at least one successful pull. */
+/* What /ready asks, of the services with PULL_CONFIGURED: true when every one has been pulled at least once, or has
+ * failed at least once and was given up on for this round. *loaded: those with at least one successful pull. */
 bool config_puller_ready(const struct config_puller *p, uint32_t *loaded, uint32_t *total);
 
 #endif

@@ -104,6 +104,7 @@ enum {
 enum { FUN_CONFIG_REASONS = 24, FUN_CONFIG_REASON_MAX = 200 };
 struct fun_config_reasons {
     uint32_t count;
+    uint32_t broken; /* rules of the library itself among them, F-030..F-045; the others are this gateway's bounds */
     char text[FUN_CONFIG_REASONS][FUN_CONFIG_REASON_MAX];
 };
 /* Adds a text, cut where it is too long; what does not fit any more is dropped. */

@@ -62,6 +62,9 @@
     X(EPMD_REGISTRATIONS, "epmd_registrations_total", "times the node name was registered")             \
     X(PULL_ROUNDS, "pull_rounds_total", "pulls of one service begun")                                   \
     X(PULL_FAILURES, "pull_failures_total", "pulls of one service that failed")                         \
+    X(PUSHES, "pushes_total", "pushes of a service's functions accepted")                               \
+    X(PUSHES_SKIPPED, "pushes_skipped_total", "pushes of a version that is here already")               \
+    X(PUSHES_REFUSED, "pushes_refused_total", "pushes refused")                                         \
     X(CONFIGS, "configs", "functions known now")                                                        \
     X(CONFIGS_FAILED, "configs_failed_total", "FunConfigs refused")
 

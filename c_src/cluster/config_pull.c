@@ -612,6 +612,7 @@ static bool copy_config(struct pulled_service *s, const struct service_config *f
         if (!to->nodes[to->nodes_count].ptr)
             return false;
     }
+    to->start = from->start;
     to->service = arena_copy(a, from->service);
     to->module = arena_copy(a, from->module);
     to->function = arena_copy(a, from->function);

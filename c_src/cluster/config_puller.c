@@ -71,6 +71,13 @@ static bool is_args(struct slice list)
     return rc == BG_OK;
 }
 
+/* S-083 want: asking for configs must not be a way to run what no config may name. */
+static bool may_call(const struct service_config *s)
+{
+    return mfa_rules_allow(NULL, s->module, s->function) &&
+           mfa_rules_allow(NULL, s->version_module, s->version_function);
+}
+
 /* Everything that copying could stumble over, told in words; what is left for it is memory. */
 static int check_config(const struct service_config *s, struct err *e)
 {
@@ -87,6 +94,8 @@ static int check_config(const struct service_config *s, struct err *e)
         return err_set(e, BG_EINVAL, 0, "service %s needs the module and function that give its configs", service);
     if (s->version_module.len > ATOM_MAX || s->version_function.len > ATOM_MAX)
         return err_set(e, BG_EINVAL, 0, "service %s: the version module or function has too long a name", service);
+    if (!may_call(s))
+        return err_set(e, BG_EINVAL, 0, "service %s: its module is one that is never called", service);
     if (!is_args(s->args) || !is_args(s->version_args))
         return err_set(e, BG_EINVAL, 0, "service %s: args must be a list", service);
     return BG_OK;
@@ -99,6 +108,13 @@ static bool some_node_up(const struct config_puller *p, const struct pulled_serv
         if (p->o.call.node_up(p->o.call.ctx, s->config.nodes[i]))
             return true;
     return false;
+}
+
+static uint64_t first_pull_ms(const struct config_puller *p, const struct pulled_service *s)
+{
+    if (s->config.start == PULL_PUSHED)
+        return p->o.pull_interval_ms;
+    return some_node_up(p, s) ? 0 : PULL_FIRST_MS;
 }
 
 static int make_room(struct config_puller *p)
@@ -128,7 +144,7 @@ int config_puller_add(struct config_puller *p, const struct service_config *conf
     else
         p->count++;
     p->services[at] = s;
-    pulled_service_pull_in(s, some_node_up(p, s) ? 0 : PULL_FIRST_MS);
+    pulled_service_pull_in(s, first_pull_ms(p, s));
     return BG_OK;
 }
 
@@ -179,11 +195,14 @@ void config_puller_pull(struct config_puller *p, bool force)
 bool config_puller_ready(const struct config_puller *p, uint32_t *loaded, uint32_t *total)
 {
     bool ready = true;
-    *loaded = 0;
-    *total = p->count;
+    *loaded = *total = 0;
     for (uint32_t i = 0; i < p->count; i++) {
-        ready = ready && p->services[i]->tried_once;
-        *loaded += p->services[i]->delivered_by > 0;
+        const struct pulled_service *s = p->services[i];
+        if (s->config.start != PULL_CONFIGURED)
+            continue;
+        ready = ready && s->tried_once;
+        *loaded += s->delivered_by > 0;
+        *total += 1;
     }
     return ready;
 }

@@ -28,7 +28,7 @@ int config_offer_begin(struct config_offer *o, struct slice list)
         return BG_EINVAL;
     if (o->left > CONFIG_OFFER_MAX)
         return BG_ELIMIT;
-    o->stored = o->refused = o->removed = 0;
+    o->stored = o->refused = o->denied = o->removed = 0;
     o->refused_hash = 0;
     o->first_type[0] = o->first_reason[0] = '\0';
     config_db_mark(o->db, o->source_key);
@@ -105,10 +105,12 @@ static void store(struct config_offer *o, struct slice item, struct fun_config *
         else if (rc != BG_OK)
             fun_config_reason(why, "out of memory");
     }
-    if (why->count > 0)
-        refuse(o, item, why);
-    else
+    if (why->count == 0) {
         o->stored++;
+        return;
+    }
+    o->denied++;
+    refuse(o, item, why);
 }
 
 /* One item: the module first, since it is what S-057 tells first. */
@@ -139,6 +141,7 @@ bool config_offer_step(struct config_offer *o, uint32_t max)
     }
     if (o->left > 0)
         return false;
-    o->removed = (uint32_t)config_db_sweep(o->db, o->source_key);
+    if (o->stored > 0 || !o->keep_if_none)
+        o->removed = (uint32_t)config_db_sweep(o->db, o->source_key);
     return true;
 }

@@ -605,8 +605,10 @@ static void run_rules(struct compiler *c, struct fun_config_reasons *why)
     for (size_t i = 0; i < ARRAY_SIZE(rules) && !c->out_of_memory; i++) {
         buf_reset(&c->detail);
         enum verdict v = rules[i].compile(c, c->field[rules[i].field]);
-        if (v == RULE_BROKEN)
+        if (v == RULE_BROKEN) {
             fun_config_reason(why, "%s", rules[i].message);
+            why->broken++;
+        }
         if (v != RULE_KEPT && c->detail.len > 0)
             fun_config_reason(why, "%.*s", (int)c->detail.len, (const char *)c->detail.data);
     }
@@ -633,7 +635,7 @@ static void compile(struct compiler *c, struct slice term, struct slice service,
 
 struct fun_config *fun_config_from_term(struct slice term, struct slice service, struct fun_config_reasons *why)
 {
-    why->count = 0;
+    why->count = why->broken = 0;
     struct compiler c = {.fc = calloc(1, sizeof(*c.fc))};
     if (!c.fc) {
         fun_config_reason(why, "out of memory");

@@ -1,0 +1,60 @@
+/*
+ * config_receiver.h: functions that services push (S-010..S-044): the gateway's half of ConfigPusher. A push replaces
+ * what the same service pushed before; services are told apart by the text of their name (S-030 want).
+ */
+#ifndef BEAMGATE_CONFIG_RECEIVER_H
+#define BEAMGATE_CONFIG_RECEIVER_H
+
+#include "config_puller.h"
+
+struct config_receiver;
+
+/* Who may push a service: one row of the allow-list (S-084 want). In each text, * stands for any characters. */
+struct push_rule {
+    struct slice service;
+    const struct slice *nodes; /* the pushing node, and every node of the PushConfig, must fit one of them */
+    uint32_t nodes_count;
+};
+
+/* What is not copied must outlive the receiver. */
+struct config_receiver_options {
+    struct config_db *db;
+    struct config_failed *failed;
+    struct config_puller *puller; /* for services that name the function to pull by (S-026) */
+    struct metrics *metrics;
+    const struct mfa_rules *rules; /* NULL: the deny list alone */
+    struct slice token;            /* what a push must bring (S-022); ptr NULL: nothing */
+    const struct push_rule *allow; /* NULL: any node may push any service */
+    uint32_t allow_count;
+    uint32_t max_services;                         /* 0: 1000 */
+    void (*connect)(void *ctx, struct slice node); /* told every node of an accepted PushConfig; NULL: nobody is */
+    void *ctx;
+};
+
+/* Bounds besides max_services: functions of one push, and bytes of all PushConfigs as they are kept for display. */
+enum { PUSH_FUNCTIONS_MAX = 10000, PUSH_KEPT_BYTES_MAX = 64 * 1024 * 1024 };
+
+/* NULL when memory is out. */
+struct config_receiver *config_receiver_new(const struct config_receiver_options *o) MUST_CHECK;
+/* The functions stay in the store. */
+void config_receiver_free(struct config_receiver *r);
+
+/* S-020..S-027. config: a checked term of any kind; options: the keyword list with force, or anything, or empty; node:
+ * who pushes. Appends {ok, accepted}, {ok, skipped, version_matches} or {error, Reason}, and never anything else: other
+ * terms crash the caller (S-012). After an error everything is as before. */
+void config_receiver_push(struct config_receiver *r, struct slice config, struct slice options, struct slice node,
+                          struct buf *out);
+/* S-014: appends {ok, matched}, {ok, mismatch, Stored} or {error, not_found}. Any terms. */
+void config_receiver_verify(const struct config_receiver *r, struct slice service, struct slice version,
+                            struct buf *out);
+/* S-041: appends the PushConfig struct last accepted, its token unreadable (want), or nil. Any term. */
+void config_receiver_put_config(const struct config_receiver *r, struct slice service, struct buf *out);
+/* S-042: appends #{Service => Version}. */
+void config_receiver_put_services(const struct config_receiver *r, struct buf *out);
+/* S-043: forgets the service, removes the functions it pushed (want) and what was pulled for it since. Any term; a
+ * service that is not there is fine. */
+void config_receiver_delete(struct config_receiver *r, struct slice service);
+/* S-044: appends #{status, pushed_services, pushed_configs}. */
+void config_receiver_put_status(const struct config_receiver *r, struct buf *out);
+
+#endif
