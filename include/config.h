@@ -164,6 +164,27 @@ struct drain_settings {
     uint32_t timeout_ms;
 };
 
+/* One row of push.allow; * in a text stands for any characters. */
+struct allow_settings {
+    char *service;
+    char **nodes;
+    uint32_t nodes_count;
+};
+
+struct push_settings {
+    char *token; /* from wherever it is kept, after config_push_token(); NULL: none asked for */
+    char *token_file;
+    uint32_t max_services;
+    struct allow_settings *allow;
+    uint32_t allow_count;
+};
+
+/* Entries as in the file: MyApp.Users or MyApp.Users:get_user; see config_mfa_rule(). */
+struct security_settings {
+    char **mfa_allowlist;
+    uint32_t mfa_allowlist_count;
+};
+
 struct server_config {
     struct node_settings node;
     struct listen_settings listen;
@@ -172,6 +193,8 @@ struct server_config {
     struct service_settings *services;
     uint32_t services_count;
     struct pull_settings pull;
+    struct push_settings push;
+    struct security_settings security;
     struct requests_settings requests;
     struct rate_limiter_settings rate_limiter;
     struct limits_settings limits;
@@ -209,6 +232,7 @@ struct config_overrides {
     const char *name;        /* --name */
     const char *cookie_file; /* --cookie-file */
     const char *cookie;      /* the environment's BEAMGATE_COOKIE */
+    const char *push_token;  /* the environment's BEAMGATE_PUSH_TOKEN */
     const char *log_level;   /* --log-level */
 };
 
@@ -226,6 +250,12 @@ int config_cookie(const struct server_config *c, const struct config_overrides *
  * BG_EINVAL when it is unusable or empty: reported. A file that others can read is a warning. */
 int config_secret_file(const char *path, struct buf *secret, struct config_report *report) MUST_CHECK;
 
+enum { CONFIG_TOKEN_MAX = 512 }; /* bytes of a push token */
+/* Puts the push token into c->push.token, from, in this order: the environment, push.token_file, push.token. Never
+ * written to the report or a log. BG_OK also when there is none; BG_EINVAL when it is unusable: reported. */
+int config_push_token(struct server_config *c, const struct config_overrides *o,
+                      struct config_report *report) MUST_CHECK;
+
 /* One option of the table, for the tests that hold the documentation against it. */
 struct config_option {
     char path[96]; /* sockets[].timeout_ms */
@@ -241,5 +271,10 @@ bool config_next_option(size_t *pos, struct config_option *o);
 /* Writes the atom a name in the file stands for: MyApp.Supporter gives Elixir.MyApp.Supporter, :my_mod and
  * my_mod give my_mod. BG_EINVAL when it names no atom or is too long. */
 int config_atom(struct slice text, char *atom, size_t size) MUST_CHECK;
+
+/* Takes an entry of security.mfa_allowlist apart: MyApp.Users is a module, MyApp.Users:get_user one function of it, each
+ * as config_atom() knows it. *function is empty for a module. BG_EINVAL when it is neither. */
+enum { CONFIG_ATOM_SIZE = 256 * 4 };
+int config_mfa_rule(struct slice text, char module[CONFIG_ATOM_SIZE], char function[CONFIG_ATOM_SIZE]) MUST_CHECK;
 
 #endif

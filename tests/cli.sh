@@ -7,7 +7,7 @@ bin=${1:?usage: tests/cli.sh path/to/beamgate}
 root=$(cd "$(dirname "$0")/.." && pwd)
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-unset BEAMGATE_COOKIE NOTIFY_SOCKET
+unset BEAMGATE_COOKIE BEAMGATE_PUSH_TOKEN NOTIFY_SOCKET
 failed=0 count=0
 
 # expect NAME EXIT_CODE PATTERN COMMAND...: runs the command; its exit code must be the one, and its output
@@ -72,6 +72,8 @@ expect "a start without a name says what to do" 78 'no node name: set node.name 
     "$bin" -c "$tmp/no_name.yml"
 expect "an empty BEAMGATE_COOKIE is an error" 78 'BEAMGATE_COOKIE: the cookie is empty' \
     env BEAMGATE_COOKIE= "$bin" -c "$tmp/good.yml"
+expect "an empty BEAMGATE_PUSH_TOKEN is an error" 78 'BEAMGATE_PUSH_TOKEN: the push token is empty' \
+    env BEAMGATE_PUSH_TOKEN= "$bin" --check "$tmp/good.yml"
 
 # Starts the gateway in the background; its log goes to $tmp/log. Waits until it has started.
 start() {

@@ -19,7 +19,7 @@
 #include "map.h"
 #include "node_identity.h"
 
-enum { FILE_MAX_BYTES = 4 * 1024 * 1024, REPORT_MAX_BYTES = 64 * 1024, COOKIE_FILE_MAX_BYTES = 4096 };
+enum { FILE_MAX_BYTES = 4 * 1024 * 1024, REPORT_MAX_BYTES = 64 * 1024, SECRET_FILE_MAX_BYTES = 4096 };
 
 void config_report_init(struct config_report *r)
 {
@@ -60,6 +60,18 @@ int config_atom(struct slice text, char *atom, size_t size)
     }
     int n = snprintf(atom, size, "%s%.*s", module ? "Elixir." : "", (int)text.len, text.ptr);
     return n > 0 && (size_t)n < size ? BG_OK : BG_EINVAL;
+}
+
+/* The colon between module and function: one that is not at the beginning, where it marks an Erlang name. */
+int config_mfa_rule(struct slice text, char module[CONFIG_ATOM_SIZE], char function[CONFIG_ATOM_SIZE])
+{
+    const char *colon = text.len > 1 ? memchr(text.ptr + 1, ':', text.len - 1) : NULL;
+    size_t n = colon ? (size_t)(colon - text.ptr) : text.len;
+    function[0] = '\0';
+    int rc = config_atom(slice_make(text.ptr, n), module, CONFIG_ATOM_SIZE);
+    if (rc == BG_OK && colon)
+        rc = config_atom(slice_make(colon + 1, text.len - n - 1), function, CONFIG_ATOM_SIZE);
+    return rc;
 }
 
 /* ---- loading ------------------------------------------------------------------------------------------- */
@@ -284,9 +296,21 @@ static void check_node_settings(const struct whole *w)
                        "node.cookie: whoever reads this file can join the cluster; cookie_file keeps it apart");
 }
 
+static void check_push_settings(const struct whole *w)
+{
+    const struct push_settings *p = &w->c->push;
+    if (p->token && p->token_file)
+        config_error(w->report, w->name, config_line_of(w->lines, "push.token"),
+                     "push: token and token_file are both given; keep token_file");
+    else if (p->token)
+        config_warning(w->report, w->name, config_line_of(w->lines, "push.token"),
+                       "push.token: whoever reads this file can push functions; token_file keeps it apart");
+}
+
 static void check_whole(const struct whole *w)
 {
     check_node_settings(w);
+    check_push_settings(w);
     check_services(w);
     for (uint32_t i = 0; i < w->c->sockets_count; i++)
         check_socket(w, i);
@@ -395,42 +419,54 @@ int config_override(struct server_config *c, const struct config_overrides *o, s
     return report->errors == before ? BG_OK : BG_EINVAL;
 }
 
-/* ---- cookie -------------------------------------------------------------------------------------------- */
+/* ---- secrets ------------------------------------------------------------------------------------------- */
 
-/* The one place where a cookie is judged; no message may hold a byte of it. */
-static int take_cookie(const char *from, struct slice text, char *cookie, size_t size, struct config_report *report)
+/* What messages call a secret, and what to do when it is empty. */
+struct secret {
+    const char *name;
+    const char *when_empty;
+};
+
+static const struct secret cookie_secret = {
+    "cookie", "put the cluster's cookie there, the text that erlang:get_cookie() gives on a node of it"};
+static const struct secret token_secret = {
+    "push token", "put there what the services have in phoenix_gen_api's push_token, or leave the key out for none"};
+
+/* The one place where a secret is judged; no message may hold a byte of it. */
+static int take_secret(const struct secret *what, const char *from, struct slice text, char *out, size_t size,
+                       struct config_report *report)
 {
     while (text.len > 0 && isspace((unsigned char)text.ptr[text.len - 1]))
         text.len--;
     if (text.len == 0) {
-        config_error(report, from, 0, "the cookie is empty; put the cluster's cookie there, the text that "
-                                      "erlang:get_cookie() gives on a node of it");
+        config_error(report, from, 0, "the %s is empty; %s", what->name, what->when_empty);
         return BG_EINVAL;
     }
     if (text.len >= size || memchr(text.ptr, '\0', text.len)) {
-        config_error(report, from, 0, "is no cookie: it has %zu bytes; at most %zu are allowed, none of them zero",
-                     text.len, size - 1);
+        config_error(report, from, 0, "is no %s: it has %zu bytes; at most %zu are allowed, none of them zero",
+                     what->name, text.len, size - 1);
         return BG_EINVAL;
     }
-    slice_cstr(text, cookie, size);
+    slice_cstr(text, out, size);
     return BG_OK;
 }
 
 /* As Erlang, the file's text without the line end at its end. */
-static int cookie_from_file(const char *path, char *cookie, size_t size, struct config_report *report)
+static int secret_from_file(const struct secret *what, const char *path, char *out, size_t size,
+                            struct config_report *report)
 {
     struct stat st;
     struct buf text;
     buf_init(&text, 0);
-    int rc = read_file(path, &text, COOKIE_FILE_MAX_BYTES, &st);
+    int rc = read_file(path, &text, SECRET_FILE_MAX_BYTES, &st);
     if (rc == BG_ESYS)
-        config_error(report, path, 0, "the cookie file cannot be read: %s", strerror(errno));
+        config_error(report, path, 0, "the %s file cannot be read: %s", what->name, strerror(errno));
     else if (rc != BG_OK)
-        config_error(report, path, 0, "is no cookie file: it is larger than 4 KiB");
+        config_error(report, path, 0, "is no %s file: it is larger than 4 KiB", what->name);
     else
-        rc = take_cookie(path, buf_slice(&text), cookie, size, report);
+        rc = take_secret(what, path, buf_slice(&text), out, size, report);
     if (rc == BG_OK && (st.st_mode & (S_IRWXG | S_IRWXO)))
-        config_warning(report, path, 0, "others can read this cookie file; run: chmod 600 %s", path);
+        config_warning(report, path, 0, "others can read this %s file; run: chmod 600 %s", what->name, path);
     if (text.data)
         explicit_bzero(text.data, text.cap);
     buf_fini(&text);
@@ -440,14 +476,15 @@ static int cookie_from_file(const char *path, char *cookie, size_t size, struct 
 int config_cookie(const struct server_config *c, const struct config_overrides *o, const char *file, char *cookie,
                   size_t size, struct config_report *report)
 {
+    const struct secret *what = &cookie_secret;
     if (o->cookie_file)
-        return cookie_from_file(o->cookie_file, cookie, size, report);
+        return secret_from_file(what, o->cookie_file, cookie, size, report);
     if (o->cookie)
-        return take_cookie("BEAMGATE_COOKIE", slice_str(o->cookie), cookie, size, report);
+        return take_secret(what, "BEAMGATE_COOKIE", slice_str(o->cookie), cookie, size, report);
     if (c->node.cookie_file)
-        return cookie_from_file(c->node.cookie_file, cookie, size, report);
+        return secret_from_file(what, c->node.cookie_file, cookie, size, report);
     if (c->node.cookie)
-        return take_cookie("node.cookie", slice_str(c->node.cookie), cookie, size, report);
+        return take_secret(what, "node.cookie", slice_str(c->node.cookie), cookie, size, report);
     config_error(report, file ? file : "cookie", 0,
                  "no cookie: set node.cookie_file to a file that holds the cluster's cookie (on an Erlang machine "
                  "~/.erlang.cookie), or give --cookie-file FILE, or set BEAMGATE_COOKIE");
@@ -457,7 +494,7 @@ int config_cookie(const struct server_config *c, const struct config_overrides *
 int config_secret_file(const char *path, struct buf *secret, struct config_report *report)
 {
     struct stat st;
-    int rc = read_file(path, secret, COOKIE_FILE_MAX_BYTES, &st);
+    int rc = read_file(path, secret, SECRET_FILE_MAX_BYTES, &st);
     while (rc == BG_OK && secret->len && isspace(secret->data[secret->len - 1]))
         secret->len--;
     if (rc == BG_ESYS)
@@ -467,6 +504,23 @@ int config_secret_file(const char *path, struct buf *secret, struct config_repor
     else if (st.st_mode & (S_IRWXG | S_IRWXO))
         config_warning(report, path, 0, "others can read this secret file; run: chmod 600 %s", path);
     return rc == BG_OK && secret->len ? BG_OK : BG_EINVAL;
+}
+
+/* A token in the file itself is there already. */
+int config_push_token(struct server_config *c, const struct config_overrides *o, struct config_report *report)
+{
+    char token[CONFIG_TOKEN_MAX + 1];
+    int rc = BG_OK;
+    if (o->push_token)
+        rc = take_secret(&token_secret, "BEAMGATE_PUSH_TOKEN", slice_str(o->push_token), token, sizeof(token), report);
+    else if (c->push.token_file)
+        rc = secret_from_file(&token_secret, c->push.token_file, token, sizeof(token), report);
+    else
+        return BG_OK;
+    if (rc == BG_OK)
+        replace_text(&c->push.token, token);
+    explicit_bzero(token, sizeof(token));
+    return rc;
 }
 
 /* ---- the table, for its tests -------------------------------------------------------------------------- */

@@ -544,7 +544,7 @@ static void on_sequence_end(struct check *c)
     if (f->option->kind == OPT_TERMS)
         terms_end(c, f->option, f->line);
     else if (f->index < f->option->min)
-        PROBLEM(c, f->line, "%s: is an empty list; leave the key out for none", c->path);
+        PROBLEM(c, f->line, "%s: is an empty list; put something into it or leave the key out", c->path);
     else if (f->index > f->option->max)
         PROBLEM(c, f->line, "%s: holds %u items; allowed are %llu", c->path, f->index,
                 (unsigned long long)f->option->max);

@@ -112,6 +112,23 @@ static const char *check_atom(const char *text)
                : "is not a name; write MyApp.Supporter, :my_mod or my_mod";
 }
 
+/* name@host with *, which need not be written twice for any node. */
+static const char *check_node_pattern(const char *text)
+{
+    for (const char *p = text; *p; p++)
+        if (*p != '@' && *p != '*' && !node_name_char(*p))
+            return "is no node name with *; letters, digits, - _ . @ and * are allowed";
+    return strchr(text, '@') || strchr(text, '*') ? NULL : "is not a node name; write it as name@host or *@host";
+}
+
+static const char *check_mfa_rule(const char *text)
+{
+    char module[CONFIG_ATOM_SIZE], function[CONFIG_ATOM_SIZE];
+    return config_mfa_rule(slice_str(text), module, function) == BG_OK
+               ? NULL
+               : "is no module or function; write MyApp.Users, or MyApp.Users:get_user for one function";
+}
+
 const char *config_check_level(const char *text)
 {
     enum log_level level;
@@ -255,6 +272,23 @@ static const cyaml_schema_value_t services_value = {
     R##_NUMBER(pull_settings, interval_ms, false, 1000, 86400000, 30000)
 TABLES(pull, PULL);
 
+#define ALLOW(R) \
+    R##_TEXT(allow_settings, service, true, 512, NULL, NULL) \
+    R##_TEXTS(allow_settings, nodes, true, check_node_pattern)
+TABLES(allow, ALLOW);
+static const cyaml_schema_value_t allow_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct allow_settings, allow_fields)};
+
+#define PUSH(R) \
+    R##_TEXT(push_settings, token, false, CONFIG_TOKEN_MAX, NULL, NULL) \
+    R##_TEXT(push_settings, token_file, false, TEXT_MAX, NULL, NULL) \
+    R##_NUMBER(push_settings, max_services, false, 1, 100000, 1000) \
+    R##_SECTIONS(push_settings, allow, false)
+TABLES(push, PUSH);
+
+#define SECURITY(R) R##_TEXTS(security_settings, mfa_allowlist, false, check_mfa_rule)
+TABLES(security, SECURITY);
+
 #define REQUESTS(R) \
     R##_NUMBER(requests_settings, max_in_flight, false, 1, 10000000, 100000) \
     R##_NUMBER(requests_settings, max_in_flight_per_channel, false, 1, 1000000, 1000) \
@@ -331,6 +365,8 @@ TABLES(drain, DRAIN);
     R##_SECTIONS(server_config, sockets, true) \
     R##_SECTIONS(server_config, services, false) \
     R##_SECTION(server_config, pull, false) \
+    R##_SECTION(server_config, push, false) \
+    R##_SECTION(server_config, security, false) \
     R##_SECTION(server_config, requests, false) \
     R##_SECTION(server_config, rate_limiter, false) \
     R##_SECTION(server_config, limits, false) \

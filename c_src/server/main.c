@@ -26,7 +26,7 @@ static const char usage[] =
     "      --help               print this\n"
     "\n"
     "An option wins over the environment, the environment over the file. The environment's BEAMGATE_COOKIE is\n"
-    "the cookie itself.\n"
+    "the cookie itself, BEAMGATE_PUSH_TOKEN the token that pushes of functions must bring.\n"
     "\n"
     "Signals: SIGTERM and SIGINT close all clients with 1012 and leave the cluster (a second one stops at once),\n"
     "SIGUSR1 writes the state to the log.\n"
@@ -94,16 +94,28 @@ static int take_options(struct command *cmd, int argc, char **argv)
     return -1;
 }
 
-/* The environment's cookie is copied, then wiped, so that neither children nor /proc show it longer than needed. */
-static void take_environment(struct command *cmd, char *copy, size_t size)
+/* Secrets of the environment. One byte more than allowed, so that what is too long is refused, not cut. */
+struct environment {
+    char cookie[NODE_COOKIE_MAX + 2];
+    char push_token[CONFIG_TOKEN_MAX + 2];
+};
+
+/* Copied, then wiped, so that neither children nor /proc show it longer than needed. NULL when it is not set. */
+static const char *take_variable(const char *name, char *copy, size_t size)
 {
-    char *cookie = getenv("BEAMGATE_COOKIE");
-    if (!cookie)
-        return;
-    slice_cstr(slice_str(cookie), copy, size);
-    cmd->with.cookie = copy;
-    explicit_bzero(cookie, strlen(cookie));
-    unsetenv("BEAMGATE_COOKIE");
+    char *value = getenv(name);
+    if (!value)
+        return NULL;
+    slice_cstr(slice_str(value), copy, size);
+    explicit_bzero(value, strlen(value));
+    unsetenv(name);
+    return copy;
+}
+
+static void take_environment(struct command *cmd, struct environment *e)
+{
+    cmd->with.cookie = take_variable("BEAMGATE_COOKIE", e->cookie, sizeof(e->cookie));
+    cmd->with.push_token = take_variable("BEAMGATE_PUSH_TOKEN", e->push_token, sizeof(e->push_token));
 }
 
 static bool has_cookie_source(const struct server_config *c, const struct command *cmd)
@@ -124,6 +136,8 @@ static struct server_config *prepare(const struct command *cmd, char *cookie, si
     if (cmd->check && !has_cookie_source(c, cmd))
         config_note(r, false, cmd->file, "names no cookie: a start needs --cookie-file or BEAMGATE_COOKIE");
     else if (config_cookie(c, &cmd->with, cmd->file, cookie, size, r) != BG_OK)
+        rc = BG_EINVAL;
+    if (config_push_token(c, &cmd->with, r) != BG_OK)
         rc = BG_EINVAL;
     if (rc == BG_OK && r->errors == 0)
         return c;
@@ -151,16 +165,17 @@ static int serve(const struct server_config *c, char *cookie, size_t size)
 
 int main(int argc, char **argv)
 {
-    char cookie[NODE_COOKIE_MAX + 1] = "", from_environment[NODE_COOKIE_MAX + 2];
+    char cookie[NODE_COOKIE_MAX + 1] = "";
+    struct environment environment;
     struct command cmd = {0};
     struct config_report report;
     int rc = take_options(&cmd, argc, argv);
     if (rc != -1)
         return rc;
-    take_environment(&cmd, from_environment, sizeof(from_environment));
+    take_environment(&cmd, &environment);
     config_report_init(&report);
     struct server_config *c = prepare(&cmd, cookie, sizeof(cookie), &report);
-    explicit_bzero(from_environment, sizeof(from_environment));
+    explicit_bzero(&environment, sizeof(environment));
     if (report.text.len)
         fwrite(report.text.data, 1, report.text.len, stderr);
     config_report_fini(&report);

@@ -211,9 +211,47 @@ static int start_processes(struct server *s, struct err *e)
     return rc == BG_OK ? BG_OK : err_set(e, rc, 0, "no room for the gateway's own processes");
 }
 
+static struct slice optional(const char *text)
+{
+    return text ? slice_str(text) : SLICE_NONE;
+}
+
+/* A name that cannot be kept connected (without epmd, or beyond the bound) is served as long as it stays connected by
+ * itself. */
+void server_stay_connected(void *server, struct slice node)
+{
+    struct server *s = server;
+    if (!slice_is(node, s->self.name) && cluster_add_peer(s->cluster, node) != BG_OK)
+        log_limited(LOG_WARNING, "server", "cannot stay connected to a service's node", "node=%s",
+                    log_text(node));
+}
+
+static int start_receiver(struct server *s, struct err *e)
+{
+    const struct push_settings *p = &s->config->push;
+    struct config_receiver_options o = {
+        .db = s->db,
+        .failed = s->failed,
+        .puller = s->puller,
+        .metrics = &s->metrics,
+        .rules = &s->access.rules,
+        .token = optional(p->token),
+        .allow = s->access.push_rules,
+        .allow_count = s->access.push_rules_count,
+        .max_services = p->max_services,
+        .connect = server_stay_connected,
+        .ctx = s,
+    };
+    s->receiver = config_receiver_new(&o);
+    return s->receiver ? BG_OK : err_set(e, BG_ENOMEM, 0, "no memory for the pushed services");
+}
+
 static int start_configs(struct server *s, struct err *e)
 {
     const struct server_config *c = s->config;
+    int rc = access_init(&s->access, c, e);
+    if (rc != BG_OK)
+        return rc;
     s->db = config_db_new(&s->metrics, c->limits.max_functions);
     s->failed = config_failed_new(FAILED_CONFIGS_MAX);
     struct config_puller_options o = {
@@ -222,16 +260,12 @@ static int start_configs(struct server *s, struct err *e)
         .metrics = &s->metrics,
         .db = s->db,
         .failed = s->failed,
+        .rules = &s->access.rules,
         .pull_timeout_ms = c->pull.timeout_ms,
         .pull_interval_ms = c->pull.interval_ms,
     };
     s->puller = s->db && s->failed ? config_puller_new(&o) : NULL;
-    return s->puller ? BG_OK : err_set(e, BG_ENOMEM, 0, "no memory for the function store");
-}
-
-static struct slice optional(const char *text)
-{
-    return text ? slice_str(text) : SLICE_NONE;
+    return s->puller ? start_receiver(s, e) : err_set(e, BG_ENOMEM, 0, "no memory for the function store");
 }
 
 /* Stays connected to the service's nodes from now on; names without their ports go to nodes. */
@@ -585,6 +619,7 @@ static void free_parts(struct server *s)
 {
     gateway_free(s->gateway);
     server_stop_limiter(s);
+    config_receiver_free(s->receiver);
     config_puller_free(s->puller);
     observer_end(s);
     dist_dispatch_free(s->dispatch);
@@ -594,6 +629,7 @@ static void free_parts(struct server *s)
     cluster_free(s->cluster);
     config_failed_free(s->failed);
     config_db_free(s->db);
+    access_fini(&s->access);
     node_identity_fini(&s->self);
 }
 

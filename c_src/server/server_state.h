@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "config_puller.h"
+#include "config_receiver.h"
 #include "dist_dispatch.h"
 #include "list.h"
 #include "edge.h"
@@ -23,6 +24,14 @@ struct observer {
     handle_t part[SERVER_PARTS];
     struct list workers; /* what is sent piece by piece: observer_workers.c */
     uint32_t worker_count;
+};
+
+/* What the configuration allows; see access.c. */
+struct access {
+    struct mfa_rules rules;
+    struct mfa_rule *mfa_rules_memory;
+    struct push_rule *push_rules; /* NULL: any node may push any service */
+    uint32_t push_rules_count;
 };
 
 struct server {
@@ -42,7 +51,9 @@ struct server {
     struct observer observer;
     struct config_db *db;
     struct config_failed *failed;
+    struct access access;
     struct config_puller *puller;
+    struct config_receiver *receiver;
     struct edge *edge;
     struct rate_limiter *limiter; /* NULL: switched off */
     struct timer cleanup_timer;   /* of the limiter */
@@ -61,6 +72,9 @@ struct server {
     int exit_code;
 };
 
+/* server.c: finds a service's node again whenever the connection to it is lost. */
+void server_stay_connected(void *server, struct slice node);
+
 /* rpc_table.c: the functions that other nodes may call. */
 extern const struct rpc_entry rpc_entries[];
 extern const size_t rpc_entries_count;
@@ -76,6 +90,10 @@ extern const size_t observer_entries_count;
 int observer_start(struct server *s) MUST_CHECK;
 /* Before the process table goes. */
 void observer_end(struct server *s);
+
+/* access.c. init leaves what access_fini() can free also when it fails (BG_ENOMEM). */
+int access_init(struct access *a, const struct server_config *c, struct err *e);
+void access_fini(struct access *a);
 
 /* streams.c: the processes behind streams. */
 struct stream_ops server_stream_ops(struct server *s);

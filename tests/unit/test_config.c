@@ -143,6 +143,10 @@ static void the_smallest_file_has_every_default(void **state)
     assert_int_equal(c->services_count, 0);
     assert_int_equal(c->pull.timeout_ms, 5000); /* O-137 */
     assert_int_equal(c->pull.interval_ms, 30000);
+    assert_int_equal(c->push.max_services, 1000);
+    assert_int_equal(c->push.allow_count, 0);
+    assert_null(c->push.token);
+    assert_int_equal(c->security.mfa_allowlist_count, 0);
     assert_int_equal(c->requests.max_payload_bytes, 1000000); /* O-135 */
     assert_int_equal(c->requests.string_max_bytes, 3000);     /* F-067 */
     assert_false(is_on(c->requests.detail_error));            /* O-131 */
@@ -260,6 +264,14 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_true(is_on(rl->global_limits[1].dry_run));
     assert_int_equal(rl->api_limits_count, 1);
     assert_string_equal(rl->api_limits[0].request_type, "send");
+    assert_string_equal(c->push.token_file, "/etc/beamgate/push_token");
+    assert_int_equal(c->push.max_services, 7);
+    assert_int_equal(c->push.allow_count, 2);
+    assert_string_equal(c->push.allow[0].service, "chat");
+    assert_int_equal(c->push.allow[0].nodes_count, 2);
+    assert_string_equal(c->push.allow[1].nodes[0], "*@10.0.0.*");
+    assert_int_equal(c->security.mfa_allowlist_count, 3);
+    assert_string_equal(c->security.mfa_allowlist[1], "MyApp.Chat:send");
     assert_string_equal(c->log.level, "debug");
     assert_int_equal(c->drain.batch, 5);
     config_free(c);
@@ -415,6 +427,76 @@ static void a_cookie_that_is_too_long_is_refused_without_being_shown(void **stat
     config_free(c);
 }
 
+/* ---- push token ---------------------------------------------------------------------------------------- */
+
+static struct server_config *with_push(const char *push)
+{
+    char text[300];
+    snprintf(text, sizeof(text), "listen: {port: 1}\nsockets: [{path: /s, user_id_param: u, channels: [{topic: a}]}]\n"
+                                 "push: {%s}\n", push);
+    struct server_config *c = config_parse("F", slice_str(text), &report);
+    assert_non_null(c);
+    return c;
+}
+
+/* S-022, S-085. */
+static void the_push_token_comes_from_environment_or_file_in_this_order(void **state)
+{
+    (void)state;
+    char push[200];
+    write_cookie("fromfile\n", 0600);
+    snprintf(push, sizeof(push), "token_file: %s", cookie_path);
+    struct server_config *c = with_push(push);
+    struct config_overrides o = {.push_token = "fromenv"};
+    assert_int_equal(config_push_token(c, &o, &report), BG_OK);
+    assert_string_equal(c->push.token, "fromenv");
+    o.push_token = NULL;
+    assert_int_equal(config_push_token(c, &o, &report), BG_OK);
+    assert_string_equal(c->push.token, "fromfile");
+    assert_int_equal(report.errors + report.warnings, 0);
+    unlink(cookie_path);
+    assert_int_equal(config_push_token(c, &o, &report), BG_EINVAL);
+    assert_non_null(strstr(report_text(), ": the push token file cannot be read: No such file or directory\n"));
+    config_free(c);
+}
+
+static void a_push_token_may_be_missing_but_not_empty(void **state)
+{
+    (void)state;
+    struct server_config *c = with_push("max_services: 1");
+    struct config_overrides o = {0};
+    assert_int_equal(config_push_token(c, &o, &report), BG_OK);
+    assert_null(c->push.token);
+    o.push_token = " ";
+    assert_int_equal(config_push_token(c, &o, &report), BG_EINVAL);
+    assert_non_null(strstr(report_text(), "BEAMGATE_PUSH_TOKEN: the push token is empty; put there"));
+    config_free(c);
+    reset_report();
+    c = with_push("token: topsecret");
+    assert_string_equal(report_text(),
+                        "F:3: warning: push.token: whoever reads this file can push functions; token_file keeps it "
+                        "apart\n");
+    assert_string_equal(c->push.token, "topsecret");
+    config_free(c);
+}
+
+static void functions_are_allowed_by_module_or_one_by_one(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {
+        {"MyApp.Users", "Elixir.MyApp.Users", ""}, {"MyApp.Users:get_user", "Elixir.MyApp.Users", "get_user"},
+        {":my_mod", "my_mod", ""}, {":my_mod:get", "my_mod", "get"}, {"my_mod:get?", "my_mod", "get?"},
+        {"MyApp:", NULL, NULL}, {":", NULL, NULL}, {"a b", NULL, NULL}, {"a:b:c", NULL, NULL}, {"", NULL, NULL}};
+    char module[CONFIG_ATOM_SIZE], function[CONFIG_ATOM_SIZE];
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        assert_int_equal(config_mfa_rule(slice_str(cases[i][0]), module, function), cases[i][1] ? BG_OK : BG_EINVAL);
+        if (cases[i][1]) {
+            assert_string_equal(module, cases[i][1]);
+            assert_string_equal(function, cases[i][2]);
+        }
+    }
+}
+
 /* ---- the documents ------------------------------------------------------------------------------------- */
 
 /* fill_defaults() takes 0 for "not given": no number may have 0 as a value of its own. */
@@ -509,6 +591,9 @@ int main(void)
         TEST(an_empty_cookie_file_is_refused_and_one_that_others_read_is_warned_about),
         TEST(no_cookie_at_all_says_what_to_do),
         TEST(a_cookie_that_is_too_long_is_refused_without_being_shown),
+        TEST(the_push_token_comes_from_environment_or_file_in_this_order),
+        TEST(a_push_token_may_be_missing_but_not_empty),
+        TEST(functions_are_allowed_by_module_or_one_by_one),
         TEST(zero_is_a_numbers_default_wherever_it_is_allowed),
         TEST(every_default_is_inside_its_range),
         TEST(the_documentation_names_every_option_with_its_range_and_default),
