@@ -259,9 +259,10 @@ static struct slice source_key(struct slice service, bool pulled, char out[SOURC
 {
     if (pulled)
         return service;
-    memcpy(out, "push:", 5);
-    memcpy(out + 5, service.ptr, service.len);
-    return slice_make(out, 5 + service.len);
+    const struct slice prefix = SLICE_LIT("push:");
+    memcpy(out, prefix.ptr, prefix.len);
+    memcpy(out + prefix.len, service.ptr, service.len);
+    return slice_make(out, prefix.len + service.len);
 }
 
 static uint32_t remove_functions(struct config_receiver *r, struct slice source)

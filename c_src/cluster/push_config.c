@@ -20,13 +20,13 @@ static const struct slice NIL = {"w\3nil", 5};      /* SMALL_ATOM_UTF8_EXT */
 static const struct slice EMPTY_LIST = {"\x6a", 1}; /* NIL_EXT */
 
 static const char *const names[PUSH_FIELD_COUNT] = {
-#define X(id, name, def) [PUSH_##id] = name,
+#define X(id, name, def) [PUSH_##id] = (name),
     PUSH_FIELDS(X)
 #undef X
 };
 
 static const struct slice *const defaults[PUSH_FIELD_COUNT] = {
-#define X(id, name, def) [PUSH_##id] = &def,
+#define X(id, name, def) [PUSH_##id] = &(def),
     PUSH_FIELDS(X)
 #undef X
 };

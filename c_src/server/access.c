@@ -8,21 +8,20 @@
 
 #include <stdlib.h>
 
-/* One entry, which has passed its check: "Module\0Function\0" in memory of its own. */
+/* One entry, which has passed its check. */
 static bool make_rule(struct mfa_rule *rule, const char *entry)
 {
     char module[CONFIG_ATOM_SIZE], function[CONFIG_ATOM_SIZE];
     if (config_mfa_rule(slice_str(entry), module, function) != BG_OK)
         return false;
-    size_t m = strlen(module), f = strlen(function);
-    char *names = malloc(m + f + 1);
-    if (!names)
-        return false;
-    memcpy(names, module, m);
-    memcpy(names + m, function, f);
-    rule->module = slice_make(names, m);
-    rule->function = slice_make(names + m, f);
-    return true;
+    char *m = slice_dup(slice_str(module)), *f = slice_dup(slice_str(function));
+    if (m && f) {
+        *rule = (struct mfa_rule){slice_str(m), slice_str(f)};
+        return true;
+    }
+    free(m);
+    free(f);
+    return false;
 }
 
 static bool make_rules(struct access *a, const struct security_settings *s)
@@ -70,10 +69,16 @@ int access_init(struct access *a, const struct server_config *c, struct err *e)
                : err_set(e, BG_ENOMEM, 0, "no memory for the rules of access");
 }
 
+static void free_rule(struct mfa_rule *rule)
+{
+    free((void *)(uintptr_t)rule->module.ptr);
+    free((void *)(uintptr_t)rule->function.ptr);
+}
+
 void access_fini(struct access *a)
 {
     for (size_t i = 0; i < a->rules.allow_count; i++)
-        free((void *)(uintptr_t)a->mfa_rules_memory[i].module.ptr);
+        free_rule(&a->mfa_rules_memory[i]);
     for (uint32_t i = 0; i < a->push_rules_count; i++)
         free((void *)(uintptr_t)a->push_rules[i].nodes);
     free(a->mfa_rules_memory);
