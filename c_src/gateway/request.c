@@ -182,6 +182,8 @@ void request_finish(struct request *r)
 {
     struct gateway *gw = r->gw;
     timer_disarm(gw->o.timers, &r->timer);
+    /* A stream may end, and a client leave, while a call is on its way. */
+    call_cancel(r);
     leave_channel(r);
     stream_release(r);
     fun_config_unref(r->fc);
@@ -458,12 +460,23 @@ static bool overrides(const struct request *r, const struct session *who)
     return r->override && !r->hooked && who->user_id.len > 0;
 }
 
+/* The client has left: nobody is there to be answered. */
+static void request_drop(struct request *r)
+{
+    metric_inc(r->gw->o.metrics, METRIC_REQUESTS_DROPPED);
+    request_finish(r);
+}
+
 void request_resume(struct request *r)
 {
     const struct client_ops *client = &r->gw->o.client;
     struct asked a = {.payload = request_text(r, r->payload), .who = client->session(client->ctx, r->channel)};
-    if (!a.who || !buf_ok(&r->text)) {
-        request_finish(r);
+    if (!a.who) {
+        request_drop(r);
+        return;
+    }
+    if (!buf_ok(&r->text)) {
+        finish_error(r, SLICE_LIT("Internal Server Error"), false);
         return;
     }
     request_fields_read(a.payload, &a.f);
@@ -514,11 +527,12 @@ void gateway_request(struct gateway *gw, handle_t channel, struct request_list *
 void gateway_channel_closed(struct gateway *gw, struct request_list *waiting)
 {
     struct list *first;
+    /* Each that ends gives its place to another, which may be of the same client: nothing is begun for who has left. */
+    call_queue_hold(gw);
     while ((first = waiting->head.next) != &waiting->head) {
         struct request *r = container_of(first, struct request, in_channel);
-        call_cancel(r);
-        metric_inc(gw->o.metrics, METRIC_REQUESTS_DROPPED);
-        request_finish(r);
+        request_drop(r);
         assert_always(waiting->head.next != first); /* it has left the list */
     }
+    call_queue_go(gw);
 }

@@ -177,6 +177,7 @@ static bool call_node(struct request *r, struct slice node, enum call_outcome *w
         return false;
     }
     buf_add_slice(out, buf_slice(&r->args));
+    stream_forget_early(r);
     uint32_t timeout_ms = fc->timeout_ms ? fc->timeout_ms : TIMEOUT_INFINITY_MS;
     r->call = call->commit(call->ctx, (uint64_t)timeout_ms * 1000, on_call_done, r->gw, r->self);
     *why = CALL_BUSY;
@@ -229,9 +230,9 @@ static void on_pause_over(struct timer *t)
  * keeps that from running the queue a second time, level by level. */
 static void run_queue(struct gateway *gw)
 {
-    if (gw->starting)
+    if (gw->held)
         return;
-    gw->starting = true;
+    gw->held = true;
     while (gw->async_running < gw->o.async_limit && !list_empty(&gw->async_queue)) {
         struct request *r = container_of(list_pop(&gw->async_queue), struct request, in_queue);
         gw->async_queued--;
@@ -239,7 +240,18 @@ static void run_queue(struct gateway *gw)
         r->runs = true;
         call_next(r, SLICE_NONE);
     }
-    gw->starting = false;
+    gw->held = false;
+}
+
+void call_queue_hold(struct gateway *gw)
+{
+    gw->held = true;
+}
+
+void call_queue_go(struct gateway *gw)
+{
+    gw->held = false;
+    run_queue(gw);
 }
 
 /* E-138, E-210: async, stream and none requests run so many at a time; more wait, in a queue that is bounded. */

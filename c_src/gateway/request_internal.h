@@ -79,7 +79,7 @@ struct gateway {
     uint32_t async_queued;
     uint32_t async_running;
     struct map node_lists; /* answers of {M, F, A}, see request_nodes.c */
-    bool starting; /* the queue is being run: a request that ends at once must not run it again */
+    bool held; /* nothing is taken from the queue: it is being run already, or a channel is ending */
     /* Texts of the request being decoded, escapes resolved, and the text of its error. */
     struct buf service;
     struct buf type;
@@ -149,6 +149,9 @@ void call_start(struct request *r);
 void call_cancel(struct request *r);
 /* Frees what the call side holds of a request that ends: its place, its turn in the queue. */
 void call_release(struct request *r);
+/* Between the two, places that become free are not given out. */
+void call_queue_hold(struct gateway *gw);
+void call_queue_go(struct gateway *gw);
 /* Node i of the candidates. */
 struct slice call_node_name(const struct request *r, uint32_t i);
 
@@ -165,6 +168,8 @@ void node_lists_forget(struct gateway *gw);
 bool stream_open(struct request *r);
 /* The initial call returned a value (E-146). */
 void stream_called(struct request *r, struct slice value);
+/* The call goes to another node: what the producer of the first has sent is not this one's. */
+void stream_forget_early(struct request *r);
 void stream_release(struct request *r);
 
 #endif

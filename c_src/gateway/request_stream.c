@@ -93,6 +93,11 @@ static void keep_early(struct request *r, struct slice msg)
     }
 }
 
+void stream_forget_early(struct request *r)
+{
+    buf_reset(&r->early);
+}
+
 static void take_early(struct request *r)
 {
     handle_t self = r->self;
@@ -154,9 +159,7 @@ bool gateway_stream_stop(struct request_list *waiting, struct slice request_id)
 /* E-149 want: the client is told. */
 static void on_stream_timeout(struct timer *t)
 {
-    struct request *r = container_of(t, struct request, timer);
-    call_cancel(r);
-    finish_stream_error(r, "Stream timed out");
+    finish_stream_error(container_of(t, struct request, timer), "Stream timed out");
 }
 
 bool stream_open(struct request *r)

@@ -716,6 +716,72 @@ static void a_full_limiter_that_fails_closed_says_so(void **state)
     rate_limiter_free(limiter);
 }
 
+/* E-151 want: nothing is begun for a client that leaves, whoever gives his place to whom */
+static void a_channel_that_ends_begins_no_queued_request(void **state)
+{
+    struct fake_world *w = *state;
+    fake_world_fini(w);
+    fake_world_init(w, few_async);
+    fake_function(w, "later", ", response_type: :async");
+    for (int i = 0; i < 3; i++)
+        fake_request(w, "1", ASK("later", "r", ""));
+    assert_int_equal(w->calls, 2);
+    gateway_channel_closed(w->gw, &w->waiting);
+    assert_int_equal(w->calls, 2);
+    assert_int_equal(w->cancelled, 2);
+    assert_int_equal(w->metrics.value[METRIC_REQUESTS_DROPPED], 3);
+    fake_request(w, "1", ASK("later", "r", ""));
+    assert_int_equal(w->calls, 3);
+    fake_answer(w, 2, CALL_RETURN, "1");
+}
+
+/* Every request is counted once at its end, also one whose client is found to have left */
+static void a_client_that_left_during_a_hook_is_counted(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "hooked", ", before_execute: {H, :before}");
+    fake_request(w, "1", ASK("hooked", "r", ""));
+    w->gone = true;
+    fake_answer(w, 0, CALL_RETURN, ":go_on");
+    assert_int_equal(w->calls, 1);
+    assert_int_equal(w->frames, 0);
+    assert_int_equal(gateway_in_flight(w->gw), 0);
+    assert_int_equal(w->metrics.value[METRIC_REQUESTS_DROPPED], 1);
+}
+
+/* E-152 want: no call is left behind by a stream that ends before it has returned */
+static void a_stream_that_is_stopped_early_cancels_its_call(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "stream", ", response_type: :stream");
+    fake_request(w, "1", ASK("stream", "r", ""));
+    assert_true(gateway_stream_stop(&w->waiting, SLICE_LIT("\"r\"")));
+    assert_frame(w, 2, CHUNK("r", "null", "false"));
+    assert_int_equal(w->cancelled, 1);
+    assert_int_equal(w->frames, 3);
+}
+
+/* E-154, E-182: what the lost node's producer has said does not end the next one's stream */
+static void a_stream_on_the_next_node_begins_anew(void **state)
+{
+    struct fake_world *w = *state;
+    fake_function(w, "stream", ", response_type: :stream, nodes: [:a@h, :b@h], choose_node_mode: :round_robin");
+    w->up[0] = "a@h";
+    w->up[1] = "b@h";
+    fake_request(w, "1", ASK("stream", "r", ""));
+    stream_say(w, "{:result, 1}");
+    stream_say(w, ":complete");
+    fake_answer(w, 0, CALL_NODEDOWN, NULL);
+    assert_string_equal(w->call[1].node, "b@h");
+    stream_say(w, "{:result, 2}");
+    fake_answer(w, 1, CALL_RETURN, "1");
+    assert_frame(w, 2, NESTED("r", "1"));
+    assert_frame(w, 3, CHUNK("r", "2", "true"));
+    assert_int_equal(w->frames, 4);
+    stream_say(w, ":complete");
+    assert_frame(w, 4, CHUNK("r", "null", "false"));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -752,6 +818,10 @@ int main(void)
         T(a_rate_limit_refuses_with_the_time_to_wait),
         T(only_the_session_user_with_permission_is_counted),
         T(a_full_limiter_that_fails_closed_says_so),
+        T(a_channel_that_ends_begins_no_queued_request),
+        T(a_client_that_left_during_a_hook_is_counted),
+        T(a_stream_that_is_stopped_early_cancels_its_call),
+        T(a_stream_on_the_next_node_begins_anew),
     };
     return cmocka_run_group_tests_name("request", tests, NULL, NULL);
 }
