@@ -28,7 +28,7 @@ SRC := $(sort $(foreach l,$(LAYERS),$(wildcard c_src/$(l)/*.c)))
 LIB_OBJ := $(patsubst c_src/%.c,$(BUILD)/%.o,$(filter-out c_src/server/main.c,$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 
-.PHONY: all bench-codec clean help unit layers fuzz fuzz-run bench demo test e2e deps erl_src cli
+.PHONY: all bench-codec clean help unit layers fuzz fuzz-run sim sim-run bench demo test e2e deps erl_src cli
 all: $(BUILD)/beamgate ## build the gateway
 
 $(BUILD)/beamgate: $(LIB_OBJ) $(BUILD)/server/main.o
@@ -70,6 +70,25 @@ fuzz-run: $(addprefix $(BUILD)/fuzz/,$(or $(T),$(FUZZ)))
 		$(BUILD)/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 \
 			-artifact_prefix=$(BUILD)/$$t- $(BUILD)/corpus/$$t tests/data/fuzz/$${t#fuzz_} >$(BUILD)/$$t.log 2>&1 \
 			|| { tail -n 40 $(BUILD)/$$t.log; exit 1; }; grep number_of_executed $(BUILD)/$$t.log; done
+
+# The simulator links the library with calls of random_u64() and random_bytes() led to its own, which follow the seed.
+SIM_OBJ := $(patsubst tests/sim/%.c,$(BUILD)/sim/%.o,$(wildcard tests/sim/*.c))
+SEEDS ?= 5000
+
+$(BUILD)/sim/%.o: tests/sim/%.c
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -D_GNU_SOURCE -Itests/unit -MMD -MP -c -o $@ $<
+
+$(BUILD)/sim/sim: $(SIM_OBJ) $(BUILD)/libbeamgate.a
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(LDFLAGS_ALL) -Wl,--wrap=random_u64,--wrap=random_bytes -o $@ $^ $(LIBS) -lcmocka
+
+sim: ## simulate the request pipeline, SEEDS=5000 runs under ASan and UBSan (SEED=7: one, with its events)
+	$(Q)$(MAKE) --no-print-directory SANITIZE=address,undefined sim-run
+
+sim-run: $(BUILD)/sim/sim
+	$(Q)$< $(if $(SEED),-s $(SEED),$(SEEDS))
 
 BENCH_OBJ := $(patsubst tests/bench/%.c,$(BUILD)/bench/%.o,$(wildcard tests/bench/lg_*.c) tests/bench/loadgen.c)
 

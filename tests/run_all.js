@@ -53,6 +53,9 @@ function checks(text, ok) {
   return { passed: [...text.matchAll(/^ok {3}/gm)].length, failed: failures.length || (ok ? 0 : 1), skipped: [], failures };
 }
 
+// The simulator: one test, whatever the number of seeds; it must have said how many it ran.
+const simulator = (text, ok) => one(text, ok && /^sim: \d+ seeds, \d+ requests, 0 violations$/m.test(text));
+
 const hasTarget = (name) => new RegExp(`^${name}:`, "m").test(fs.readFileSync(path.join(ROOT, "Makefile"), "utf8"));
 
 const STEPS = [
@@ -69,6 +72,7 @@ const STEPS = [
     env: { UNDER_VALGRIND: "1" },
     read: cmocka,
   },
+  { name: "sim", what: "simulator of the request pipeline", run: `make ${J} sim`, read: simulator },
   {
     name: "fuzz",
     what: "fuzzers, briefly",
