@@ -142,6 +142,9 @@ cli: $(BUILD)/beamgate ## the command line, exit codes, start and stop
 layers: ## check that a file includes only its own or lower layers
 	$(Q)sh tests/layers.sh $(LAYERS)
 
+citations: ## check that every number and metric is in the documents
+	$(Q)sh tests/citations.sh
+
 cppcheck: ## cppcheck over the sources
 	$(Q)cppcheck --std=c11 --enable=warning,performance,portability -q -Iinclude --library=tests/cppcheck.cfg \
 		--suppressions-list=tests/cppcheck.suppress --suppress=missingIncludeSystem --error-exitcode=1 c_src

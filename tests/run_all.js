@@ -62,6 +62,7 @@ const STEPS = [
   { name: "build-gcc", what: "build with gcc -Werror", run: `make ${J} CC=gcc WERROR=1`, read: one, vital: true },
   { name: "build-clang", what: "build with clang -Werror", run: `make ${J} CC=clang WERROR=1`, read: one },
   { name: "layers", what: "layers of the sources", run: "make layers", read: one },
+  { name: "citations", what: "cited numbers and metrics are documented", run: "make citations", read: one },
   { name: "lint", what: "cppcheck and clang-tidy", run: "make lint", read: one },
   { name: "unit", what: "unit tests", run: `make ${J} unit`, read: cmocka },
   { name: "unit-san", what: "unit tests under ASan and UBSan", run: `make ${J} unit ${SAN}`, read: cmocka },

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Every number of the contract that code, tests or documents cite must have an entry in docs/protocol.md, and every metric a
+# place in docs/operations.md. An entry is the number in bold, at the start of a table row, or inside a range such as
+# C-42..C-44 that begins one.
+cd "$(dirname "$0")/.." || exit 1
+bad=0
+cited=$(git grep -hoIE '\b[PCFESROKDV]-[0-9]{2,4}\b' -- c_src include erl_src rel README.md CONTRIBUTING.md CHANGELOG.md docs tests \
+    ':!docs/protocol.md' ':!tests/data/fuzz' | sort -u)
+entries=$(grep -oE '(^\||\*\*)[^|]*' docs/protocol.md | grep -oE '\b[PCFESROKDV]-[0-9]{2,4}(\.\.[PCFESROKDV]?-?[0-9]{2,4})?' |
+    awk -F'\\.\\.' '{ split($1, a, "-"); print $1
+        if (NF > 1) { last = $2; sub(/^[A-Z]-/, "", last); w = length(a[2])
+            for (i = a[2] + 1; i <= last + 0; i++) printf "%s-%0*d\n", a[1], w, i } }' | sort -u)
+for n in $cited; do
+    printf '%s\n' "$entries" | grep -qx "$n" && continue
+    echo "$n is cited but not in docs/protocol.md: $(git grep -lI -w -e "$n" -- c_src include erl_src rel docs tests | head -3 | tr '\n' ' ')"
+    bad=1
+done
+for m in $(sed -n 's/^ *X([A-Z_]*, "\([a-z_]*\)".*/\1/p' include/metrics.h); do
+    grep -q "$m" docs/operations.md && continue
+    echo "the metric $m is not in docs/operations.md"
+    bad=1
+done
+exit $bad
