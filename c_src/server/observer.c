@@ -391,8 +391,8 @@ static const struct fact {
     {"port_limit", put_port_limit, IN_BOTH},
     {"ets_count", put_tables, IN_BOTH},
     {"ets_limit", put_tables, IN_BOTH},
-    {"atom_count", put_zero, IN_BOTH},
-    {"atom_limit", put_zero, IN_BOTH},
+    /* No atoms, and no limit of them: a limit of 0 is a division by zero in Observer, a missing one "Not available". */
+    {"atom_count", put_zero, IN_SYSTEM_INFO},
     {"dist_buf_busy_limit", put_busy_limit, IN_BOTH},
     {"creation", put_creation, IN_SYSTEM_INFO},
     {"alloc_info", put_allocators, IN_SYS_INFO},

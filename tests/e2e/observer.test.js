@@ -33,8 +33,13 @@ describe("System, Memory Allocators (D-20)", () => {
       keys = ~w(otp_release version system_architecture wordsize_external wordsize_internal smp_support threads
         thread_pool_size logical_processors logical_processors_online logical_processors_available schedulers
         schedulers_online uptime run_queue io_input io_output process_count process_limit port_count port_limit
-        ets_count ets_limit atom_count atom_limit dist_buf_busy_limit total processes atom binary code ets)a
+        ets_count ets_limit dist_buf_busy_limit total processes atom binary code ets)a
       Enum.reject(keys, &List.keymember?(info, &1, 0))`, "[]");
+  });
+
+  it("has no limit of 0: the tab divides each count by its limit", async () => {
+    await is(`info = ${rpc(":observer_backend", ":sys_info")}
+      for n <- [:process, :port, :ets, :atom], l = info[:"#{n}_limit"], l < 1, do: n`, "[]");
   });
 
   it("says how much malloc holds and uses, never nothing: Observer divides by it", async () => {

@@ -17,6 +17,7 @@ static int setup(void **state)
     memset(&server, 0, sizeof(server));
     snprintf(server.self.name, sizeof(server.self.name), "gw@127.0.0.1");
     server.self.creation = 77;
+    config.limits.max_processes = 10000;
     server.config = &config;
     server.started_us = clock_now_us() - 5000000;
     timers_init(&server.timers, clock_now_us());
@@ -122,6 +123,19 @@ static void the_system_tab_gets_its_rows(void **state)
     expect_part(got, "process_count: 4");
     expect_part(got, "uptime: 5");
     expect_part(got, "ets: 0");
+}
+
+/* The System tab divides each count by its limit: a limit of 0 ends Observer. */
+static void no_limit_is_ever_zero(void **state)
+{
+    (void)state;
+    const char *got = answer("observer_backend", "sys_info", "[]");
+    expect_part(got, "process_limit: 10000");
+    expect_part(got, "_limit: ");
+    assert_null(strstr(got, "process_limit: 0"));
+    assert_null(strstr(got, "port_limit: 0"));
+    assert_null(strstr(got, "ets_limit: 0"));
+    assert_null(strstr(got, "atom_limit: "));
 }
 
 /* 08 §5: "carriers 0" divides by zero in Observer. */
@@ -325,6 +339,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(the_system_tab_gets_its_rows),
+        TEST(no_limit_is_ever_zero),
         TEST(the_allocators_tab_is_never_given_a_zero),
         TEST(system_info_knows_what_is_asked_and_refuses_the_rest),
         TEST(memory_is_asked_by_name_or_names),
