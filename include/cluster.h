@@ -61,6 +61,10 @@ void cluster_stop(struct cluster *c, void (*done)(void *ctx), void *ctx);
  * node: "alive@host", or "alive@host:port" to do without epmd. BG_EINVAL for an illegal name, our own, or one without
  * port when epmd is off; BG_ELIMIT, BG_ENOMEM. A known peer is BG_OK. */
 int cluster_add_peer(struct cluster *c, struct slice node) MUST_CHECK;
+/* Ends that: an attempt under way is given up, a connection that is up stays, but is not made again. node as given to
+ * cluster_add_peer(), without its port; a node that is no peer is fine. Not from within a callback of the cluster that
+ * concerns this node's connection. */
+void cluster_remove_peer(struct cluster *c, struct slice node);
 /* Up links only; NULL otherwise. */
 struct dist_link *cluster_link(const struct cluster *c, struct slice node);
 struct dist_link *cluster_link_by_handle(const struct cluster *c, handle_t h);

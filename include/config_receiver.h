@@ -28,6 +28,7 @@ struct config_receiver_options {
     uint32_t allow_count;
     uint32_t max_services;                         /* 0: 1000 */
     void (*connect)(void *ctx, struct slice node); /* told every node of an accepted PushConfig; NULL: nobody is */
+    void (*release)(void *ctx, struct slice node); /* told every node of one that is replaced or deleted, afterwards */
     void *ctx;
 };
 
@@ -54,6 +55,8 @@ void config_receiver_put_services(const struct config_receiver *r, struct buf *o
 /* S-043: forgets the service, removes the functions it pushed (want) and what was pulled for it since. Any term; a
  * service that is not there is fine. */
 void config_receiver_delete(struct config_receiver *r, struct slice service);
+/* True when a PushConfig held now names the node. */
+bool config_receiver_names_node(const struct config_receiver *r, struct slice node);
 /* S-044: appends #{status, pushed_services, pushed_configs}. */
 void config_receiver_put_status(const struct config_receiver *r, struct buf *out);
 

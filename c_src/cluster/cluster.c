@@ -607,6 +607,17 @@ int cluster_add_peer(struct cluster *c, struct slice node)
     return BG_OK;
 }
 
+/* Only the attempt knows its peer, and it is abandoned: a link that is up finds its peer by name when it goes. */
+void cluster_remove_peer(struct cluster *c, struct slice node)
+{
+    struct peer *p = map_get(&c->peers, node);
+    if (!p)
+        return;
+    attempt_abandon(p);
+    map_del(&c->peers, node);
+    free(p);
+}
+
 /* Beginning and end */
 
 void cluster_options_default(struct cluster_options *o)

@@ -112,9 +112,9 @@ static bool node_fits(const struct push_rule *rule, struct slice node)
 }
 
 /* Calls each() with the text of every node of a config without problems; false as soon as it says so. */
-static bool each_node(const struct push_config *pc, bool (*each)(void *ctx, struct slice node), void *ctx)
+static bool each_node(struct slice nodes, bool (*each)(void *ctx, struct slice node), void *ctx)
 {
-    struct term_reader r = term_reader(pc->field[PUSH_NODES]);
+    struct term_reader r = term_reader(nodes);
     struct slice item, text;
     uint32_t n = 0;
     bool go_on = term_read_list(&r, &n) == BG_OK;
@@ -134,7 +134,7 @@ static bool is_allowed(const struct config_receiver *r, const struct push_config
 {
     for (uint32_t i = 0; i < r->o.allow_count; i++) {
         struct push_rule rule = r->o.allow[i];
-        if (fits(rule.service, pc->service) && node_fits(&rule, node) && each_node(pc, rule_allows_node, &rule))
+        if (fits(rule.service, pc->service) && node_fits(&rule, node) && each_node(pc->field[PUSH_NODES], rule_allows_node, &rule))
             return true;
     }
     return !r->o.allow;
@@ -343,7 +343,7 @@ static int start_pull(const struct push *p, struct err *e)
     struct nodes nodes = {.at = calloc(FUN_CONFIG_LIST_MAX, sizeof(*nodes.at))};
     if (!nodes.at)
         return err_set(e, BG_ENOMEM, 0, "no memory for its nodes");
-    each_node(pc, add_node, &nodes);
+    each_node(pc->field[PUSH_NODES], add_node, &nodes);
     struct service_config s = {
         .service = pc->service,
         .nodes = nodes.at,
@@ -378,11 +378,48 @@ static void follow_pull(struct push *p, const struct pushed *now)
                     log_text(p->config.service), e.text);
 }
 
-static bool tell_node(void *ctx, struct slice node)
+/* ---- connections ---- */
+
+static bool connect_node(void *ctx, struct slice node)
 {
     const struct config_receiver_options *o = ctx;
     o->connect(o->ctx, node);
     return true;
+}
+
+static bool release_node(void *ctx, struct slice node)
+{
+    const struct config_receiver_options *o = ctx;
+    o->release(o->ctx, node);
+    return true;
+}
+
+static struct slice nodes_of(const struct pushed *p)
+{
+    struct slice nodes;
+    return term_map_get(buf_slice(&p->term), "nodes", &nodes) ? nodes : SLICE_NONE;
+}
+
+/* p is listed no more; NULL: there was none. */
+static void release_nodes(struct config_receiver *r, const struct pushed *p)
+{
+    if (p && r->o.release)
+        each_node(nodes_of(p), release_node, &r->o);
+}
+
+static bool is_other_node(void *ctx, struct slice node)
+{
+    const struct slice *wanted = ctx;
+    return !slice_eq(*wanted, node);
+}
+
+bool config_receiver_names_node(const struct config_receiver *r, struct slice node)
+{
+    const struct pushed *p;
+    for (size_t pos = 0; (p = map_next(&r->services, &pos, NULL));)
+        if (!each_node(nodes_of(p), is_other_node, &node))
+            return true;
+    return false;
 }
 
 /* ---- the steps ---- */
@@ -448,7 +485,8 @@ static void accepted(struct push *p, struct pushed *now, struct buf *out)
     drop_other_source(p, now->pulled);
     follow_pull(p, now);
     if (r->o.connect)
-        each_node(&p->config, tell_node, &r->o);
+        each_node(p->config.field[PUSH_NODES], connect_node, &r->o);
+    release_nodes(r, p->old);
     metric_inc(r->o.metrics, METRIC_PUSHES);
     log_accepted(p);
     put_pair(out, "ok", "accepted");
@@ -574,6 +612,7 @@ void config_receiver_delete(struct config_receiver *r, struct slice service)
     stop_pull(r, p->key);
     uint32_t removed = remove_functions(r, source_key(p->key, p->pulled, bytes));
     log_info("config", "pushed service deleted", "service=%s removed=%u", log_text(p->key), removed);
+    release_nodes(r, p);
     pushed_free(p);
 }
 

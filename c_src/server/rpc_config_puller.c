@@ -89,11 +89,35 @@ static int add_service(struct server *s, struct slice term, struct err *e)
     return rc;
 }
 
+static bool find_text(const struct server *s, struct slice service, struct config_puller_status *status)
+{
+    for (size_t pos = 0; config_puller_next(s->puller, &pos, status);)
+        if (slice_eq(status->config->service, service))
+            return true;
+    return false;
+}
+
+/* S-061: gone, or was not there. Its nodes are copied, since their names go with it. */
 static int delete_service(struct server *s, struct slice term, struct err *e)
 {
-    (void)e;
-    (void)config_puller_delete(s->puller, name_of(term, "service")); /* S-061: gone, or was not there */
-    return BG_OK;
+    struct config_puller_status status;
+    struct slice service = name_of(term, "service");
+    if (!find_text(s, service, &status))
+        return BG_OK;
+    uint32_t count = status.config->nodes_count;
+    struct arena copies;
+    arena_init(&copies);
+    struct slice *nodes = arena_array(&copies, count, sizeof(*nodes));
+    int rc = nodes ? BG_OK : err_set(e, BG_ENOMEM, 0, "out of memory");
+    for (uint32_t i = 0; rc == BG_OK && i < count; i++)
+        nodes[i] = arena_copy(&copies, status.config->nodes[i]);
+    if (rc == BG_OK)
+        rc = config_puller_delete(s->puller, service);
+    for (uint32_t i = 0; rc == BG_OK && i < count; i++)
+        if (nodes[i].ptr)
+            server_release_node(s, nodes[i]);
+    arena_fini(&copies);
+    return rc;
 }
 
 /* Every item is looked at before the first is taken. What then cannot be taken raises instead of being passed over. */
@@ -140,12 +164,7 @@ static uint32_t count_services(const struct server *s)
 static bool find_service(const struct server *s, struct slice service, struct config_puller_status *status)
 {
     struct slice text;
-    if (!term_text(service, &text))
-        return false;
-    for (size_t pos = 0; config_puller_next(s->puller, &pos, status);)
-        if (slice_eq(status->config->service, text))
-            return true;
-    return false;
+    return term_text(service, &text) && find_text(s, text, status);
 }
 
 static void put_name(struct buf *out, const char *key, struct slice name)

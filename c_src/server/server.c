@@ -216,16 +216,6 @@ static struct slice optional(const char *text)
     return text ? slice_str(text) : SLICE_NONE;
 }
 
-/* A name that cannot be kept connected (without epmd, or beyond the bound) is served as long as it stays connected by
- * itself. */
-void server_stay_connected(void *server, struct slice node)
-{
-    struct server *s = server;
-    if (!slice_is(node, s->self.name) && cluster_add_peer(s->cluster, node) != BG_OK)
-        log_limited(LOG_WARNING, "server", "cannot stay connected to a service's node", "node=%s",
-                    log_text(node));
-}
-
 static int start_receiver(struct server *s, struct err *e)
 {
     const struct push_settings *p = &s->config->push;
@@ -240,6 +230,7 @@ static int start_receiver(struct server *s, struct err *e)
         .allow_count = s->access.push_rules_count,
         .max_services = p->max_services,
         .connect = server_stay_connected,
+        .release = server_release_node,
         .ctx = s,
     };
     s->receiver = config_receiver_new(&o);

@@ -72,8 +72,10 @@ struct server {
     int exit_code;
 };
 
-/* server.c: finds a service's node again whenever the connection to it is lost. */
+/* peers.c: finds a service's node again whenever the connection to it is lost; and no more, once no service names it.
+ */
 void server_stay_connected(void *server, struct slice node);
+void server_release_node(void *server, struct slice node);
 
 /* rpc_table.c: the functions that other nodes may call. */
 extern const struct rpc_entry rpc_entries[];

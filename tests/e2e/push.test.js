@@ -164,6 +164,27 @@ describe("a push with module and function", () => {
   });
 });
 
+describe("a service that an operator adds", () => {
+  const puller = (fn, args) => svc.run(`:rpc.call(${GW}, PhoenixGenApi.ConfigPuller, :${fn}, [${args}])`);
+  const service = "%PhoenixGenApi.Structs.ServiceConfig{service: :user_service, nodes: [node()], " +
+    "module: TestService.Supporter, function: :get_config, args: [nil]}";
+
+  it("is pulled, and no more when it is deleted (S-060, S-061)", async () => {
+    assert.equal(await puller("add", `[${service}]`), ":ok");
+    await eventually(async () => (await result("plain", "user_service", {})).success, "the functions that are pulled");
+    assert.ok((await puller("get_api_list", '"user_service"')).includes('"plain"'));
+    assert.equal(await puller("delete", `[${service}]`), ":ok");
+    assert.equal(await puller("get_services", ""), "%{}");
+    assert.equal((await result("plain", "user_service", {})).success, true, "its functions stay");
+  });
+
+  it("raises when it cannot be pulled", async () => {
+    const raised = (e) => `try do :erpc.call(${GW}, PhoenixGenApi.ConfigPuller, :add, [${e}]) rescue x -> x end`;
+    assert.match(await svc.run(raised(":x")), /nodes must be a list of ServiceConfig/);
+    assert.match(await svc.run(raised(`[%{${service} | nodes: {M, :f, []}}]`)), /must be a list of 1 to 1024 node names/);
+  });
+});
+
 describe("the state", () => {
   it("is shown without tokens (S-041, S-042, S-044)", async () => {
     await svc.run(`Application.put_env(:phoenix_gen_api, :push_token, "${TOKEN}")`);

@@ -430,6 +430,35 @@ static void of_two_proved_connections_that_of_the_greater_name_stays(void **stat
     rig_fini(&r);
 }
 
+static void a_node_that_is_no_peer_any_more_is_not_looked_for(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    struct rig_node *a = rig_start(&r, "a@127.0.0.1", "secret"), *b = rig_start(&r, "b@127.0.0.1", "secret");
+    rig_add_peer(a, b);
+    rig_until(&r, 2000, rig_link(a, b) && rig_link(b, a));
+    cluster_remove_peer(a->cluster, SLICE_LIT("b@127.0.0.1"));
+    cluster_remove_peer(a->cluster, SLICE_LIT("nobody@127.0.0.1"));
+    rig_run(&r, 100);
+    assert_int_equal(a->downs, 0); /* what is up stays */
+    uint16_t port = cluster_port(b->cluster);
+    rig_stop(&r, b);
+    rig_until(&r, 1000, a->downs == 1);
+    struct cluster_options o = rig_options(&r, b, "b@127.0.0.1", "secret");
+    o.listen_port = port;
+    rig_start_with(b, &o);
+    rig_run(&r, 500);
+    assert_int_equal(a->ups, 1);
+    rig_add_peer(a, b); /* and again: an attempt is under way when it is removed */
+    cluster_remove_peer(a->cluster, SLICE_LIT("b@127.0.0.1"));
+    rig_run(&r, 300);
+    assert_int_equal(a->ups, 1);
+    rig_add_peer(a, b);
+    rig_until(&r, 2000, a->ups == 2);
+    rig_fini(&r);
+}
+
 static void a_link_is_made_again_when_the_peer_is_back(void **state) /* D-08 */
 {
     (void)state;
@@ -620,6 +649,7 @@ int main(void)
         cmocka_unit_test(a_stranger_with_a_borrowed_name_takes_nothing_down),
         cmocka_unit_test(a_stranger_with_a_borrowed_name_keeps_nobody_apart),
         cmocka_unit_test(of_two_proved_connections_that_of_the_greater_name_stays),
+        cmocka_unit_test(a_node_that_is_no_peer_any_more_is_not_looked_for),
         cmocka_unit_test(a_link_is_made_again_when_the_peer_is_back),
         cmocka_unit_test(an_accepted_link_of_a_peer_counts),
         cmocka_unit_test(stopping_sends_what_was_queued),

@@ -19,6 +19,7 @@ struct fixture {
     struct timers timers;
     struct buf term, configs, item, options, out, want;
     char connected[512]; /* nodes told to stay connected, blank separated */
+    char released[512];  /* nodes that no push names any more */
 };
 
 static bool no_node_up(void *ctx, struct slice node)
@@ -33,6 +34,14 @@ static void remember_node(void *ctx, struct slice node)
     struct fixture *f = ctx;
     size_t n = strlen(f->connected);
     snprintf(f->connected + n, sizeof(f->connected) - n, "%s%.*s", n ? " " : "", (int)node.len, node.ptr);
+}
+
+static void forget_node(void *ctx, struct slice node)
+{
+    struct fixture *f = ctx;
+    size_t n = strlen(f->released);
+    if (!config_receiver_names_node(f->r, node))
+        snprintf(f->released + n, sizeof(f->released) - n, "%s%.*s", n ? " " : "", (int)node.len, node.ptr);
 }
 
 static void make_receiver(struct fixture *f)
@@ -60,6 +69,7 @@ static int setup(void **state)
                                            .puller = f.puller,
                                            .metrics = &f.metrics,
                                            .connect = remember_node,
+                                           .release = forget_node,
                                            .ctx = &f};
     struct buf *all[] = {&f.term, &f.configs, &f.item, &f.options, &f.out, &f.want};
     for (size_t i = 0; i < ARRAY_SIZE(all); i++)
@@ -544,6 +554,21 @@ static void too_many_functions_in_one_push_are_refused(void **state)
          "{:error, {:validation_failed, [\"fun_configs must not hold more than 10000 FunConfig structs\"]}}");
 }
 
+/* What no push names any more need not be found again. */
+static void nodes_that_nobody_names_any_more_are_released(void **state)
+{
+    struct fixture *f = *state;
+    push_as(f, "a@h", "chat", "[:a@h, :b@h]", ACCEPTED);
+    push_as(f, "b@h", "mail", "[\"b@h\"]", ACCEPTED);
+    assert_string_equal(f->connected, "a@h b@h b@h");
+    push_as(f, "a@h", "chat", "[:a@h]", ACCEPTED);
+    assert_string_equal(f->released, "");
+    push_as(f, "c@h", "chat", "[:c@h]", ACCEPTED);
+    assert_string_equal(f->released, "a@h");
+    config_receiver_delete(f->r, term_of(&f->term, "\"mail\""));
+    assert_string_equal(f->released, "a@h b@h");
+}
+
 /* ---- pulling what was pushed ---- */
 
 static const struct service_config *pulled(struct fixture *f, const char *service)
@@ -645,6 +670,7 @@ int main(void)
         TEST(a_push_config_is_shown_whole_but_for_its_token),
         TEST(the_librarys_own_terms_are_understood),
         TEST(the_allow_list_names_services_and_their_nodes),
+        TEST(nodes_that_nobody_names_any_more_are_released),
         TEST(more_services_than_allowed_are_refused),
         TEST(too_many_functions_in_one_push_are_refused),
         TEST(a_push_with_module_and_function_is_pulled_from_then_on),
