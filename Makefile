@@ -146,7 +146,7 @@ citations: ## check that every number and metric is in the documents
 	$(Q)sh tests/citations.sh
 
 cppcheck: ## cppcheck over the sources
-	$(Q)cppcheck --std=c11 --enable=warning,performance,portability -q -Iinclude --library=tests/cppcheck.cfg \
+	$(Q)cppcheck --std=c11 --enable=warning,performance,portability -q -DCPPCHECK -Iinclude --library=tests/cppcheck.cfg \
 		--suppressions-list=tests/cppcheck.suppress --suppress=missingIncludeSystem --error-exitcode=1 c_src
 
 lint: cppcheck ## cppcheck and clang-tidy
