@@ -207,8 +207,9 @@ void dist_dispatch_link_up(struct dist_dispatch *d, struct dist_link *l)
 /* Calls first: who waits for an answer should hear of the loss before those who merely watch. */
 void dist_dispatch_link_down(struct dist_dispatch *d, struct dist_link *l)
 {
-    remote_call_on_link_down(d->calls, l);
+    /* Processes first: a call that ends may be made again elsewhere, and must not be taken for what is lost here. */
     process_link_down(d->processes, l);
+    remote_call_on_link_down(d->calls, l);
 }
 
 /* ---- start ---- */

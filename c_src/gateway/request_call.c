@@ -181,6 +181,8 @@ static bool call_node(struct request *r, struct slice node, enum call_outcome *w
     uint32_t timeout_ms = fc->timeout_ms ? fc->timeout_ms : TIMEOUT_INFINITY_MS;
     r->call = call->commit(call->ctx, (uint64_t)timeout_ms * 1000, on_call_done, r->gw, r->self);
     *why = CALL_BUSY;
+    if (r->call == HANDLE_NONE)
+        breaker_forgotten(r->gw->breakers, fc->service, node);
     return r->call != HANDLE_NONE;
 }
 

@@ -52,6 +52,7 @@ struct request {
     bool override;      /* E-002, the channel's rule */
     bool hooked;        /* a hook took the place of the payload, and of the session's user */
     bool streaming;     /* the initial call has returned */
+    bool producer_gone; /* before it has */
     struct buf text;    /* raw JSON that must outlive the frame */
     struct span ref;
     struct span request_id;

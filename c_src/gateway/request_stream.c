@@ -17,6 +17,11 @@ static void finish_stream_error(struct request *r, const char *text)
     finish_error(r, slice_str(text), false);
 }
 
+static void finish_producer_gone(struct request *r)
+{
+    finish_stream_error(r, "Stream producer is gone");
+}
+
 /* A chunk (F-116..F-118). False: it cannot be sent and the stream has ended with an error. */
 static bool push_chunk(struct request *r, const struct response *chunk)
 {
@@ -96,6 +101,7 @@ static void keep_early(struct request *r, struct slice msg)
 void stream_forget_early(struct request *r)
 {
     buf_reset(&r->early);
+    r->producer_gone = false;
 }
 
 static void take_early(struct request *r)
@@ -128,10 +134,13 @@ void gateway_stream_message(struct gateway *gw, uint64_t tag, struct slice msg)
 void gateway_stream_down(struct gateway *gw, uint64_t tag, const char *why)
 {
     struct request *r = request_find(gw, tag);
-    if (!r || r->stream == HANDLE_NONE || !r->streaming)
+    if (!r || r->stream == HANDLE_NONE)
         return;
     request_log(r, why, SLICE_NONE);
-    finish_stream_error(r, "Stream producer is gone");
+    if (r->streaming)
+        finish_producer_gone(r);
+    else
+        r->producer_gone = true; /* what its call returns, and what it had sent, goes first (E-154) */
 }
 
 void gateway_node_down(struct gateway *gw, struct slice node)
@@ -196,8 +205,12 @@ void stream_called(struct request *r, struct slice value)
         request_log(r, e.text, SLICE_NONE);
         finish_stream_error(r, "Internal Server Error");
     } else if (push_chunk(r, &first)) {
+        struct gateway *gw = r->gw;
+        handle_t self = r->self;
         r->streaming = true;
         take_early(r);
+        if (request_find(gw, self) && r->producer_gone)
+            finish_producer_gone(r);
     }
     buf_fini(&nested);
 }
@@ -208,6 +221,6 @@ void stream_release(struct request *r)
     if (r->stream != HANDLE_NONE)
         ops->close(ops->ctx, r->stream);
     r->stream = HANDLE_NONE;
-    r->streaming = false;
+    r->streaming = r->producer_gone = false;
     buf_fini(&r->early);
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "rate_limiter.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define WITH_ASAN 1
@@ -133,6 +134,19 @@ static void on_abort(int sig)
 
 /* ---- a run ---- */
 
+static struct rate_limiter *limiter_new(struct sim *s)
+{
+    const struct rate_limit limits[] = {
+        {RATE_GLOBAL, {RATE_KEY_USER_ID, SLICE_NONE}, 1 + sim_random(s, 30), 10000, sim_chance(s, 30)},
+        {{SLICE_LIT("svc"), SLICE_LIT("f1")}, {RATE_KEY_ARG, SLICE_LIT("k")}, sim_random(s, 3), 5000, false},
+    };
+    const struct rate_limiter_options o = {&s->metrics, RATE_BYTES_MIN, sim_chance(s, 50)};
+    struct rate_limiter *rl = rate_limiter_new(&o);
+    assert_always(rl && rate_limiter_set_global(rl, limits, 1, NULL) == BG_OK);
+    assert_always(rate_limiter_set_api(rl, limits + 1, 1, NULL) == BG_OK);
+    return rl;
+}
+
 static void world_init(struct sim *s, uint64_t seed)
 {
     static const uint32_t in_flight[] = {3, 12, 1000, 1000}, running_max[] = {1, 2, 4, 1000}, queued[] = {0, 1, 4, 1000};
@@ -159,6 +173,9 @@ static void world_init(struct sim *s, uint64_t seed)
     s->o.pass_error_reason = sim_chance(s, 30);
     s->o.retry_on_error = sim_chance(s, 30);
     s->o.fallback_on_exit = sim_chance(s, 30);
+    s->o.breaker_threshold = sim_random(s, 4);
+    s->o.breaker_cooldown_ms = sim_random(s, 3000);
+    s->o.limiter = s->limiter = sim_chance(s, 25) ? limiter_new(s) : NULL;
     s->gw = gateway_new(&s->o);
     sim_trace(s, "in_flight=%u per_channel=%u async=%u queue=%u retry_on_error=%d fallback_on_exit=%d", s->o.max_in_flight,
               s->o.max_in_flight_per_channel, s->o.async_limit, s->o.async_queue, s->o.retry_on_error, s->o.fallback_on_exit);
@@ -302,6 +319,7 @@ static void end_quietly(struct sim *s)
 static void world_fini(struct sim *s)
 {
     gateway_free(s->gw);
+    rate_limiter_free(s->limiter);
     sim_cluster_fini(s);
     sim_rule(s, timers_next(&s->timers) == UINT64_MAX, "a timer is armed after the end");
     sim_clients_fini(s);

@@ -71,7 +71,7 @@ struct sim_request {
     bool acked;     /* async, stream: the acknowledgement was pushed */
     bool nested;    /* stream: the frame of the initial call was pushed (E-146) */
     bool stopping;  /* stream: the client has stopped it */
-    bool closes_channel;
+    bool producer_gone;
     bool returned;  /* the function has returned... */
     bool ok;        /* ...a value that can be sent... */
     uint32_t serial;
@@ -142,6 +142,7 @@ struct sim {
 
     struct cluster cluster;
     struct node_identity self;
+    struct rate_limiter *limiter;
     struct remote_calls *rc;
     struct call_ops real; /* of rc */
     struct slots own_calls;
@@ -226,6 +227,7 @@ void load_answer(struct sim *s, struct sim_call *call);
 void load_stream_message(struct sim *s);
 void load_stream_stop(struct sim *s);
 void load_stream_down(struct sim *s);
+void load_producer_down(struct sim *s, struct sim_stream *st);
 struct sim_stream *load_stream_pick(struct sim *s, bool open);
 
 #endif

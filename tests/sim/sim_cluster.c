@@ -43,6 +43,7 @@ struct buf *dist_link_begin(struct dist_link *l, enum link_urgency urgency)
         return NULL;
     l->writing = true;
     buf_reset(&l->out);
+    l->out.limit = sim_chance(l->sim, 2) ? 40 : 0; /* no memory, halfway */
     return &l->out;
 }
 
@@ -231,6 +232,8 @@ static handle_t own_commit(struct sim *s, struct sim_call *call, uint64_t timeou
     for (uint32_t i = 0; i < s->own_nargs; i++)
         sim_rule(s, term_skip(&r, &arg) == BG_OK, "a call has less arguments than it said");
     sim_rule(s, term_at_end(&r), "a call has more arguments than it said");
+    if (sim_chance(s, 2))
+        return HANDLE_NONE;
     call->timer.fn = on_own_timeout;
     (void)!timer_arm_in(&s->timers, &call->timer, timeout_us);
     return slots_add(&s->own_calls, call);
@@ -431,6 +434,18 @@ void sim_node_close(struct sim *s, uint32_t node)
     l->closed = true;
 }
 
+/* Producers that have linked themselves to their stream. */
+static void producers_down(struct sim *s, uint32_t node)
+{
+    for (uint32_t i = 0; i < s->calls; i++) {
+        const struct sim_call *call = s->call[i];
+        bool waits = call->state == CALL_OPEN && call->asks == ASKS_MAIN && call->node == node;
+        for (uint32_t k = 0; waits && k < s->streams; k++)
+            if (s->stream[k].open && s->stream[k].q == call->q && sim_chance(s, 30))
+                load_producer_down(s, &s->stream[k]);
+    }
+}
+
 /* In the server's order. */
 void sim_node_down(struct sim *s, uint32_t node)
 {
@@ -439,6 +454,7 @@ void sim_node_down(struct sim *s, uint32_t node)
         return;
     sim_trace(s, "node %s goes down", node_names[node]);
     l->up = l->closed = false;
+    producers_down(s, node);
     if (s->way == WAY_OWN)
         own_node_down(s, node);
     else

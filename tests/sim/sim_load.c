@@ -427,11 +427,16 @@ void load_stream_stop(struct sim *s)
     st->q->stopping = st->q->stopping && stopped;
 }
 
+void load_producer_down(struct sim *s, struct sim_stream *st)
+{
+    sim_trace(s, "the producer of request %u's stream ends", st->q->number);
+    st->q->producer_gone = st->q->producer_gone || st->open;
+    gateway_stream_down(s->gw, st->tag, "the producer has ended");
+}
+
 void load_stream_down(struct sim *s)
 {
     struct sim_stream *st = load_stream_pick(s, sim_chance(s, 85));
-    if (!st)
-        return;
-    sim_trace(s, "the producer of request %u's stream ends", st->q->number);
-    gateway_stream_down(s->gw, st->tag, "the producer has ended");
+    if (st)
+        load_producer_down(s, st);
 }

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 
 #include "../../c_src/gateway/request_internal.h"
+#include "breaker.h"
 #include "sim.h"
 
 static const char *const type_names[] = {"sync", "async", "stream", "none"};
@@ -284,6 +285,7 @@ void oracle_call_begun(struct sim *s, const struct sim_call *call)
                "a call before its dispatch");
     q->returned = false;
     q->fifo_count = 0; /* what another producer has sent before is not this one's */
+    q->producer_gone = false;
 }
 
 void oracle_call_ended(struct sim *s, const struct sim_call *call, enum call_outcome outcome)
@@ -330,6 +332,7 @@ static void check_record(struct sim *s, const struct request *r, bool gone)
     int reasons = (r->call != HANDLE_NONE) + queued + pause + r->streaming;
     sim_rule(s, reasons == 1, "request %u (%s) waits for %d things: call=%d queue=%d pause=%d stream=%d", q->number,
              type_name(q), reasons, r->call != HANDLE_NONE, queued, pause, r->streaming);
+    sim_rule(s, !r->streaming || !q->producer_gone, "request %u: its stream goes on without a producer", q->number);
     sim_rule(s, !r->streaming || gone || q->fifo_count == 0, "request %u: a word of its stream was not passed on", q->number);
 }
 
@@ -382,6 +385,19 @@ static void check_async(struct sim *s)
     sim_rule(s, n == gw->async_queued, "the queue has %u requests and counts %u", n, gw->async_queued);
 }
 
+/* A breaker that tries waits for the outcome of a call: without one it would pass the node over for ever. */
+static void check_breakers(struct sim *s)
+{
+    struct breaker_info info;
+    for (size_t pos = 0; breakers_next(gateway_breakers(s->gw), &pos, &info);) {
+        bool tries = info.state == BREAKER_TRYING, found = false;
+        for (uint32_t i = s->calls; tries && !found && i-- > 0;)
+            found = s->call[i]->state == CALL_OPEN && s->call[i]->asks == ASKS_MAIN &&
+                    slice_is(info.node, sim_node_name(s->call[i]->node));
+        sim_rule(s, !tries || found, "the breaker of %.*s tries, but no call is on its way", (int)info.node.len, info.node.ptr);
+    }
+}
+
 void oracle_step(struct sim *s)
 {
     const uint64_t *m = s->metrics.value;
@@ -391,6 +407,7 @@ void oracle_step(struct sim *s)
     check_calls(s);
     check_owed(s);
     check_async(s);
+    check_breakers(s);
     sim_rule(s, in_flight == gateway_in_flight(s->gw), "%u requests in flight, the channels know %u", gateway_in_flight(s->gw),
              in_flight);
     sim_rule(s, in_flight == m[METRIC_REQUESTS_IN_FLIGHT], "%u requests in flight, the metric says %llu", in_flight,
