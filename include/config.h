@@ -183,6 +183,8 @@ struct push_settings {
 struct security_settings {
     char **mfa_allowlist;
     uint32_t mfa_allowlist_count;
+    char **admin_actions; /* S-080: what other nodes may do beside asking */
+    uint32_t admin_actions_count;
 };
 
 struct server_config {

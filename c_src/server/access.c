@@ -69,6 +69,15 @@ int access_init(struct access *a, const struct server_config *c, struct err *e)
                : err_set(e, BG_ENOMEM, 0, "no memory for the rules of access");
 }
 
+bool admin_allows(const struct server *s, const char *action)
+{
+    const struct security_settings *c = s->config ? &s->config->security : NULL;
+    for (uint32_t i = 0; c && i < c->admin_actions_count; i++)
+        if (strcmp(c->admin_actions[i], action) == 0)
+            return true;
+    return false;
+}
+
 static void free_rule(struct mfa_rule *rule)
 {
     free((void *)(uintptr_t)rule->module.ptr);

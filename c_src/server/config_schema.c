@@ -129,6 +129,18 @@ static const char *check_mfa_rule(const char *text)
                : "is no module or function; write MyApp.Users, or MyApp.Users:get_user for one function";
 }
 
+/* S-080. access.c asks for them by these names. */
+static const char *check_admin_action(const char *text)
+{
+    static const char *const actions[] = {"change_detail_error", "update_rate_limit_config", "push_config",
+                                          "enable_tracing", "disable_tracing"};
+    for (size_t i = 0; i < ARRAY_SIZE(actions); i++)
+        if (strcmp(text, actions[i]) == 0)
+            return NULL;
+    return "is no admin action; use change_detail_error, update_rate_limit_config, push_config, enable_tracing or "
+           "disable_tracing";
+}
+
 const char *config_check_level(const char *text)
 {
     enum log_level level;
@@ -286,7 +298,9 @@ static const cyaml_schema_value_t allow_value = {
     R##_SECTIONS(push_settings, allow, false)
 TABLES(push, PUSH);
 
-#define SECURITY(R) R##_TEXTS(security_settings, mfa_allowlist, false, check_mfa_rule)
+#define SECURITY(R) \
+    R##_TEXTS(security_settings, mfa_allowlist, false, check_mfa_rule) \
+    R##_TEXTS(security_settings, admin_actions, false, check_admin_action)
 TABLES(security, SECURITY);
 
 #define REQUESTS(R) \

@@ -96,6 +96,9 @@ void observer_end(struct server *s);
 /* access.c. init leaves what access_fini() can free also when it fails (BG_ENOMEM). */
 int access_init(struct access *a, const struct server_config *c, struct err *e);
 void access_fini(struct access *a);
+/* S-080: whether the configuration lets other nodes do this (enable_tracing, ...; see config_schema.c). Who has a
+ * shell on the machine needs no such leave: the command line does not ask. */
+bool admin_allows(const struct server *s, const char *action);
 
 /* streams.c: the processes behind streams. */
 struct stream_ops server_stream_ops(struct server *s);

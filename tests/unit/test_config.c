@@ -147,6 +147,7 @@ static void the_smallest_file_has_every_default(void **state)
     assert_int_equal(c->push.allow_count, 0);
     assert_null(c->push.token);
     assert_int_equal(c->security.mfa_allowlist_count, 0);
+    assert_int_equal(c->security.admin_actions_count, 0); /* S-080 */
     assert_int_equal(c->requests.max_payload_bytes, 1000000); /* O-135 */
     assert_int_equal(c->requests.string_max_bytes, 3000);     /* F-067 */
     assert_false(is_on(c->requests.detail_error));            /* O-131 */
@@ -272,6 +273,8 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_string_equal(c->push.allow[1].nodes[0], "*@10.0.0.*");
     assert_int_equal(c->security.mfa_allowlist_count, 3);
     assert_string_equal(c->security.mfa_allowlist[1], "MyApp.Chat:send");
+    assert_int_equal(c->security.admin_actions_count, 2);
+    assert_string_equal(c->security.admin_actions[1], "disable_tracing");
     assert_string_equal(c->log.level, "debug");
     assert_int_equal(c->drain.batch, 5);
     config_free(c);
