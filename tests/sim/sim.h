@@ -48,7 +48,8 @@ struct sim_call {
     uint64_t tag;
     struct sim_request *q; /* NULL for AFTER and USER */
     /* What the answer that is under way means to the client. */
-    bool ok;          /* a value that can be sent */
+    bool ok;          /* a value that can be sent; of a hook or permission: the request may go on */
+    bool unexpected;  /* a tuple that means nothing (E-202) */
     uint32_t serial;  /* the value; 0: any */
     int new_type;     /* of a hook's FunConfig; -1: as it was */
 };
@@ -72,6 +73,10 @@ struct sim_request {
     bool nested;    /* stream: the frame of the initial call was pushed (E-146) */
     bool stopping;  /* stream: the client has stopped it */
     bool producer_gone;
+    bool must_end;  /* stream: it was sent too much */
+    bool denied;    /* by its hook, its permission callback, or for want of nodes */
+    bool unexpected; /* its function has returned a tuple that means nothing */
+    uint32_t node;  /* of the newest call of its function */
     bool returned;  /* the function has returned... */
     bool ok;        /* ...a value that can be sent... */
     uint32_t serial;
@@ -212,6 +217,10 @@ void oracle_client_gone(struct sim *s, struct sim_client *c);
 /* A call of q begins or ends. */
 void oracle_call_begun(struct sim *s, const struct sim_call *call);
 void oracle_call_ended(struct sim *s, const struct sim_call *call, enum call_outcome outcome);
+/* The node is lost, and its calls have been told. */
+void oracle_node_down(struct sim *s, uint32_t node);
+/* More than a stream may keep back was sent to it. */
+void oracle_stream_overflow(struct sim_stream *st);
 void oracle_stream_word(struct sim *s, struct sim_stream *st, enum sim_word word, uint32_t serial);
 /* What must hold between two events. */
 void oracle_step(struct sim *s);

@@ -459,6 +459,7 @@ void sim_node_down(struct sim *s, uint32_t node)
         own_node_down(s, node);
     else
         remote_call_on_link_down(s->rc, l);
+    oracle_node_down(s, node);
     gateway_node_down(s->gw, slice_str(node_names[node]));
     for (uint32_t i = 0; i < s->calls; i++)
         if (s->call[i]->asks == ASKS_USER && s->call[i]->node == node)

@@ -110,10 +110,20 @@ static bool result_is(const struct frame *f, const char *json)
     return slice_is(f->result, json);
 }
 
+/* An error must have its cause. */
+static void check_error(struct sim *s, const struct sim_request *q, const struct frame *f)
+{
+    bool gone = slice_is(f->error, "\"Stream producer is gone\"");
+    rule_frame(s, q, !gone || q->producer_gone, "its producer is said to be gone, and is not");
+    bool unexpected = slice_is(f->error, "\"Unexpected execution result\"");
+    rule_frame(s, q, unexpected == (q->returned && q->unexpected), "E-202 is broken");
+}
+
 /* The first push of a request, whose reply must follow. */
 static void first_push(struct sim *s, struct sim_request *q, const struct frame *f)
 {
     if (!f->success) {
+        check_error(s, q, f);
         q->refused = true;
         return;
     }
@@ -148,6 +158,7 @@ static void check_chunk(struct sim *s, const struct sim_request *q, struct slice
 static void stream_push(struct sim *s, struct sim_request *q, const struct frame *f)
 {
     if (!f->success) {
+        check_error(s, q, f);
         last_frame(s, q, false);
         return;
     }
@@ -180,6 +191,8 @@ static void later_push(struct sim *s, struct sim_request *q, const struct frame 
     rule_frame(s, q, !f->async && !f->has_more, "the result is not final");
     if (f->success)
         check_result(s, q, f->result);
+    else
+        check_error(s, q, f);
     last_frame(s, q, f->success);
 }
 
@@ -283,6 +296,9 @@ void oracle_call_begun(struct sim *s, const struct sim_call *call)
     rule_frame(s, q, !c->closing || c->handle != q->channel, "a call for a client that is leaving");
     rule_frame(s, q, call->asks != ASKS_MAIN || q->type == RESPONSE_SYNC || q->replied || q->lost,
                "a call before its dispatch");
+    rule_frame(s, q, !q->denied, "a call after it was denied");
+    if (call->asks == ASKS_MAIN)
+        q->node = call->node;
     q->returned = false;
     q->fifo_count = 0; /* what another producer has sent before is not this one's */
     q->producer_gone = false;
@@ -296,11 +312,27 @@ void oracle_call_ended(struct sim *s, const struct sim_call *call, enum call_out
         return;
     if (call->asks == ASKS_BEFORE && outcome == CALL_RETURN && call->new_type >= 0)
         q->type = call->new_type;
+    if (call->asks != ASKS_MAIN)
+        q->denied = outcome != CALL_RETURN || !call->ok;
     if (call->asks != ASKS_MAIN || outcome != CALL_RETURN)
         return;
+    q->unexpected = call->unexpected;
     q->returned = true;
     q->ok = call->ok;
     q->serial = call->serial;
+}
+
+void oracle_node_down(struct sim *s, uint32_t node)
+{
+    for (uint32_t i = 0; i < s->streams; i++)
+        if (s->stream[i].open && s->stream[i].q->returned && s->stream[i].q->node == node)
+            s->stream[i].q->producer_gone = true;
+}
+
+void oracle_stream_overflow(struct sim_stream *st)
+{
+    if (st->open && !st->q->nested && !st->q->over)
+        st->q->must_end = true;
 }
 
 void oracle_stream_word(struct sim *s, struct sim_stream *st, enum sim_word word, uint32_t serial)
@@ -332,6 +364,8 @@ static void check_record(struct sim *s, const struct request *r, bool gone)
     int reasons = (r->call != HANDLE_NONE) + queued + pause + r->streaming;
     sim_rule(s, reasons == 1, "request %u (%s) waits for %d things: call=%d queue=%d pause=%d stream=%d", q->number,
              type_name(q), reasons, r->call != HANDLE_NONE, queued, pause, r->streaming);
+    sim_rule(s, r->stream == HANDLE_NONE || !r->fc->timeout_ms || timer_armed(&r->timer), "request %u: no end in sight (E-149)",
+             q->number);
     sim_rule(s, !r->streaming || !q->producer_gone, "request %u: its stream goes on without a producer", q->number);
     sim_rule(s, !r->streaming || gone || q->fifo_count == 0, "request %u: a word of its stream was not passed on", q->number);
 }
@@ -366,6 +400,7 @@ static void check_owed(struct sim *s)
     uint32_t first = s->requests > 400 ? s->requests - 400 : 0;
     for (uint32_t i = first; i < s->requests; i++) {
         const struct sim_request *q = s->request[i];
+        rule_frame(s, q, !q->must_end || q->over || q->lost, "it keeps back more than it may");
         rule_frame(s, q, q->over || q->lost || q->stamp == s->step, "forgotten without its last frame");
     }
     for (uint32_t i = 0; i < s->streams; i++)
@@ -377,6 +412,7 @@ static void check_async(struct sim *s)
 {
     const struct gateway *gw = s->gw;
     sim_rule(s, gw->async_running <= gw->o.async_limit, "%u async requests run", gw->async_running);
+    sim_rule(s, gw->async_queued <= gw->o.async_queue, "%u async requests wait for their turn", gw->async_queued);
     sim_rule(s, gw->async_running == gw->o.async_limit || list_empty(&gw->async_queue),
              "async requests wait although there is a place");
     uint32_t n = 0;
