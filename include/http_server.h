@@ -7,6 +7,7 @@
 
 #include <uv.h>
 
+#include "client_source.h"
 #include "http_head.h"
 #include "metrics.h"
 #include "timers.h"
@@ -22,9 +23,10 @@ struct http_response {
 struct http_handlers {
     void *ctx;
     /* Fills res; or returns true when the client is to become a WebSocket: then upgrade() follows at once. */
-    bool (*request)(void *ctx, const struct http_head *h, struct slice peer_ip, struct http_response *res);
+    bool (*request)(void *ctx, const struct http_head *h, const struct client_source *from,
+                    struct http_response *res);
     /* fd is the callee's, non-blocking; nothing behind the request head has been read from it. */
-    void (*upgrade)(void *ctx, int fd, const struct http_head *h, struct slice peer_ip);
+    void (*upgrade)(void *ctx, int fd, const struct http_head *h, const struct client_source *from);
     /* Clients that somebody else holds and that count towards max_connections. */
     uint32_t (*others)(void *ctx);
 };

@@ -62,10 +62,11 @@ void edge_options_default(struct edge_options *o)
     };
 }
 
-static bool on_request(void *ctx, const struct http_head *h, struct slice peer_ip, struct http_response *res)
+static bool on_request(void *ctx, const struct http_head *h, const struct client_source *from,
+                       struct http_response *res)
 {
     struct edge *ed = ctx;
-    (void)peer_ip;
+    (void)from;
     ed->upgrade = (struct upgrade){0};
     identity_init(&ed->upgrade.who);
     bool upgrade = http_routes_answer(&ed->routes, h, res, &ed->upgrade);
@@ -74,20 +75,20 @@ static bool on_request(void *ctx, const struct http_head *h, struct slice peer_i
     return upgrade;
 }
 
-static void on_upgrade(void *ctx, int fd, const struct http_head *h, struct slice peer_ip)
+static void on_upgrade(void *ctx, int fd, const struct http_head *h, const struct client_source *from)
 {
     struct edge *ed = ctx;
     struct upgrade *up = &ed->upgrade;
     (void)h;
     struct ws_conn *c =
-        phoenix_socket_new(&ed->phoenix, up->config, up->serializer, &up->who, peer_ip);
+        phoenix_socket_new(&ed->phoenix, up->config, up->serializer, &up->who, slice_str(from->text));
     if (!c) {
         close(fd);
     } else if (ws_adopt(ed->ws, c, fd, up->key, up->who.phoenix_subprotocol ? "phoenix" : NULL) != BG_OK) {
-        log_limited(LOG_WARNING, "edge", "upgrade failed", "peer=%s", log_text(peer_ip));
+        log_limited(LOG_WARNING, "edge", "upgrade failed", "peer=%s", from->text);
         phoenix_socket_free(c);
     } else {
-        log_debug("edge", "client connected", "conn=%u peer=%s user=%s", c->id, log_text(peer_ip),
+        log_debug("edge", "client connected", "conn=%u peer=%s user=%s", c->id, from->text,
                   log_text(buf_slice(&up->who.user_id)));
     }
     identity_fini(&up->who);

@@ -13,9 +13,9 @@
 #define _GNU_SOURCE 1 /* accept4 */
 #include "http_server.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,7 +48,7 @@ struct http_client {
     struct buf out;
     size_t sent;
     size_t swallowed;
-    char ip[INET6_ADDRSTRLEN];
+    struct client_source source;
 };
 
 struct http_server {
@@ -203,11 +203,11 @@ static void client_request(struct http_client *c, const struct http_head *h)
     struct http_response res = {.status = 500};
     buf_init(&res.body, 0);
     metric_inc(c->server->o.metrics, METRIC_HTTP_REQUESTS);
-    if (on->request(on->ctx, h, slice_str(c->ip), &res)) {
+    if (on->request(on->ctx, h, &c->source, &res)) {
         /* The watcher must be off the descriptor before somebody else watches it. */
         int fd = c->fd;
         client_end(c, true);
-        on->upgrade(on->ctx, fd, h, slice_str(c->ip));
+        on->upgrade(on->ctx, fd, h, &c->source);
     } else {
         client_answer(c, h, &res);
     }
@@ -265,15 +265,6 @@ static void on_client(uv_poll_t *poll, int status, int events)
         linger(c);
 }
 
-static void put_ip(const struct sockaddr_storage *ss, char *dst, size_t size)
-{
-    dst[0] = '\0';
-    if (ss->ss_family == AF_INET)
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)ss)->sin_addr, dst, (socklen_t)size);
-    else if (ss->ss_family == AF_INET6)
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)ss)->sin6_addr, dst, (socklen_t)size);
-}
-
 static void client_new(struct http_server *s, int fd, const struct sockaddr_storage *peer)
 {
     static const int on = 1;
@@ -287,7 +278,7 @@ static void client_new(struct http_server *s, int fd, const struct sockaddr_stor
     c->deadline.fn = on_deadline;
     buf_init(&c->in, HTTP_HEAD_MAX + READ_STEP);
     buf_init(&c->out, 0);
-    put_ip(peer, c->ip, sizeof(c->ip));
+    client_source_init(&c->source, (const struct sockaddr *)peer);
     /* Frames are written whole: there is nothing for Nagle to collect. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (uv_poll_init(s->o.loop, &c->poll, fd) != 0) {

@@ -1,0 +1,21 @@
+/*
+ * client_source.h: where a client comes from. The one place where limits, logs and sessions learn a client's address.
+ */
+#ifndef BEAMGATE_CLIENT_SOURCE_H
+#define BEAMGATE_CLIENT_SOURCE_H
+
+#include "ip_address.h"
+
+struct client_source {
+    struct ip_address peer;    /* the other end of the TCP connection: a proxy's, where there is one */
+    struct ip_address address; /* the client's own: peer, unless a proxy that is trusted names another */
+    char text[IP_TEXT_MAX];    /* of address: for logs, the session and rate limits */
+    bool tls;                  /* the client speaks TLS, to us or to the trusted proxy */
+};
+
+/* From the peer's socket address: the client itself, without TLS. */
+void client_source_init(struct client_source *from, const struct sockaddr *peer);
+/* A trusted proxy says who the client is. */
+void client_source_set(struct client_source *from, const struct ip_address *address);
+
+#endif
