@@ -3,10 +3,9 @@
 "use strict";
 const assert = require("node:assert/strict");
 const { after, before, describe, it } = require("node:test");
-const { Socket } = require("phoenix");
-const { WebSocket } = require("ws");
 const { Run, config, eventually, patience, within } = require("./harness");
-const { Inbox, compareFrames } = require("./client");
+const { compareFrames } = require("./client");
+const { settled, spySocket } = require("./phoenix_client");
 const { expand, load } = require("./transcripts");
 
 let run, gateway;
@@ -17,33 +16,6 @@ before(async () => {
   gateway = await run.gateway(config());
 });
 after(() => run?.stop());
-
-// A phoenix.js socket whose frames can be looked at, both ways.
-function spySocket(gw, params = { user_id: "u1" }) {
-  const frames = { sent: [], received: new Inbox(), closes: [] };
-  class Spy extends WebSocket {
-    constructor(url, protocols) {
-      super(url, protocols);
-      this.on("message", (data) => frames.received.put(data.toString()));
-      this.on("close", (code) => frames.closes.push(code));
-    }
-
-    send(data, ...rest) {
-      frames.sent.push(data.toString());
-      return super.send(data, ...rest);
-    }
-  }
-  const socket = new Socket(gw.url, { transport: Spy, params, reconnectAfterMs: () => 100, rejoinAfterMs: () => 100 });
-  socket.connect();
-  return { socket, frames };
-}
-
-// Resolves with ["ok" | "error" | "timeout", response].
-function settled(push) {
-  return new Promise((resolve) => {
-    for (const how of ["ok", "error", "timeout"]) push.receive(how, (response) => resolve([how, response]));
-  });
-}
 
 const recorded = load("js_client");
 // One group per frame the client sent, with the frames it was answered by.
