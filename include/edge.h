@@ -60,6 +60,13 @@ struct socket_config {
     uint32_t channels_count;
 };
 
+/* One port that clients can reach. */
+struct listener_config {
+    const char *address;
+    uint16_t port;   /* 0: the kernel chooses */
+    bool reuse_port; /* SO_REUSEPORT: several workers share the port */
+};
+
 struct edge_options {
     uv_loop_t *loop;
     struct timers *timers;
@@ -67,9 +74,8 @@ struct edge_options {
     struct gateway *gateway; /* may be set later with edge_set_gateway() */
     struct process_table *processes;
     struct config_db *db;       /* for the function list of the console page */
-    const char *listen_address; /* default 127.0.0.1 */
-    uint16_t listen_port;       /* 0: the kernel chooses */
-    bool reuse_port;            /* SO_REUSEPORT: several workers share the port */
+    const struct listener_config *listeners; /* default: one, 127.0.0.1 and a port that the kernel chooses */
+    uint32_t listeners_count;
     const struct socket_config *sockets;
     uint32_t sockets_count;
     uint32_t max_connections;       /* clients in all; more get 503 */
@@ -109,7 +115,7 @@ void edge_each_client(const struct edge *ed, uint32_t max,
                       void (*fn)(void *ctx, uint32_t id, int fd, size_t unsent_bytes), void *ctx);
 /* Clients that hold a socket now: WebSockets, and HTTP requests in progress. */
 uint32_t edge_connections(const struct edge *ed);
-/* The port it listens on. */
+/* The port of the first listener. */
 uint16_t edge_port(const struct edge *ed);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * edge.c: see edge.h. Puts the parts together: http_server accepts and reads requests, http_routes says what they get,
- * ws_server holds the WebSockets, phoenix_socket speaks the channel protocol on them.
+ * edge.c: see edge.h. Puts the parts together: entrance lets clients in, http_server reads requests, http_routes says
+ * what they get, ws_server holds the WebSockets, phoenix_socket speaks the channel protocol on them.
  *
  * It holds no client itself; what it owns is the order in which the parts come up and go down.
  */
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "authenticate.h"
+#include "entrance.h"
 #include "http_routes.h"
 #include "http_server.h"
 #include "log.h"
@@ -20,6 +21,7 @@ struct edge {
     struct edge_options o;
     struct http_routes routes;
     struct phoenix phoenix;
+    struct entrance *entrance;
     struct http_server *http;
     struct ws_server *ws;
     struct upgrade upgrade; /* between on_request() and on_upgrade(), which follows at once */
@@ -50,10 +52,13 @@ void socket_config_default(struct socket_config *c)
     };
 }
 
+static const struct listener_config default_listener = {.address = "127.0.0.1"};
+
 void edge_options_default(struct edge_options *o)
 {
     *o = (struct edge_options){
-        .listen_address = "127.0.0.1",
+        .listeners = &default_listener,
+        .listeners_count = 1,
         .max_connections = 65536,
         .handshake_timeout_ms = 10000,
         .max_buffered_bytes = 8 * 1024 * 1024,
@@ -121,15 +126,28 @@ static int start_http(struct edge *ed, struct err *e)
         .loop = ed->o.loop,
         .timers = ed->o.timers,
         .metrics = ed->o.metrics,
-        .address = ed->o.listen_address,
-        .port = ed->o.listen_port,
-        .reuse_port = ed->o.reuse_port,
-        .max_connections = ed->o.max_connections,
         .timeout_ms = ed->o.handshake_timeout_ms,
-        .handlers = {.ctx = ed, .request = on_request, .upgrade = on_upgrade, .others = others},
+        .handlers = {.ctx = ed, .request = on_request, .upgrade = on_upgrade},
     };
-    ed->http = http_server_new(&o, e);
-    return ed->http ? BG_OK : BG_ESYS;
+    ed->http = http_server_new(&o);
+    return ed->http ? BG_OK : err_set(e, BG_ENOMEM, 0, "no memory");
+}
+
+static int open_entrance(struct edge *ed, struct err *e)
+{
+    const struct entrance_options o = {
+        .loop = ed->o.loop,
+        .timers = ed->o.timers,
+        .metrics = ed->o.metrics,
+        .listeners = ed->o.listeners,
+        .listeners_count = ed->o.listeners_count,
+        .max_connections = ed->o.max_connections,
+        .http = ed->http,
+        .others = others,
+        .ctx = ed,
+    };
+    ed->entrance = entrance_new(&o, e);
+    return ed->entrance ? BG_OK : BG_ESYS;
 }
 
 struct edge *edge_new(const struct edge_options *o, struct err *e)
@@ -143,12 +161,11 @@ struct edge *edge_new(const struct edge_options *o, struct err *e)
     phoenix_init(&ed->phoenix, o->processes, o->metrics);
     ed->phoenix.gateway = o->gateway;
     ed->phoenix.json = &ed->o.json;
-    if (http_routes_init(&ed->routes, &ed->o, e) != BG_OK || start_ws(ed, e) != BG_OK || start_http(ed, e) != BG_OK) {
+    if (http_routes_init(&ed->routes, &ed->o, e) != BG_OK || start_ws(ed, e) != BG_OK || start_http(ed, e) != BG_OK ||
+        open_entrance(ed, e) != BG_OK) {
         edge_free(ed);
         return NULL;
     }
-    log_info("edge", "listening for clients", "address=%s port=%u max_connections=%u", o->listen_address, edge_port(ed),
-             o->max_connections);
     return ed;
 }
 
@@ -157,6 +174,7 @@ void edge_free(struct edge *ed)
     if (!ed)
         return;
     timer_disarm(ed->o.timers, &ed->drain);
+    entrance_free(ed->entrance);
     http_server_free(ed->http);
     ws_server_free(ed->ws);
     phoenix_fini(&ed->phoenix);
@@ -194,7 +212,7 @@ static void on_drain(struct timer *t)
 
 void edge_drain(struct edge *ed, uint32_t batch, uint32_t interval_ms, void (*done)(void *ctx), void *ctx)
 {
-    http_server_stop(ed->http);
+    entrance_stop(ed->entrance);
     ed->drain.fn = on_drain;
     ed->drain_batch = batch ? batch : 1;
     ed->drain_interval_ms = interval_ms;
@@ -228,5 +246,5 @@ uint32_t edge_connections(const struct edge *ed)
 
 uint16_t edge_port(const struct edge *ed)
 {
-    return http_server_port(ed->http);
+    return entrance_port(ed->entrance, 0);
 }

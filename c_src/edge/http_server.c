@@ -3,20 +3,13 @@
  * become WebSockets with their first request; for probes and the console page a new connection each is cheap enough,
  * and it saves everything that can go wrong with pipelining and bodies.
  *
- * Invariants: a client lives on the list `clients` from accept to its close callback; its deadline is armed all that
- * time, so nobody who says nothing (or reads nothing) stays longer than timeout_ms per step. Bytes behind the head are
- * left in the socket, since they may be the first WebSocket frames.
- *
- * Out of descriptors: the spare one is given up to accept and close the client at the head of the queue, then accepting
- * pauses for a moment. So the loop does not spin on a listening socket that stays readable.
+ * Invariants: a client lives on the list `clients` from http_server_adopt() to its close callback; its deadline is armed
+ * all that time, so nobody who says nothing (or reads nothing) stays longer than timeout_ms per step. Bytes behind the
+ * head are left in the socket, since they may be the first WebSocket frames.
  */
-#define _GNU_SOURCE 1 /* accept4 */
 #include "http_server.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -27,13 +20,10 @@
 #include "log.h"
 
 enum {
-    BACKLOG = 4096,
-    ACCEPT_BATCH = 64, /* clients taken per loop turn, so that the others are served meanwhile */
     READ_STEP = 2048,
     LINGER_BYTES = 256 * 1024, /* of an unread body, swallowed so that the answer is not lost to a reset */
     FREE_TURNS = 10000
 };
-#define ACCEPT_PAUSE_US UINT64_C(100000)
 
 enum client_state { READING, WRITING, LINGERING, GONE };
 
@@ -53,16 +43,9 @@ struct http_client {
 
 struct http_server {
     struct http_options o;
-    int fd;
-    int spare_fd;
-    bool stopped;
-    bool poll_open;
-    uint16_t port;
-    uv_poll_t poll;
-    struct timer retry;
     struct list clients;
     uint32_t count;   /* not GONE */
-    uint32_t handles; /* uv handles whose close callback has not run yet, the listener's included */
+    uint32_t handles; /* uv handles whose close callback has not run yet */
 };
 
 /* --- one client --------------------------------------------------------------------------------------------------- */
@@ -265,27 +248,22 @@ static void on_client(uv_poll_t *poll, int status, int events)
         linger(c);
 }
 
-static void client_new(struct http_server *s, int fd, const struct sockaddr_storage *peer)
+/* --- the server --------------------------------------------------------------------------------------------------- */
+
+void http_server_adopt(struct http_server *s, int fd, const struct client_source *from)
 {
-    static const int on = 1;
     struct http_client *c = calloc(1, sizeof(*c));
-    if (!c) {
+    if (!c || uv_poll_init(s->o.loop, &c->poll, fd) != 0) {
         close(fd);
+        free(c);
         return;
     }
     c->server = s;
     c->fd = fd;
     c->deadline.fn = on_deadline;
+    c->source = *from;
     buf_init(&c->in, HTTP_HEAD_MAX + READ_STEP);
     buf_init(&c->out, 0);
-    client_source_init(&c->source, (const struct sockaddr *)peer);
-    /* Frames are written whole: there is nothing for Nagle to collect. */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (uv_poll_init(s->o.loop, &c->poll, fd) != 0) {
-        close(fd);
-        free(c);
-        return;
-    }
     c->poll.data = c;
     list_append(&s->clients, &c->node);
     s->count++;
@@ -294,26 +272,7 @@ static void client_new(struct http_server *s, int fd, const struct sockaddr_stor
     uv_poll_start(&c->poll, UV_READABLE, on_client);
 }
 
-/* --- the listener ------------------------------------------------------------------------------------------------- */
-
-static void on_listener(uv_poll_t *poll, int status, int events);
-
-static void on_retry(struct timer *t)
-{
-    struct http_server *s = container_of(t, struct http_server, retry);
-    if (s->spare_fd < 0)
-        s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (!s->stopped)
-        uv_poll_start(&s->poll, UV_READABLE, on_listener);
-}
-
-static void pause_accept(struct http_server *s)
-{
-    uv_poll_stop(&s->poll);
-    timer_arm_in(s->o.timers, &s->retry, ACCEPT_PAUSE_US);
-}
-
-static void refuse_full(struct http_server *s, int fd)
+void http_refuse_full(int fd)
 {
     static const char text[] = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 5\r\n"
                                "connection: close\r\n\r\n";
@@ -323,134 +282,16 @@ static void refuse_full(struct http_server *s, int fd)
     ignored = recv(fd, bin, sizeof(bin), 0);
     (void)ignored;
     close(fd);
-    metric_inc(s->o.metrics, METRIC_CLIENT_REFUSED);
-    log_limited(LOG_WARNING, "edge", "client refused, too many connections",
-                "max_connections=%u hint=\"raise max_connections or add a gateway\"", s->o.max_connections);
 }
 
-/* No descriptor is left: use the spare one to turn the first client away, so that it does not hang until we have one.
- */
-static void refuse_emfile(struct http_server *s)
-{
-    log_limited(LOG_ERROR, "edge", "out of file descriptors, accepting pauses",
-                "hint=\"raise the limit of open files\"");
-    if (s->spare_fd >= 0) {
-        close(s->spare_fd);
-        s->spare_fd = -1;
-        int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0)
-            refuse_full(s, fd);
-        s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    }
-    pause_accept(s);
-}
-
-static void on_listener(uv_poll_t *poll, int status, int events)
-{
-    struct http_server *s = poll->data;
-    (void)status;
-    (void)events;
-    for (int i = 0; i < ACCEPT_BATCH; i++) {
-        struct sockaddr_storage peer;
-        socklen_t len = sizeof(peer);
-        int fd = accept4(s->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
-            continue;
-        if (fd < 0 && errno == EAGAIN)
-            return;
-        if (fd < 0) {
-            refuse_emfile(s);
-            return;
-        }
-        metric_inc(s->o.metrics, METRIC_CLIENT_ACCEPTED);
-        if (s->count + s->o.handlers.others(s->o.handlers.ctx) >= s->o.max_connections)
-            refuse_full(s, fd);
-        else
-            client_new(s, fd, &peer);
-    }
-}
-
-static int address_parse(const char *text, uint16_t port, struct sockaddr_storage *ss, socklen_t *len)
-{
-    struct sockaddr_in *in = (struct sockaddr_in *)(void *)ss;
-    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)ss;
-    *ss = (struct sockaddr_storage){0};
-    if (uv_ip4_addr(text, port, in) == 0)
-        *len = sizeof(*in);
-    else if (uv_ip6_addr(text, port, in6) == 0)
-        *len = sizeof(*in6);
-    else
-        return BG_EINVAL;
-    return BG_OK;
-}
-
-static int set_options(const struct http_options *o, int fd)
-{
-    static const int on = 1;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0)
-        return -1;
-    return o->reuse_port ? setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) : 0;
-}
-
-static int listener_open(struct http_server *s, struct err *e)
-{
-    struct sockaddr_storage ss;
-    socklen_t len;
-    if (address_parse(s->o.address, s->o.port, &ss, &len) != BG_OK)
-        return err_set(e, BG_EINVAL, 0, "\"%s\" is no IP address", s->o.address);
-    s->fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (s->fd < 0 || set_options(&s->o, s->fd) != 0 || bind(s->fd, (struct sockaddr *)&ss, len) != 0 ||
-        listen(s->fd, BACKLOG) != 0 || getsockname(s->fd, (struct sockaddr *)&ss, &len) != 0)
-        return err_set(e, BG_ESYS, 0, "cannot listen on %s port %u: %s", s->o.address, s->o.port, strerror(errno));
-    /* The port is at the same place in both kinds of address. */
-    s->port = ntohs(((struct sockaddr_in *)(void *)&ss)->sin_port);
-    if (uv_poll_init(s->o.loop, &s->poll, s->fd) != 0)
-        return err_set(e, BG_ESYS, 0, "cannot watch the listening socket");
-    s->poll.data = s;
-    s->poll_open = true;
-    s->handles++;
-    uv_poll_start(&s->poll, UV_READABLE, on_listener);
-    return BG_OK;
-}
-
-struct http_server *http_server_new(const struct http_options *o, struct err *e)
+struct http_server *http_server_new(const struct http_options *o)
 {
     struct http_server *s = calloc(1, sizeof(*s));
-    if (!s) {
-        err_set(e, BG_ENOMEM, 0, "no memory");
+    if (!s)
         return NULL;
-    }
     s->o = *o;
-    s->fd = -1;
-    s->retry.fn = on_retry;
     list_init(&s->clients);
-    s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (listener_open(s, e) != BG_OK) {
-        http_server_free(s);
-        return NULL;
-    }
     return s;
-}
-
-static void listener_closed(uv_handle_t *handle)
-{
-    struct http_server *s = handle->data;
-    s->handles--;
-}
-
-void http_server_stop(struct http_server *s)
-{
-    if (s->stopped)
-        return;
-    s->stopped = true;
-    timer_disarm(s->o.timers, &s->retry);
-    if (s->poll_open) {
-        uv_poll_stop(&s->poll);
-        uv_close((uv_handle_t *)&s->poll, listener_closed);
-    }
-    if (s->fd >= 0)
-        close(s->fd);
-    s->fd = -1;
 }
 
 void http_server_free(struct http_server *s)
@@ -458,19 +299,11 @@ void http_server_free(struct http_server *s)
     struct list *node, *next;
     if (!s)
         return;
-    http_server_stop(s);
     list_each_safe (node, next, &s->clients)
         client_end(container_of(node, struct http_client, node), false);
     for (int i = 0; s->handles && i < FREE_TURNS; i++)
         uv_run(s->o.loop, UV_RUN_NOWAIT);
-    if (s->spare_fd >= 0)
-        close(s->spare_fd);
     free(s);
-}
-
-uint16_t http_server_port(const struct http_server *s)
-{
-    return s->port;
 }
 
 uint32_t http_server_count(const struct http_server *s)

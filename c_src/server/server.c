@@ -406,8 +406,9 @@ static int start_edge(struct server *s, struct err *e)
     o.metrics = &s->metrics;
     o.processes = s->processes;
     o.db = s->db;
-    o.listen_address = c->listen.address;
-    o.listen_port = c->listen.port;
+    s->listener = (struct listener_config){.address = c->listen.address, .port = c->listen.port};
+    o.listeners = &s->listener;
+    o.listeners_count = 1;
     o.handshake_timeout_ms = c->listen.handshake_timeout_ms;
     o.sockets = s->sockets;
     o.sockets_count = c->sockets_count;

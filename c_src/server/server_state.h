@@ -58,6 +58,7 @@ struct server {
     struct rate_limiter *limiter; /* NULL: switched off */
     struct timer cleanup_timer;   /* of the limiter */
     struct gateway *gateway;
+    struct listener_config listener; /* the edge's view of config->listen */
     struct socket_config *sockets;   /* the edge's view of config->sockets */
     struct auth_method *auth; /* of all sockets */
     uint32_t auth_count;

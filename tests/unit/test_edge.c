@@ -681,10 +681,11 @@ static void address_that_cannot_be_had_is_told(void **state)
     rig_init(&r);
     rig_start(&r);
     rig_init(&second);
-    second.options.listen_port = edge_port(r.edge);
+    struct listener_config listener = {.address = "127.0.0.1", .port = edge_port(r.edge)};
+    second.options.listeners = &listener;
     assert_null(edge_new(&second.options, &e));
     assert_non_null(strstr(e.text, "Address already in use"));
-    second.options.listen_address = "nowhere";
+    listener.address = "nowhere";
     assert_null(edge_new(&second.options, &e));
     assert_string_equal(e.text, "\"nowhere\" is no IP address");
     rig_stop(&second);

@@ -1,0 +1,35 @@
+/*
+ * entrance.h: the ways in: the listening sockets, and what happens to a connection from there until the HTTP server
+ * has it. Here is decided whether there is room, and who the client is.
+ */
+#ifndef BEAMGATE_ENTRANCE_H
+#define BEAMGATE_ENTRANCE_H
+
+#include "edge.h"
+#include "http_server.h"
+
+struct entrance;
+
+struct entrance_options {
+    uv_loop_t *loop;
+    struct timers *timers;
+    struct metrics *metrics;
+    const struct listener_config *listeners; /* at least one */
+    uint32_t listeners_count;
+    uint32_t max_connections;
+    struct http_server *http;
+    /* Clients that others hold and that count towards max_connections. */
+    uint32_t (*others)(void *ctx);
+    void *ctx;
+};
+
+/* Listens everywhere, or nowhere: NULL with a text for the operator. */
+struct entrance *entrance_new(const struct entrance_options *o, struct err *e) MUST_CHECK;
+/* Lets nobody in from now on (the ports are closed). */
+void entrance_stop(struct entrance *en);
+/* Runs the loop until its handles are closed. Not from a callback. NULL is allowed. */
+void entrance_free(struct entrance *en);
+/* The port of listener i. */
+uint16_t entrance_port(const struct entrance *en, uint32_t i);
+
+#endif
