@@ -135,6 +135,36 @@ defmodule TestService do
     {:ok, "started"}
   end
 
+  # Sends one chunk; after that it ends as told, without a last word, while the node lives.
+  def stream_dies(how, info) do
+    producer(info, fn s ->
+      chunks(s, 1)
+      Process.sleep(50)
+
+      case how do
+        "raise" -> raise "the producer broke"
+        "kill" -> Process.exit(self(), :kill)
+        "return" -> :ok
+      end
+    end)
+
+    {:ok, "started"}
+  end
+
+  # The function itself sends the first chunk and returns; the rest comes much later from another process.
+  def stream_relay(ms, info) do
+    s = StreamHelper.new(info)
+    chunks(s, 1)
+
+    spawn(fn ->
+      Process.sleep(ms)
+      chunks(s, 1)
+      StreamHelper.send_complete(s)
+    end)
+
+    {:ok, "started"}
+  end
+
   # nodes as a question
   def serving_nodes(:here), do: [node()]
   def serving_nodes(:nowhere), do: []
@@ -298,6 +328,8 @@ defmodule TestService.Supporter do
       # not in the recordings
       fun("stream_ticks", :stream_ticks, [{"ms", :num}], [timeout: :infinity] ++ stream),
       fun("stream_flood", :stream_flood, n, [timeout: 60_000] ++ stream),
+      fun("stream_dies", :stream_dies, [{"how", :string}], [timeout: :infinity] ++ stream),
+      fun("stream_relay", :stream_relay, [{"ms", :num}], [timeout: 20_000] ++ stream),
       fun("dyn_here", :echo, msg, nodes: {TestService, :serving_nodes, [:here]}),
       fun("dyn_nowhere", :echo, msg, nodes: {TestService, :serving_nodes, [:nowhere]}),
       fun("dyn_connected", :where, msg, nodes: {:erlang, :nodes, []}),

@@ -47,8 +47,9 @@ enum dist_op {
 enum { DIST_PASS_THROUGH = 112, DIST_SPAWN_FLAG_LINK = 1, DIST_SPAWN_FLAG_MONITOR = 2 };
 
 /* Every field is an encoded term, empty where the message has none. Which are set, by kind:
- *   SEND                   to, payload             REG_SEND               from, to (atom), payload
- *   ALIAS_SEND             ref, payload            EXIT, EXIT2            from, to, reason
+ *   SEND                   from (the sender, of any kind; empty for op 2), to, payload
+ *   ALIAS_SEND             from (as above), ref, payload
+ *   REG_SEND               from, to (atom), payload           EXIT, EXIT2  from, to, reason
  *   LINK, UNLINK           from, to                UNLINK_ID(_ACK)        id, from, to
  *   GROUP_LEADER           from (the leader), to   MONITOR_P, DEMONITOR_P from, to (pid or atom), ref
  *   MONITOR_P_EXIT         from (pid or atom), to, ref, reason

@@ -105,8 +105,12 @@ void process_put_relations(const struct process_table *pt, handle_t p, enum proc
 
 /* ---- Called by dist_dispatch: what came over a link. Terms as in dist_message.h. ---- */
 
-/* To a pid term, a name or an alias. Unknown ones are counted and dropped. */
-void process_deliver(struct process_table *pt, struct dist_link *from, handle_t to, struct slice msg);
+/* To a process that process_resolve() found; stale handles are counted and dropped. sender: a term of any kind, or empty
+ * when the packet names none. */
+void process_deliver(struct process_table *pt, struct dist_link *from, struct slice sender, handle_t to,
+                     struct slice msg);
+/* Who sent the message that is being delivered: as given to process_deliver(), valid while ops->message runs. */
+struct slice process_sender(const struct process_table *pt);
 /* The local process meant by a pid or atom term, or by an alias; HANDLE_NONE when there is none. */
 handle_t process_resolve(const struct process_table *pt, struct slice pid_or_name);
 handle_t process_resolve_alias(const struct process_table *pt, struct slice ref);

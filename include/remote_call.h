@@ -45,12 +45,16 @@ handle_t remote_call(struct remote_calls *rc, struct slice node, enum call_way w
 /* The operations the rules use, over one way. */
 struct call_ops remote_calls_ops(struct remote_calls *rc, enum call_way way);
 
+/* Inside a done callback with CALL_RETURN: the pid term of the process that ran the function. Empty when its node does
+ * not tell (OTP older than 21). */
+struct slice remote_call_ran_by(const struct remote_calls *rc);
+
 /* Calls begun and not yet ended. */
 uint32_t remote_calls_in_flight(const struct remote_calls *rc);
 
-/* Called by dist_dispatch: a message to the calls' pid; a SPAWN_REPLY; a MONITOR_P_EXIT or link exit for a call's
+/* Called by dist_dispatch: a message to the calls' pid and who sent it (empty: not known); a SPAWN_REPLY; a MONITOR_P_EXIT or link exit for a call's
  * reference. Each returns false when no call was meant. */
-bool remote_call_on_message(struct remote_calls *rc, struct dist_link *l, struct slice msg);
+bool remote_call_on_message(struct remote_calls *rc, struct dist_link *l, struct slice sender, struct slice msg);
 /* The same for an answer that is nested deeper than we read, as unchecked bytes: ends its call with CALL_BADRPC,
  * system_limit, instead of leaving it to its timeout. */
 bool remote_call_on_unread(struct remote_calls *rc, struct dist_link *l, struct slice unread);

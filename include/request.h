@@ -52,6 +52,10 @@ struct stream_ops {
     /* HANDLE_NONE when there is no room. */
     handle_t (*open)(void *ctx, uint64_t tag);
     void (*put_pid)(void *ctx, handle_t stream, struct buf *out);
+    /* The stream's call is about to go to a node, perhaps not for the first time; and it has returned, which is said from
+     * within the call's callback. They tell the process whose messages count, and whose end matters (E-150 want). */
+    void (*calling)(void *ctx, handle_t stream);
+    void (*called)(void *ctx, handle_t stream);
     /* Afterwards messages to the pid are dropped. Harmless on a stale handle. */
     void (*close)(void *ctx, handle_t stream);
 };
@@ -109,7 +113,7 @@ void gateway_request(struct gateway *gw, handle_t channel, struct request_list *
 void gateway_channel_closed(struct gateway *gw, struct request_list *waiting);
 /* A message to the stream's process; tag as given to stream_ops.open. Stale tags are fine. */
 void gateway_stream_message(struct gateway *gw, uint64_t tag, struct slice msg);
-/* The stream's producer ended: the client is told (E-150 want). why: a constant for the log. */
+/* The stream has no producer any more: the client is told (E-150 want). why: a constant for the log. */
 void gateway_stream_down(struct gateway *gw, uint64_t tag, const char *why);
 /* A node is no longer connected: streams that it feeds end. */
 void gateway_node_down(struct gateway *gw, struct slice node);

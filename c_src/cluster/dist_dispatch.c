@@ -30,28 +30,28 @@ struct dist_dispatch {
 /* ---- messages ---- */
 
 /* Answers to our calls first, since they are nearly all; then the I/O protocol, which any pid may be asked to speak. */
-static void deliver(struct dist_dispatch *d, struct dist_link *l, handle_t to, struct slice msg)
+static void deliver(struct dist_dispatch *d, struct dist_link *l, struct slice sender, handle_t to, struct slice msg)
 {
-    if (to == d->calls_pid && remote_call_on_message(d->calls, l, msg))
+    if (to == d->calls_pid && remote_call_on_message(d->calls, l, sender, msg))
         return;
     if (process_alive(d->processes, to) && node_services_io(l, msg))
         return;
     if (to == HANDLE_NONE)
         log_limited(LOG_DEBUG, "cluster", "message for a process that does not exist", "node=%s",
                     log_text(dist_link_node(l)));
-    process_deliver(d->processes, l, to, msg);
+    process_deliver(d->processes, l, sender, to, msg);
 }
 
 /* SEND to a pid and REG_SEND to a name: resolve takes either. */
 static int on_send(struct dist_dispatch *d, struct dist_link *l, const struct dist_message *m)
 {
-    deliver(d, l, process_resolve(d->processes, m->to), m->payload);
+    deliver(d, l, m->from, process_resolve(d->processes, m->to), m->payload);
     return BG_OK;
 }
 
 static int on_alias_send(struct dist_dispatch *d, struct dist_link *l, const struct dist_message *m)
 {
-    deliver(d, l, process_resolve_alias(d->processes, m->ref), m->payload);
+    deliver(d, l, m->from, process_resolve_alias(d->processes, m->ref), m->payload);
     return BG_OK;
 }
 

@@ -32,6 +32,7 @@ enum field_name {
     ID,
     TOKEN,
     UNUSED,
+    SENDER,
     GROUP_LEADER,
     MFA,
     OPTIONS,
@@ -39,7 +40,7 @@ enum field_name {
     RESULT
 };
 
-/* What each word of it means. Senders that nobody needs are not even looked at: a port may send, too. */
+/* What each word of it means. A sender may be of any kind: ports send, too. */
 static const struct field fields[] = {
     [FROM] = {FIELD(from), KIND(PID)},
     [FROM_PROC] = {FIELD(from), KIND(PID) | KIND(ATOM)},
@@ -51,6 +52,7 @@ static const struct field fields[] = {
     [ID] = {FIELD(id), KIND(INT) | KIND(BIG)},
     [TOKEN] = {SKIPPED, KINDS_ANY},
     [UNUSED] = {SKIPPED, KINDS_ANY},
+    [SENDER] = {FIELD(from), KINDS_ANY},
     [GROUP_LEADER] = {FIELD(group_leader), KIND(PID)},
     [MFA] = {FIELD(mfa), KIND(TUPLE)},
     [OPTIONS] = {FIELD(options), KIND(LIST) | KIND(NIL)},
@@ -81,8 +83,8 @@ static const struct shape shapes[DIST_OP_COUNT] = {
     [DIST_MONITOR_P] = {DIST_MONITOR_P, 3, SKIPPED, {FROM, TO_PROC, REF}},
     [DIST_DEMONITOR_P] = {DIST_DEMONITOR_P, 3, SKIPPED, {FROM, TO_PROC, REF}},
     [DIST_MONITOR_P_EXIT] = {DIST_MONITOR_P_EXIT, 4, SKIPPED, {FROM_PROC, TO, REF, REASON}},
-    [DIST_SEND_SENDER] = {DIST_SEND, 2, FIELD(payload), {UNUSED, TO}},
-    [DIST_SEND_SENDER_TT] = {DIST_SEND, 3, FIELD(payload), {UNUSED, TO, TOKEN}},
+    [DIST_SEND_SENDER] = {DIST_SEND, 2, FIELD(payload), {SENDER, TO}},
+    [DIST_SEND_SENDER_TT] = {DIST_SEND, 3, FIELD(payload), {SENDER, TO, TOKEN}},
     [DIST_PAYLOAD_EXIT] = {DIST_EXIT, 2, FIELD(reason), {FROM, TO}},
     [DIST_PAYLOAD_EXIT_TT] = {DIST_EXIT, 3, FIELD(reason), {FROM, TO, TOKEN}},
     [DIST_PAYLOAD_EXIT2] = {DIST_EXIT2, 2, FIELD(reason), {FROM, TO}},
@@ -92,8 +94,8 @@ static const struct shape shapes[DIST_OP_COUNT] = {
     [DIST_SPAWN_REQUEST_TT] = {DIST_SPAWN_REQUEST, 6, FIELD(payload), {REF, FROM, GROUP_LEADER, MFA, OPTIONS, TOKEN}},
     [DIST_SPAWN_REPLY] = {DIST_SPAWN_REPLY, 4, SKIPPED, {REF, TO, FLAGS, RESULT}},
     [DIST_SPAWN_REPLY_TT] = {DIST_SPAWN_REPLY, 5, SKIPPED, {REF, TO, FLAGS, RESULT, TOKEN}},
-    [DIST_ALIAS_SEND] = {DIST_ALIAS_SEND, 2, FIELD(payload), {UNUSED, REF}},
-    [DIST_ALIAS_SEND_TT] = {DIST_ALIAS_SEND, 3, FIELD(payload), {UNUSED, REF, TOKEN}},
+    [DIST_ALIAS_SEND] = {DIST_ALIAS_SEND, 2, FIELD(payload), {SENDER, REF}},
+    [DIST_ALIAS_SEND_TT] = {DIST_ALIAS_SEND, 3, FIELD(payload), {SENDER, REF, TOKEN}},
     [DIST_UNLINK_ID] = {DIST_UNLINK_ID, 3, SKIPPED, {ID, FROM, TO}},
     [DIST_UNLINK_ID_ACK] = {DIST_UNLINK_ID_ACK, 3, SKIPPED, {ID, FROM, TO}},
 };

@@ -143,7 +143,7 @@ static void rex_sbcast(struct node_services *s, struct dist_link *from, struct s
         }
         dist_link_commit(from);
     }
-    process_deliver(s->processes, from, to, msg);
+    process_deliver(s->processes, from, SLICE_NONE, to, msg);
 }
 
 /* What reaches rex without being a gen_call: casts, and the requests of code older than gen_server. */

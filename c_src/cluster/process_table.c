@@ -97,6 +97,7 @@ struct process_table {
     uint64_t next_unlink_id;
     struct buf pid_head; /* the part of our pids that never changes */
     struct buf scratch;
+    struct slice sender; /* of the message that is being delivered */
 };
 
 /* Atoms as they stand on the wire: w, length, text. */
@@ -666,7 +667,8 @@ static void on_call(struct process_table *pt, struct process *p, struct dist_lin
 }
 
 /* gen_server calls are told apart here, once, so that no owner can leave a caller hanging by not knowing them. */
-void process_deliver(struct process_table *pt, struct dist_link *from, handle_t to, struct slice msg)
+void process_deliver(struct process_table *pt, struct dist_link *from, struct slice sender, handle_t to,
+                     struct slice msg)
 {
     struct process *p = find(pt, to);
     struct gen_call call;
@@ -675,10 +677,18 @@ void process_deliver(struct process_table *pt, struct dist_link *from, handle_t 
         return;
     }
     p->messages++;
-    if (gen_call_read(msg, &call))
+    if (gen_call_read(msg, &call)) {
         on_call(pt, p, from, &call);
-    else if (p->ops->message)
+    } else if (p->ops->message) {
+        pt->sender = sender;
         p->ops->message(p->owner, to, from, msg);
+        pt->sender = SLICE_NONE;
+    }
+}
+
+struct slice process_sender(const struct process_table *pt)
+{
+    return pt->sender;
 }
 
 int process_add_monitor(struct process_table *pt, handle_t h, struct dist_link *l, struct slice from, struct slice to,

@@ -83,6 +83,8 @@ struct remote_calls {
     struct buf rex_head;  /* control message and message up to the tag */
     struct buf spawn_mfa; /* from {erpc, execute_call, 4} to the head of the argument list */
     struct buf scratch;
+    struct buf worker;   /* holds ran_by over SPAWN_REQUEST */
+    struct slice ran_by; /* see remote_call_ran_by() */
 
     /* The call between begin and commit. */
     struct call *open;
@@ -107,6 +109,7 @@ struct remote_calls *remote_calls_new(const struct node_identity *self, struct c
     buf_init(&rc->rex_head, 0);
     buf_init(&rc->spawn_mfa, 0);
     buf_init(&rc->scratch, 0);
+    buf_init(&rc->worker, 0);
     return rc;
 }
 
@@ -138,6 +141,7 @@ void remote_calls_free(struct remote_calls *rc)
     buf_fini(&rc->rex_head);
     buf_fini(&rc->spawn_mfa);
     buf_fini(&rc->scratch);
+    buf_fini(&rc->worker);
     free(rc);
 }
 
@@ -562,7 +566,7 @@ static bool read_tag(struct term_reader *r, int64_t *tag)
     return term_read_tuple(r, &n) == BG_OK && n == 2 && term_read_int(r, tag) == BG_OK;
 }
 
-bool remote_call_on_message(struct remote_calls *rc, struct dist_link *l, struct slice msg)
+bool remote_call_on_message(struct remote_calls *rc, struct dist_link *l, struct slice sender, struct slice msg)
 {
     struct term_reader r = term_reader(msg);
     struct slice result, value;
@@ -573,7 +577,9 @@ bool remote_call_on_message(struct remote_calls *rc, struct dist_link *l, struct
     if (!call)
         return true;
     enum call_outcome outcome = classify(result, &value);
+    rc->ran_by = sender; /* rex answers from the process that ran the function (OTP 23: rpc:handle_call/3) */
     finish(rc, call, outcome, value);
+    rc->ran_by = SLICE_NONE;
     return true;
 }
 
@@ -691,8 +697,21 @@ bool remote_call_on_monitor_exit(struct remote_calls *rc, struct dist_link *l, c
         return true;
     }
     enum call_outcome outcome = read_report(rc, call, reason, &value);
+    if (call->has_worker) {
+        struct term_pid worker = call->worker;
+        worker.node = dist_link_node(l);
+        buf_reset(&rc->worker);
+        term_put_pid(&rc->worker, &worker);
+        rc->ran_by = buf_slice(&rc->worker);
+    }
     finish(rc, call, outcome, value);
+    rc->ran_by = SLICE_NONE;
     return true;
+}
+
+struct slice remote_call_ran_by(const struct remote_calls *rc)
+{
+    return rc->ran_by;
 }
 
 uint32_t remote_calls_in_flight(const struct remote_calls *rc)

@@ -171,13 +171,13 @@ static bool call_node(struct request *r, struct slice node, enum call_outcome *w
     *why = CALL_BUSY;
     if (!breaker_allows(r->gw->breakers, fc->service, node, r->gw->o.timers->now_us))
         return false;
+    stream_calling(r);
     struct buf *out = call->begin(call->ctx, node, fc->mfa.module, fc->mfa.function, r->args_count, why);
     if (!out) {
         breaker_forgotten(r->gw->breakers, fc->service, node);
         return false;
     }
     buf_add_slice(out, buf_slice(&r->args));
-    stream_forget_early(r);
     uint32_t timeout_ms = fc->timeout_ms ? fc->timeout_ms : TIMEOUT_INFINITY_MS;
     r->call = call->commit(call->ctx, (uint64_t)timeout_ms * 1000, on_call_done, r->gw, r->self);
     *why = CALL_BUSY;

@@ -169,8 +169,8 @@ void node_lists_forget(struct gateway *gw);
 bool stream_open(struct request *r);
 /* The initial call returned a value (E-146). */
 void stream_called(struct request *r, struct slice value);
-/* The call goes to another node: what the producer of the first has sent is not this one's. */
-void stream_forget_early(struct request *r);
+/* The call goes to a node: what the producer of an earlier one has sent is not this one's. */
+void stream_calling(struct request *r);
 void stream_release(struct request *r);
 
 #endif

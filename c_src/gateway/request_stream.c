@@ -98,10 +98,14 @@ static void keep_early(struct request *r, struct slice msg)
     }
 }
 
-void stream_forget_early(struct request *r)
+void stream_calling(struct request *r)
 {
+    const struct stream_ops *ops = &r->gw->o.stream;
+    if (r->stream == HANDLE_NONE)
+        return;
     buf_reset(&r->early);
     r->producer_gone = false;
+    ops->calling(ops->ctx, r->stream);
 }
 
 static void take_early(struct request *r)
@@ -196,8 +200,10 @@ static int put_nested(struct request *r, struct slice value, struct buf *out, st
 
 void stream_called(struct request *r, struct slice value)
 {
+    const struct stream_ops *ops = &r->gw->o.stream;
     struct buf nested;
     struct err e = {0};
+    ops->called(ops->ctx, r->stream);
     buf_init(&nested, 0);
     bool sendable = put_nested(r, value, &nested, &e) == BG_OK;
     const struct response first = {.result_json = buf_slice(&nested), .async = true, .has_more = true};

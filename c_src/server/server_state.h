@@ -14,6 +14,7 @@
 #include "edge.h"
 #include "rate_limiter.h"
 #include "server.h"
+#include "stream_process.h"
 
 enum { SERVER_SIGNALS = 4 };
 
@@ -57,6 +58,7 @@ struct server {
     struct edge *edge;
     struct rate_limiter *limiter; /* NULL: switched off */
     struct timer cleanup_timer;   /* of the limiter */
+    struct stream_processes streams;
     struct gateway *gateway;
     struct listener_config listener; /* the edge's view of config->listen */
     struct socket_config *sockets;   /* the edge's view of config->sockets */

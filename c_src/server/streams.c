@@ -1,50 +1,25 @@
 /*
- * streams.c: a process for each stream, so that the producer on a service node can send to it. It knows only whose
- * stream it is; what the messages mean is the gateway's affair (request_stream.c).
+ * streams.c: gives the request pipeline its streams: joins request_stream.c, which knows what the messages mean, to
+ * stream_process.c, which receives them and watches who sends. Nothing is decided here.
  */
-#include <stdlib.h>
-
 #include "server_state.h"
 
-struct stream {
-    struct server *server;
-    uint64_t tag; /* of the request */
-    handle_t process;
-};
-
-static void on_message(void *owner, handle_t self, struct dist_link *from, struct slice msg)
+static void on_message(void *ctx, uint64_t tag, struct slice msg)
 {
-    const struct stream *st = owner;
-    (void)self;
-    (void)from;
-    gateway_stream_message(st->server->gateway, st->tag, msg);
+    const struct server *s = ctx;
+    gateway_stream_message(s->gateway, tag, msg);
 }
 
-/* exit/2 by somebody, or a link to the producer that broke. A normal end of a linked producer means nothing. */
-static void on_exit_signal(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill)
+static void on_orphaned(void *ctx, uint64_t tag, const char *why)
 {
-    const struct stream *st = owner;
-    (void)self;
-    (void)from_pid;
-    if (kill || !term_is_atom(reason, "normal"))
-        gateway_stream_down(st->server->gateway, st->tag, "the stream's process got an exit signal");
+    const struct server *s = ctx;
+    gateway_stream_down(s->gateway, tag, why);
 }
-
-static const struct process_ops stream_process = {.kind = "stream", .message = on_message, .exit = on_exit_signal};
 
 static handle_t stream_open(void *ctx, uint64_t tag)
 {
     struct server *s = ctx;
-    struct stream *st = calloc(1, sizeof(*st));
-    if (!st)
-        return HANDLE_NONE;
-    *st = (struct stream){.server = s, .tag = tag};
-    st->process = process_start(s->processes, &stream_process, st);
-    if (st->process == HANDLE_NONE) {
-        free(st);
-        return HANDLE_NONE;
-    }
-    return st->process;
+    return stream_process_open(&s->streams, tag);
 }
 
 static void stream_put_pid(void *ctx, handle_t stream, struct buf *out)
@@ -53,15 +28,31 @@ static void stream_put_pid(void *ctx, handle_t stream, struct buf *out)
     node_put_pid(&s->self, out, stream);
 }
 
+static void stream_calling(void *ctx, handle_t stream)
+{
+    struct server *s = ctx;
+    stream_process_calling(&s->streams, stream);
+}
+
+static void stream_called(void *ctx, handle_t stream)
+{
+    struct server *s = ctx;
+    stream_process_called(&s->streams, stream, remote_call_ran_by(s->calls));
+}
+
 static void stream_close(void *ctx, handle_t stream)
 {
     struct server *s = ctx;
-    struct stream *st = process_owner(s->processes, stream);
-    process_end_atom(s->processes, stream, "normal");
-    free(st);
+    stream_process_close(&s->streams, stream);
 }
 
 struct stream_ops server_stream_ops(struct server *s)
 {
-    return (struct stream_ops){.ctx = s, .open = stream_open, .put_pid = stream_put_pid, .close = stream_close};
+    s->streams = (struct stream_processes){
+        .processes = s->processes,
+        .timers = &s->timers,
+        .sink = {s, on_message, on_orphaned},
+        .grace_us = (uint64_t)s->config->requests.stream_grace_ms * 1000,
+    };
+    return (struct stream_ops){s, stream_open, stream_put_pid, stream_calling, stream_called, stream_close};
 }

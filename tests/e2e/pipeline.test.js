@@ -74,6 +74,25 @@ describe("streams", () => {
     await other.close();
   });
 
+  for (const way of ["rex", "spawn"])
+    it(`end with an error when their producer dies on a node that lives, over ${way} (E-150 want)`, async () => {
+      const gw = await run.gateway(config().replace("node:\n", `node:\n  call_way: ${way}\n`) + "requests:\n  stream_grace_ms: 400\n", { name: `gone${way}` });
+      const conn = await (await Conn.open(gw)).join();
+      for (const how of ["raise", "kill", "return"]) {
+        await startStream(conn, "stream_dies", { how }, how);
+        const last = await lastFrame(conn);
+        assert.deepEqual([last[4].success, last[4].error, last[4].request_id], [false, "Stream producer is gone", how]);
+        assert.deepEqual(await conn.fence(), []);
+      }
+      // The process that ran the function has sent and ended; that is no loss, whatever the grace.
+      await startStream(conn, "stream_relay", { ms: 1500 }, "relayed");
+      assert.deepEqual((await conn.recvJson(5000, "chunk"))[4].result, { chunk: 1 });
+      assert.equal((await lastFrame(conn))[4].success, true);
+      assert.equal(await gw.metric("requests_in_flight"), 0);
+      await conn.close();
+      await gw.stop();
+    });
+
   it("end with an error when their node is killed (E-150 want)", async () => {
     const conn = await (await Conn.open(gateway)).join();
     await startStream(conn, "stream_ticks", { ms: 5 }, "s3");

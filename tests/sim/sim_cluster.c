@@ -332,7 +332,7 @@ static void rex_answer(struct sim *s, const struct sim_call *call, struct dist_l
         term_put_atom(&msg, "nodedown");
     else
         term_put_raw(&msg, value);
-    sim_rule(s, remote_call_on_message(s->rc, l, buf_slice(&msg)), "an answer was not recognised");
+    sim_rule(s, remote_call_on_message(s->rc, l, SLICE_NONE, buf_slice(&msg)), "an answer was not recognised");
     buf_fini(&msg);
 }
 
@@ -498,6 +498,14 @@ static void op_stream_put_pid(void *ctx, handle_t stream, struct buf *out)
     node_put_pid(&s->self, out, stream);
 }
 
+/* The clean end of producers is stream_process.c's affair; here they end by load_stream_down(). */
+static void op_stream_told(void *ctx, handle_t stream)
+{
+    struct sim *s = ctx;
+    sim_rule(s, stream > 0 && stream <= s->streams && s->stream[stream - 1].open, "a call of a stream that is not open");
+    sim_rule(s, !s->opened, "a stream is told of its call inside another call");
+}
+
 static void op_stream_close(void *ctx, handle_t stream)
 {
     struct sim *s = ctx;
@@ -508,7 +516,7 @@ static void op_stream_close(void *ctx, handle_t stream)
 
 struct stream_ops sim_stream_ops(struct sim *s)
 {
-    return (struct stream_ops){s, op_stream_open, op_stream_put_pid, op_stream_close};
+    return (struct stream_ops){s, op_stream_open, op_stream_put_pid, op_stream_told, op_stream_told, op_stream_close};
 }
 
 /* ---- begin and end ---- */

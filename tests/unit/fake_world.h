@@ -167,6 +167,12 @@ static inline struct buf *fake_push_begin(void *ctx, handle_t channel)
     return &w->push;
 }
 
+static inline void fake_stream_told(void *ctx, handle_t stream)
+{
+    (void)ctx;
+    (void)stream;
+}
+
 static inline void fake_push_end(void *ctx, handle_t channel, bool keep)
 {
     struct fake_world *w = ctx;
@@ -199,7 +205,8 @@ static inline void fake_world_init(struct fake_world *w, void (*adjust)(struct g
     o.metrics = &w->metrics;
     o.call = (struct call_ops){w, fake_node_up, fake_begin, fake_commit, fake_abort, fake_cancel, fake_nodes};
     o.client = (struct client_ops){w, fake_session, fake_push_begin, fake_push_end, fake_reply};
-    o.stream = (struct stream_ops){w, fake_stream_open, fake_stream_put_pid, fake_stream_close};
+    o.stream = (struct stream_ops){w, fake_stream_open, fake_stream_put_pid, fake_stream_told,
+                                   fake_stream_told, fake_stream_close};
     if (adjust)
         adjust(&o);
     w->gw = gateway_new(&o);
