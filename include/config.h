@@ -266,10 +266,17 @@ struct config_option {
     uint64_t min, max; /* numbers: value; texts: bytes; lists: items */
     char fallback[64]; /* the default as it would be written; empty: none */
     bool required;
+    bool live; /* a reload can change it */
 };
 
 /* The options in the order of the table: start with *pos = 0; false at the end. */
 bool config_next_option(size_t *pos, struct config_option *o);
+
+/* Calls fn for each option whose value differs, in the order of the table. path: as in messages, of the list itself where
+ * its length differs, valid during the call. live: a running gateway can take the new value. */
+typedef void config_diff_fn(void *ctx, const char *path, bool live);
+void config_diff(const struct server_config *a, const struct server_config *b, config_diff_fn *fn, void *ctx);
+bool config_same_service(const struct service_settings *a, const struct service_settings *b);
 
 /* Writes the atom a name in the file stands for: MyApp.Supporter gives Elixir.MyApp.Supporter, :my_mod and
  * my_mod give my_mod. BG_EINVAL when it names no atom or is too long. */

@@ -46,6 +46,8 @@ int config_db_set_disabled(struct config_db *db, struct slice service, struct sl
                            bool disabled);
 /* S-075. version ptr NULL: every version. Forgets the operator's word too. BG_EGONE when there was none. */
 int config_db_delete(struct config_db *db, struct slice service, struct slice request_type, struct slice version);
+/* Removes every entry that fits() says yes to; operators' words stay. Returns how many. fits() changes nothing. */
+size_t config_db_remove_if(struct config_db *db, bool (*fits)(void *ctx, const struct fun_config *fc), void *ctx);
 /* Removes every entry and every operator's word. */
 void config_db_clear(struct config_db *db);
 size_t config_db_count(const struct config_db *db);

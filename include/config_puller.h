@@ -49,6 +49,8 @@ struct config_puller_options {
 struct config_puller *config_puller_new(const struct config_puller_options *o) MUST_CHECK;
 /* Cancels what is in flight; the functions stay in the store. */
 void config_puller_free(struct config_puller *p);
+/* From the next call and the next round on; 0 as in the options. */
+void config_puller_set_times(struct config_puller *p, uint32_t timeout_ms, uint32_t interval_ms);
 /* Adds a service, or replaces the one of the same name (then its stored version is forgotten). It is pulled at
  * once when one of its nodes is up, else when a link comes up, or after a second (S-050).
  * BG_EINVAL (no service name, nodes, module or function; args that are no list), BG_ELIMIT, BG_ENOMEM. */

@@ -40,6 +40,11 @@ struct config_receiver *config_receiver_new(const struct config_receiver_options
 /* The functions stay in the store. */
 void config_receiver_free(struct config_receiver *r);
 
+/* Puts these in place of what the options said, from the next push on. token is copied, allow is not. BG_ENOMEM: then all
+ * is as before. */
+int config_receiver_set_rules(struct config_receiver *r, struct slice token, const struct push_rule *allow,
+                              uint32_t allow_count, uint32_t max_services) MUST_CHECK;
+
 /* S-020..S-027. config: a checked term of any kind; options: the keyword list with force, or anything, or empty; node:
  * who pushes. Appends {ok, accepted}, {ok, skipped, version_matches} or {error, Reason}, and never anything else: other
  * terms crash the caller (S-012). After an error everything is as before. */

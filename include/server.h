@@ -30,6 +30,28 @@ int server_run(struct server *s);
 void server_stop(struct server *s);
 void server_free(struct server *s);
 
+/* Where the configuration comes from, for a reload: load() as at the start, with every secret in place. NULL: report says
+ * why. It and ctx must outlive the server. Without it there is no reload. */
+struct settings_source {
+    struct server_config *(*load)(void *ctx, struct config_report *report);
+    void *ctx;
+};
+void server_set_source(struct server *s, const struct settings_source *source);
+
+/* What a reload has to say; paths of options, one a line. */
+struct reload_report {
+    struct config_report messages; /* as of config_load() */
+    struct buf changed;            /* taken */
+    struct buf restart;            /* of the file, but not taken before a restart */
+    unsigned changed_count;
+    unsigned restart_count;
+};
+void reload_report_init(struct reload_report *r);
+void reload_report_fini(struct reload_report *r);
+/* As SIGHUP: reads the file again. BG_OK when it was taken; else nothing has changed and messages say why. r has been
+ * initialised and is the caller's; the log is told too. Not from within a callback of a part. */
+int server_reload(struct server *s, struct reload_report *r);
+
 /* The port for clients, when the kernel chose it. */
 uint16_t server_port(const struct server *s);
 

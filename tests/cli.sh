@@ -97,10 +97,20 @@ start "$tmp/good.yml"
 port=$(sed -n 's/.*msg="started".* listen=127.0.0.1:\([0-9]*\).*/\1/p' "$tmp/log")
 sed "s/port: 0/port: $port/; s/cli@/other@/" "$tmp/good.yml" >"$tmp/same_port.yml"
 expect "a port that is taken ends the start with its number" 1 "msg=\"cannot start\".*$port" "$bin" "$tmp/same_port.yml"
-kill -HUP "$pid"
 kill -USR1 "$pid"
+cp "$tmp/good.yml" "$tmp/before.yml"
+echo "pull: {interval_ms: 5000}" >>"$tmp/good.yml"
+sed -i "s/port: 0/port: 1/" "$tmp/good.yml"
+kill -HUP "$pid"
 sleep 0.2
-expect "SIGHUP is answered honestly" 0 'reload is not available yet' cat "$tmp/log"
+expect "SIGHUP takes what can change while running" 0 'msg="option changed" option="pull.interval_ms"' cat "$tmp/log"
+expect "SIGHUP says what needs a restart" 0 'msg="option changed in the file only" option="listen.port"' cat "$tmp/log"
+echo "pul: {interval_ms: 5000}" >>"$tmp/good.yml"
+kill -HUP "$pid"
+sleep 0.2
+expect "SIGHUP refuses a wrong file and says where" 0 'good.yml:[0-9]*: unknown key .*"pul.*did you mean' cat "$tmp/log"
+expect "after a refused reload the gateway goes on" 0 'msg="configuration not reloaded" errors=1' cat "$tmp/log"
+cp "$tmp/before.yml" "$tmp/good.yml"
 expect "SIGUSR1 writes the state" 0 'part=state msg="server" node=cli@127.0.0.1 .*ready=true' cat "$tmp/log"
 kill -TERM "$pid"
 ended "SIGTERM ends with 0" 0 'msg="stopped" exit_code=0'

@@ -24,11 +24,15 @@ struct config_puller *config_puller_new(const struct config_puller_options *o)
     if (!p)
         return NULL;
     p->o = *o;
-    if (p->o.pull_timeout_ms == 0)
-        p->o.pull_timeout_ms = TIMEOUT_DEFAULT_MS;
-    if (p->o.pull_interval_ms == 0)
-        p->o.pull_interval_ms = INTERVAL_DEFAULT_MS;
+    config_puller_set_times(p, o->pull_timeout_ms, o->pull_interval_ms);
     return p;
+}
+
+/* The services have a pointer to the options, so all of them see it. */
+void config_puller_set_times(struct config_puller *p, uint32_t timeout_ms, uint32_t interval_ms)
+{
+    p->o.pull_timeout_ms = timeout_ms ? timeout_ms : TIMEOUT_DEFAULT_MS;
+    p->o.pull_interval_ms = interval_ms ? interval_ms : INTERVAL_DEFAULT_MS;
 }
 
 void config_puller_free(struct config_puller *p)

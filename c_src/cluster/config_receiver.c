@@ -35,20 +35,39 @@ struct config_receiver {
     size_t kept_bytes;
 };
 
+static void forget_token(struct config_receiver *r)
+{
+    if (r->token)
+        explicit_bzero(r->token, r->o.token.len);
+    free(r->token);
+    r->token = NULL;
+    r->o.token = SLICE_NONE;
+}
+
+int config_receiver_set_rules(struct config_receiver *r, struct slice token, const struct push_rule *allow,
+                              uint32_t allow_count, uint32_t max_services)
+{
+    char *copy = token.ptr ? slice_dup(token) : NULL;
+    if (token.ptr && !copy)
+        return BG_ENOMEM;
+    forget_token(r);
+    r->token = copy;
+    r->o.token = copy ? slice_str(copy) : SLICE_NONE;
+    r->o.allow = allow;
+    r->o.allow_count = allow_count;
+    r->o.max_services = max_services ? max_services : SERVICES_DEFAULT;
+    return BG_OK;
+}
+
 struct config_receiver *config_receiver_new(const struct config_receiver_options *o)
 {
     struct config_receiver *r = calloc(1, sizeof(*r));
     if (!r)
         return NULL;
     r->o = *o;
+    r->o.token = SLICE_NONE;
     map_init(&r->services);
-    if (r->o.max_services == 0)
-        r->o.max_services = SERVICES_DEFAULT;
-    if (!o->token.ptr)
-        return r;
-    r->token = slice_dup(o->token);
-    r->o.token = r->token ? slice_str(r->token) : SLICE_NONE;
-    if (r->token)
+    if (config_receiver_set_rules(r, o->token, o->allow, o->allow_count, o->max_services) == BG_OK)
         return r;
     free(r);
     return NULL;
@@ -71,9 +90,7 @@ void config_receiver_free(struct config_receiver *r)
     while ((p = map_next(&r->services, &pos, NULL)))
         pushed_free(p);
     map_fini(&r->services);
-    if (r->token)
-        explicit_bzero(r->token, r->o.token.len);
-    free(r->token);
+    forget_token(r);
     free(r);
 }
 

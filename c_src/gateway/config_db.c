@@ -519,6 +519,16 @@ int config_db_delete(struct config_db *db, struct slice service, struct slice re
     return found ? BG_OK : BG_EGONE;
 }
 
+/* From the end: what takes the place of a removed entry has been asked about before. */
+size_t config_db_remove_if(struct config_db *db, bool (*fits)(void *ctx, const struct fun_config *fc), void *ctx)
+{
+    size_t before = db->count;
+    for (size_t i = db->count; i-- > 0;)
+        if (fits(ctx, db->all[i]->fc))
+            entry_remove(db, db->all[i]);
+    return before - db->count;
+}
+
 void config_db_clear(struct config_db *db)
 {
     while (db->count > 0)

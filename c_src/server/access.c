@@ -1,10 +1,10 @@
 /*
  * access.c: what the configuration says about who may push and which functions a FunConfig may name, in the form in
- * which receiver and puller want it. Built once at start; texts stay the configuration's where they can.
+ * which receiver and puller want it. Built at start and at each reload; texts stay the configuration's where they can.
  *
  * It decides nothing: mfa_rules.c and config_receiver.c do.
  */
-#include "server_state.h"
+#include "reload.h"
 
 #include <stdlib.h>
 
@@ -92,4 +92,44 @@ void access_fini(struct access *a)
         free((void *)(uintptr_t)a->push_rules[i].nodes);
     free(a->mfa_rules_memory);
     free(a->push_rules);
+}
+
+/* ---- reload -------------------------------------------------------------------------------------------- */
+
+int access_reload_prepare(struct server *s, const struct server_config *now, struct config_report *report)
+{
+    struct err e;
+    int rc = access_init(&s->next_access, now, &e);
+    if (rc != BG_OK)
+        config_note(report, true, "reload", e.text);
+    return rc;
+}
+
+void access_reload_drop(struct server *s)
+{
+    access_fini(&s->next_access);
+    s->next_access = (struct access){0};
+}
+
+static bool is_refused(void *ctx, const struct fun_config *fc)
+{
+    return mfa_rules_refused(ctx, fc) != NULL;
+}
+
+/* The pointers to the rules that others hold stay good: what they point to is exchanged. */
+void access_reload_apply(struct server *s, const struct server_config *before, const struct server_config *now)
+{
+    struct access old = s->access;
+    const struct push_settings *p = &now->push;
+    (void)before;
+    s->access = s->next_access;
+    s->next_access = (struct access){0};
+    int rc = config_receiver_set_rules(s->receiver, p->token ? slice_str(p->token) : SLICE_NONE, s->access.push_rules,
+                                       s->access.push_rules_count, p->max_services);
+    assert_always(rc == BG_OK); /* a few bytes; without them the old token would go on being good */
+    access_fini(&old);
+    /* A rule made stricter must not wait for the next pull. */
+    size_t removed = config_db_remove_if(s->db, is_refused, &s->access.rules);
+    if (removed)
+        log_warning("config", "functions removed: security.mfa_allowlist has no place for them", "removed=%zu", removed);
 }

@@ -534,6 +534,7 @@ static void describe(const struct option *o, struct config_option *out)
     out->min = o->min;
     out->max = o->max;
     out->required = o->required;
+    out->live = o->live;
     if (o->kind == OPT_NUMBER && !o->required)
         snprintf(out->fallback, sizeof(out->fallback), "%llu", (unsigned long long)o->fallback);
     else if (o->kind == OPT_SWITCH)
@@ -558,8 +559,10 @@ static bool find_option(const struct section *s, size_t *left, const char *prefi
         }
         if (o->kind == OPT_SECTIONS)
             strncat(path, "[]", sizeof(path) - strlen(path) - 1);
-        if (o->child && find_option(o->child, left, path, out))
+        if (o->child && find_option(o->child, left, path, out)) {
+            out->live = out->live || o->live;
             return true;
+        }
     }
     return false;
 }

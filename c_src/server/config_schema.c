@@ -4,7 +4,8 @@
  * what is wrong with it; so the two cannot disagree.
  *
  * To add an option: a member in include/config.h, a row here, a comment block in rel/beamgate.yml and a
- * row in docs/configuration.md (test_config fails until both name it with its default and range).
+ * row in docs/configuration.md (test_config fails until both name it with its default and range). A row begins with LIVE_
+ * when a part listed in reload.c takes the new value at run time; its meaning in the documents then ends in "(live)".
  *
  * Why rules beside libcyaml 1.3.1's schema: it knows no number ranges and no defaults, takes any
  * unknown word for true, lets the second of two equal keys win and names no near key.
@@ -165,7 +166,8 @@ enum { MiB = 1024 * 1024, TEXT_MAX = 1024, ITEMS_MAX = 10000 };
 
 /* Rows: TEXT(struct, member, required, max bytes, default, check)   NUMBER(struct, member, required, min, max, default)
  *       SWITCH(struct, member, default)   WORD(struct, member)   SECTION(struct, member, required)
- *       SECTIONS/TEXTS(struct, member, required, check)   TERMS(struct, member). The key is the member's name. */
+ *       SECTIONS/TEXTS(struct, member, required, check)   TERMS(struct, member). The key is the member's name.
+ * LIVE_TEXT, LIVE_NUMBER, ...: the same for what a reload can change; see reload.c. */
 #define FIELD_TEXT(s, m, req, most, def, chk) CYAML_FIELD_STRING_PTR(#m, OPTIONAL, struct s, m, 1, most),
 #define FIELD_NUMBER(s, m, req, lo, hi, def) CYAML_FIELD_UINT(#m, OPTIONAL, struct s, m),
 #define FIELD_SWITCH(s, m, def) CYAML_FIELD_ENUM(#m, OPTIONAL | CYAML_FLAG_STRICT, struct s, m, switch_words, 2),
@@ -178,22 +180,41 @@ enum { MiB = 1024 * 1024, TEXT_MAX = 1024, ITEMS_MAX = 10000 };
     CYAML_FIELD_SEQUENCE(#m, OPTIONAL | CYAML_FLAG_POINTER, struct s, m, &text_value, 0, ITEMS_MAX),
 #define FIELD_TERMS(s, m) CYAML_FIELD_IGNORE(#m, OPTIONAL),
 
+/* The same rows with LIVE_ before the kind may change at a reload; all that is inside a list that is live is live too. */
+#define FIELD_LIVE_TEXT(s, m, req, most, def, chk) FIELD_TEXT(s, m, req, most, def, chk)
+#define FIELD_LIVE_NUMBER(s, m, req, lo, hi, def) FIELD_NUMBER(s, m, req, lo, hi, def)
+#define FIELD_LIVE_SWITCH(s, m, def) FIELD_SWITCH(s, m, def)
+#define FIELD_LIVE_SECTIONS(s, m, req) FIELD_SECTIONS(s, m, req)
+#define FIELD_LIVE_TEXTS(s, m, req, chk) FIELD_TEXTS(s, m, req, chk)
+
 #define AT(s, m) .key = #m, .offset = offsetof(struct s, m), .size = sizeof(((struct s *)0)->m)
 #define LIST_AT(s, m) \
     .key = #m, .offset = offsetof(struct s, m), .size = sizeof(*((struct s *)0)->m), \
     .count_offset = offsetof(struct s, m##_count)
-#define RULE_TEXT(s, m, req, most, def, chk) \
-    {.kind = OPT_TEXT, AT(s, m), .min = 1, .max = (most), .text_fallback = (def), .check = (chk), .required = (req)},
-#define RULE_NUMBER(s, m, req, lo, hi, def) \
-    {.kind = OPT_NUMBER, AT(s, m), .min = (lo), .max = (hi), .fallback = (def), .required = (req)},
-#define RULE_SWITCH(s, m, def) {.kind = OPT_SWITCH, AT(s, m), .fallback = (def)},
+#define TEXT_RULE(s, m, rq, most, def, chk, lv) \
+    {.kind = OPT_TEXT, AT(s, m), .min = 1, .max = (most), .text_fallback = (def), .check = (chk), .required = (rq), \
+     .live = (lv)},
+#define NUMBER_RULE(s, m, rq, lo, hi, def, lv) \
+    {.kind = OPT_NUMBER, AT(s, m), .min = (lo), .max = (hi), .fallback = (def), .required = (rq), .live = (lv)},
+#define SWITCH_RULE(s, m, def, lv) {.kind = OPT_SWITCH, AT(s, m), .fallback = (def), .live = (lv)},
+#define SECTIONS_RULE(s, m, rq, lv) \
+    {.kind = OPT_SECTIONS, LIST_AT(s, m), .min = 1, .max = ITEMS_MAX, .child = &m##_section, .required = (rq), \
+     .live = (lv)},
+#define TEXTS_RULE(s, m, rq, chk, lv) \
+    {.kind = OPT_TEXTS, LIST_AT(s, m), .min = 1, .max = ITEMS_MAX, .check = (chk), .required = (rq), .live = (lv)},
+#define RULE_TEXT(s, m, req, most, def, chk) TEXT_RULE(s, m, req, most, def, chk, false)
+#define RULE_NUMBER(s, m, req, lo, hi, def) NUMBER_RULE(s, m, req, lo, hi, def, false)
+#define RULE_SWITCH(s, m, def) SWITCH_RULE(s, m, def, false)
 #define RULE_WORD(s, m) {.kind = OPT_WORD, AT(s, m)},
 #define RULE_SECTION(s, m, req) {.kind = OPT_SECTION, AT(s, m), .child = &m##_section, .required = (req)},
-#define RULE_SECTIONS(s, m, req) \
-    {.kind = OPT_SECTIONS, LIST_AT(s, m), .min = 1, .max = ITEMS_MAX, .child = &m##_section, .required = (req)},
-#define RULE_TEXTS(s, m, req, chk) \
-    {.kind = OPT_TEXTS, LIST_AT(s, m), .min = 1, .max = ITEMS_MAX, .check = (chk), .required = (req)},
+#define RULE_SECTIONS(s, m, req) SECTIONS_RULE(s, m, req, false)
+#define RULE_TEXTS(s, m, req, chk) TEXTS_RULE(s, m, req, chk, false)
 #define RULE_TERMS(s, m) {.kind = OPT_TERMS, AT(s, m), .max = 255},
+#define RULE_LIVE_TEXT(s, m, req, most, def, chk) TEXT_RULE(s, m, req, most, def, chk, true)
+#define RULE_LIVE_NUMBER(s, m, req, lo, hi, def) NUMBER_RULE(s, m, req, lo, hi, def, true)
+#define RULE_LIVE_SWITCH(s, m, def) SWITCH_RULE(s, m, def, true)
+#define RULE_LIVE_SECTIONS(s, m, req) SECTIONS_RULE(s, m, req, true)
+#define RULE_LIVE_TEXTS(s, m, req, chk) TEXTS_RULE(s, m, req, chk, true)
 
 #define TABLES(name, ROWS) \
     static const cyaml_schema_field_t name##_fields[] = {ROWS(FIELD) CYAML_FIELD_END}; \
@@ -280,8 +301,8 @@ static const cyaml_schema_value_t services_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct service_settings, services_fields)};
 
 #define PULL(R) \
-    R##_NUMBER(pull_settings, timeout_ms, false, 100, 600000, 5000) \
-    R##_NUMBER(pull_settings, interval_ms, false, 1000, 86400000, 30000)
+    R##_LIVE_NUMBER(pull_settings, timeout_ms, false, 100, 600000, 5000) \
+    R##_LIVE_NUMBER(pull_settings, interval_ms, false, 1000, 86400000, 30000)
 TABLES(pull, PULL);
 
 #define ALLOW(R) \
@@ -292,14 +313,14 @@ static const cyaml_schema_value_t allow_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct allow_settings, allow_fields)};
 
 #define PUSH(R) \
-    R##_TEXT(push_settings, token, false, CONFIG_TOKEN_MAX, NULL, NULL) \
-    R##_TEXT(push_settings, token_file, false, TEXT_MAX, NULL, NULL) \
-    R##_NUMBER(push_settings, max_services, false, 1, 100000, 1000) \
-    R##_SECTIONS(push_settings, allow, false)
+    R##_LIVE_TEXT(push_settings, token, false, CONFIG_TOKEN_MAX, NULL, NULL) \
+    R##_LIVE_TEXT(push_settings, token_file, false, TEXT_MAX, NULL, NULL) \
+    R##_LIVE_NUMBER(push_settings, max_services, false, 1, 100000, 1000) \
+    R##_LIVE_SECTIONS(push_settings, allow, false)
 TABLES(push, PUSH);
 
 #define SECURITY(R) \
-    R##_TEXTS(security_settings, mfa_allowlist, false, check_mfa_rule) \
+    R##_LIVE_TEXTS(security_settings, mfa_allowlist, false, check_mfa_rule) \
     R##_TEXTS(security_settings, admin_actions, false, check_admin_action)
 TABLES(security, SECURITY);
 
@@ -348,9 +369,9 @@ static const cyaml_schema_value_t api_limits_value = {
     R##_SWITCH(rate_limiter_settings, enabled, TOGGLE_ON) \
     R##_SWITCH(rate_limiter_settings, fail_open, TOGGLE_ON) \
     R##_NUMBER(rate_limiter_settings, max_bytes, false, RATE_BYTES_MIN, 2048u * MiB, 64 * MiB) \
-    R##_NUMBER(rate_limiter_settings, cleanup_interval_ms, false, 100, 86400000, 60000) \
-    R##_SECTIONS(rate_limiter_settings, global_limits, false) \
-    R##_SECTIONS(rate_limiter_settings, api_limits, false)
+    R##_LIVE_NUMBER(rate_limiter_settings, cleanup_interval_ms, false, 100, 86400000, 60000) \
+    R##_LIVE_SECTIONS(rate_limiter_settings, global_limits, false) \
+    R##_LIVE_SECTIONS(rate_limiter_settings, api_limits, false)
 TABLES(rate_limiter, RATE_LIMITER);
 
 #define LIMITS(R) \
@@ -365,20 +386,20 @@ TABLES(limits, LIMITS);
     R##_TEXT(console_settings, phoenix_js, false, TEXT_MAX, NULL, NULL)
 TABLES(console, CONSOLE);
 
-#define LOG(R) R##_TEXT(log_settings, level, false, 16, "info", config_check_level)
+#define LOG(R) R##_LIVE_TEXT(log_settings, level, false, 16, "info", config_check_level)
 TABLES(log, LOG);
 
 #define DRAIN(R) \
-    R##_NUMBER(drain_settings, batch, false, 1, 100000, 200) \
-    R##_NUMBER(drain_settings, interval_ms, false, 1, 60000, 100) \
-    R##_NUMBER(drain_settings, timeout_ms, false, 100, 3600000, 25000)
+    R##_LIVE_NUMBER(drain_settings, batch, false, 1, 100000, 200) \
+    R##_LIVE_NUMBER(drain_settings, interval_ms, false, 1, 60000, 100) \
+    R##_LIVE_NUMBER(drain_settings, timeout_ms, false, 100, 3600000, 25000)
 TABLES(drain, DRAIN);
 
 #define TOP(R) \
     R##_SECTION(server_config, node, false) \
     R##_SECTION(server_config, listen, true) \
     R##_SECTIONS(server_config, sockets, true) \
-    R##_SECTIONS(server_config, services, false) \
+    R##_LIVE_SECTIONS(server_config, services, false) \
     R##_SECTION(server_config, pull, false) \
     R##_SECTION(server_config, push, false) \
     R##_SECTION(server_config, security, false) \

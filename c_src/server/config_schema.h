@@ -37,6 +37,7 @@ struct option {
     option_check_fn *check;
     const struct section *child;
     bool required;
+    bool live; /* a reload can change it; for a list: and everything inside */
 };
 
 /* One mapping of the file. options and fields run in step; the last field is libcyaml's end mark. */

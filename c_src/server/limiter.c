@@ -3,7 +3,7 @@
  * counters in a turn of the loop, soon again while there are more. What is counted and refused is decided in
  * rate_limiter.c.
  */
-#include "server_state.h"
+#include "reload.h"
 
 #include <stdlib.h>
 
@@ -13,7 +13,7 @@ static void on_cleanup(struct timer *t)
 {
     struct server *s = container_of(t, struct server, cleanup_timer);
     bool more = rate_limiter_cleanup(s->limiter, s->timers.now_us, CLEANUP_STEP);
-    uint64_t pause_us = more ? CLEANUP_AGAIN_US : (uint64_t)s->config->rate_limiter.cleanup_interval_ms * 1000;
+    uint64_t pause_us = more ? CLEANUP_AGAIN_US : (uint64_t)s->live->rate_limiter.cleanup_interval_ms * 1000;
     if (timer_arm_in(&s->timers, t, pause_us) != BG_OK)
         log_error("server", "no memory for a timer: rate limits are cleaned up no more", "");
 }
@@ -28,7 +28,7 @@ static struct rate_key key_of(const char *text)
 
 static int set_global(struct server *s, struct err *e)
 {
-    const struct rate_limiter_settings *c = &s->config->rate_limiter;
+    const struct rate_limiter_settings *c = &s->live->rate_limiter;
     struct rate_limit *limits = calloc(c->global_limits_count + 1u, sizeof(*limits));
     if (!limits)
         return err_set(e, BG_ENOMEM, 0, "no memory for the rate limits");
@@ -43,7 +43,7 @@ static int set_global(struct server *s, struct err *e)
 
 static int set_api(struct server *s, struct err *e)
 {
-    const struct rate_limiter_settings *c = &s->config->rate_limiter;
+    const struct rate_limiter_settings *c = &s->live->rate_limiter;
     struct rate_limit *limits = calloc(c->api_limits_count + 1u, sizeof(*limits));
     if (!limits)
         return err_set(e, BG_ENOMEM, 0, "no memory for the rate limits");
@@ -69,6 +69,17 @@ int server_start_limiter(struct server *s, struct err *e)
         return err_set(e, BG_ENOMEM, 0, "no memory for the rate limiter");
     int rc = set_global(s, e);
     return rc == BG_OK ? set_api(s, e) : rc;
+}
+
+/* Both lists or, when one has no place in memory, what could be taken: it is said, and the old list stays. Limits that are
+ * the same as before keep what they have counted. */
+void limiter_reload(struct server *s, const struct server_config *before, const struct server_config *now)
+{
+    struct err e;
+    (void)before;
+    (void)now;
+    if (s->limiter && (set_global(s, &e) != BG_OK || set_api(s, &e) != BG_OK))
+        log_error("config", "rate limits not changed", "reason=\"%s\"", e.text);
 }
 
 void server_stop_limiter(struct server *s)

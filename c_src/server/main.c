@@ -29,7 +29,7 @@ static const char usage[] =
     "the cookie itself, BEAMGATE_PUSH_TOKEN the token that pushes of functions must bring.\n"
     "\n"
     "Signals: SIGTERM and SIGINT close all clients with 1012 and leave the cluster (a second one stops at once),\n"
-    "SIGUSR1 writes the state to the log.\n"
+    "SIGHUP reads the configuration again, SIGUSR1 writes the state to the log.\n"
     "\n"
     "Exit codes: 0 stopped as asked, or the checked file is good; 1 cannot start or go on; 2 wrong usage; 4 stopped\n"
     "before everything was closed; 78 the configuration or the cookie is not usable.\n";
@@ -94,7 +94,7 @@ static int take_options(struct command *cmd, int argc, char **argv)
     return -1;
 }
 
-/* Secrets of the environment. One byte more than allowed, so that what is too long is refused, not cut. */
+/* Secrets of the environment, kept for reloads. One byte more than allowed, so that what is too long is refused, not cut. */
 struct environment {
     char cookie[NODE_COOKIE_MAX + 2];
     char push_token[CONFIG_TOKEN_MAX + 2];
@@ -145,19 +145,37 @@ static struct server_config *prepare(const struct command *cmd, char *cookie, si
     return NULL;
 }
 
-/* From here on everything is said in the log. The cookie is wiped as soon as the server has its own copy. */
-static int serve(const struct server_config *c, char *cookie, size_t size)
+/* What a reload needs to do again what prepare() did at the start. */
+struct reloader {
+    const struct command *cmd;
+    char *cookie; /* of the start, to tell whether it has changed */
+};
+
+static struct server_config *load_again(void *ctx, struct config_report *report)
+{
+    const struct reloader *r = ctx;
+    char cookie[NODE_COOKIE_MAX + 1] = "";
+    struct server_config *c = prepare(r->cmd, cookie, sizeof(cookie), report);
+    if (c && strcmp(cookie, r->cookie) != 0)
+        config_note(report, false, r->cmd->file, "the cookie has changed: a restart is needed to use it");
+    explicit_bzero(cookie, sizeof(cookie));
+    return c;
+}
+
+/* From here on everything is said in the log. */
+static int serve(const struct server_config *c, const struct command *cmd, char *cookie)
 {
     struct err e = {0};
+    struct reloader again = {cmd, cookie};
     enum log_level level = LOG_INFO;
     if (log_level_parse(slice_str(c->log.level), &level) == BG_OK)
         log_set_level(level);
     struct server *s = server_new(c, cookie, true, &e);
-    explicit_bzero(cookie, size);
     if (!s) {
         log_error("server", "cannot start", "reason=\"%s\"", e.text);
         return EXIT_FAILED;
     }
+    server_set_source(s, &(struct settings_source){load_again, &again});
     int rc = server_run(s);
     server_free(s);
     return rc;
@@ -175,7 +193,6 @@ int main(int argc, char **argv)
     take_environment(&cmd, &environment);
     config_report_init(&report);
     struct server_config *c = prepare(&cmd, cookie, sizeof(cookie), &report);
-    explicit_bzero(&environment, sizeof(environment));
     if (report.text.len)
         fwrite(report.text.data, 1, report.text.len, stderr);
     config_report_fini(&report);
@@ -184,7 +201,9 @@ int main(int argc, char **argv)
     else if (cmd.check)
         rc = printf("%s: good\n", cmd.file) < 0 ? EXIT_FAILED : EXIT_STOPPED;
     else
-        rc = serve(c, cookie, sizeof(cookie));
+        rc = serve(c, &cmd, cookie);
     config_free(c);
+    explicit_bzero(cookie, sizeof(cookie));
+    explicit_bzero(&environment, sizeof(environment));
     return rc;
 }

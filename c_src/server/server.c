@@ -85,7 +85,7 @@ static void on_drain_timeout(struct timer *t)
 /* The only way to an orderly end. /ready says no from here on, so that a load balancer looks elsewhere. */
 static void begin_drain(struct server *s)
 {
-    const struct drain_settings *d = &s->config->drain;
+    const struct drain_settings *d = &s->live->drain;
     s->draining = true;
     log_info("server", "stopping: closing clients with 1012", "connections=%u batch=%u interval_ms=%u",
              edge_connections(s->edge), d->batch, d->interval_ms);
@@ -108,13 +108,23 @@ void server_stop(struct server *s)
 
 /* ---- signals ------------------------------------------------------------------------------------------- */
 
+/* What there is to say is said in the log. */
+static void reload(struct server *s)
+{
+    struct reload_report report;
+    reload_report_init(&report);
+    int rc = server_reload(s, &report);
+    (void)rc;
+    reload_report_fini(&report);
+}
+
 static void on_signal(uv_signal_t *h, int signum)
 {
     struct server *s = h->data;
     if (signum == SIGUSR1)
         server_log_state(s);
     else if (signum == SIGHUP)
-        log_warning("server", "reload is not available yet: restart to apply a changed configuration", "");
+        reload(s);
     else
         server_stop(s);
 }
@@ -257,50 +267,6 @@ static int start_configs(struct server *s, struct err *e)
     };
     s->puller = s->db && s->failed ? config_puller_new(&o) : NULL;
     return s->puller ? start_receiver(s, e) : err_set(e, BG_ENOMEM, 0, "no memory for the function store");
-}
-
-/* Stays connected to the service's nodes from now on; names without their ports go to nodes. */
-static int add_peers(struct server *s, const struct service_settings *from, struct slice *nodes, struct err *e)
-{
-    for (uint32_t i = 0; i < from->nodes_count; i++) {
-        struct slice peer = slice_str(from->nodes[i]);
-        nodes[i] = slice_make(peer.ptr, strcspn(peer.ptr, ":"));
-        int rc = slice_is(nodes[i], s->self.name) ? BG_OK : cluster_add_peer(s->cluster, peer);
-        if (rc != BG_OK)
-            return err_set(e, rc, 0, "service %s: cannot stay connected to the node %s", from->service, from->nodes[i]);
-    }
-    return BG_OK;
-}
-
-static int add_service(struct server *s, const struct service_settings *from, struct err *e)
-{
-    struct slice *nodes = calloc(from->nodes_count, sizeof(*nodes));
-    if (!nodes)
-        return err_set(e, BG_ENOMEM, 0, "no memory for the services");
-    struct service_config to = {
-        .service = slice_str(from->service),
-        .nodes = nodes,
-        .nodes_count = from->nodes_count,
-        .module = slice_str(from->module),
-        .function = slice_str(from->function),
-        .args = buf_slice(&from->args),
-        .version_module = optional(from->version_module),
-        .version_function = optional(from->version_function),
-        .version_args = buf_slice(&from->version_args),
-    };
-    int rc = add_peers(s, from, nodes, e);
-    if (rc == BG_OK)
-        rc = config_puller_add(s->puller, &to, e);
-    free(nodes); /* the puller has its own copy */
-    return rc;
-}
-
-static int add_services(struct server *s, struct err *e)
-{
-    int rc = BG_OK;
-    for (uint32_t i = 0; i < s->config->services_count && rc == BG_OK; i++)
-        rc = add_service(s, &s->config->services[i], e);
-    return rc;
 }
 
 /* The texts stay the configuration's, which outlives the server. */
@@ -472,7 +438,7 @@ static int start(struct server *s, const char *cookie, struct err *e)
         rc = server_start_limiter(s, e);
     if (rc == BG_OK)
         rc = start_gateway(s, e);
-    return rc == BG_OK ? add_services(s, e) : rc;
+    return rc == BG_OK ? server_add_services(s, e) : rc;
 }
 
 struct server *server_new(const struct server_config *config, const char *cookie, bool handle_signals, struct err *e)
@@ -484,7 +450,7 @@ struct server *server_new(const struct server_config *config, const char *cookie
         err_set(e, BG_ENOMEM, 0, "no memory for the loop");
         return NULL;
     }
-    s->config = config;
+    s->config = s->live = config;
     s->started_us = now;
     timers_init(&s->timers, now);
     signal(SIGPIPE, SIG_IGN); /* a peer that goes away is an error code, not the end */
@@ -641,5 +607,6 @@ void server_free(struct server *s)
     auth_clear(s->auth, s->auth_count);
     free(s->auth);
     free(s->channels);
+    config_free(s->reloaded);
     free(s);
 }

@@ -36,7 +36,10 @@ struct access {
 };
 
 struct server {
-    const struct server_config *config;
+    const struct server_config *config;  /* of the start: for options that are not live */
+    const struct server_config *live;    /* the newest: for options that are; see reload.h */
+    struct server_config *reloaded;      /* the same when it is the server's own, else NULL */
+    struct settings_source source;
     uv_loop_t loop;
     uv_signal_t signals[SERVER_SIGNALS];
     bool has_signals;
@@ -53,6 +56,7 @@ struct server {
     struct config_db *db;
     struct config_failed *failed;
     struct access access;
+    struct access next_access; /* during a reload */
     struct config_puller *puller;
     struct config_receiver *receiver;
     struct edge *edge;
@@ -102,6 +106,9 @@ void access_fini(struct access *a);
 /* S-080: whether the configuration lets other nodes do this (enable_tracing, ...; see config_schema.c). Who has a
  * shell on the machine needs no such leave: the command line does not ask. */
 bool admin_allows(const struct server *s, const char *action);
+
+/* services.c: the services of the configuration. 0, or a negative code with the text for the operator. */
+int server_add_services(struct server *s, struct err *e);
 
 /* streams.c: the processes behind streams. */
 struct stream_ops server_stream_ops(struct server *s);

@@ -550,8 +550,12 @@ static void the_documentation_names_every_option_with_its_range_and_default(void
         if (strcmp(o.kind, "section") == 0 || strcmp(o.kind, "list of sections") == 0)
             continue;
         table_row(&o, row, sizeof(row));
-        if (!strstr(text, row))
+        const char *found = strstr(text, row);
+        if (!found)
             fail_msg("docs/configuration.md lacks: %s", row);
+        size_t n = strcspn(found, "\n");
+        if (o.live != (strncmp(found + n - strlen(" (live) |"), " (live) |", 9) == 0))
+            fail_msg("docs/configuration.md: %s must%s end in (live)", o.path, o.live ? "" : " not");
     }
 }
 
