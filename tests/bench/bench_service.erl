@@ -4,7 +4,7 @@
 %% The gateway pulls configs/1; its argument is how many functions to return in all. list_users answers 50 maps, built
 %% once, because it is the gateway that is measured. Runs until it is killed; prints "ready" when it can be called.
 -module(bench_service).
--export([main/0, configs/1, echo/1, list_users/0]).
+-export([main/0, configs/1, echo/1, checked/5, list_users/0]).
 
 main() ->
     persistent_term:put(?MODULE, [user(N) || N <- lists:seq(1, 50)]),
@@ -14,13 +14,21 @@ main() ->
 
 echo(Msg) -> {ok, Msg}.
 
+checked(Msg, _N, _Tags, _At, _Id) -> {ok, Msg}.
+
 list_users() -> {ok, persistent_term:get(?MODULE)}.
 
 configs(Count) ->
     Echo = fun_config(<<"echo">>, echo, #{<<"msg">> => string}, [<<"msg">>]),
     List = fun_config(<<"list_users">>, list_users, nil, nil),
-    More = [fun_config(name(N), echo, #{<<"msg">> => string}, [<<"msg">>]) || N <- lists:seq(3, Count)],
-    {ok, [Echo, List | More]}.
+    More = [fun_config(name(N), echo, #{<<"msg">> => string}, [<<"msg">>]) || N <- lists:seq(4, Count)],
+    {ok, [Echo, List, checked_config() | More]}.
+
+%% Five arguments of as many types, and a permission.
+checked_config() ->
+    Types = #{<<"msg">> => {string, 100}, <<"n">> => num, <<"tags">> => {list_string, 10}, <<"at">> => datetime, <<"id">> => uuid},
+    Order = [<<"msg">>, <<"n">>, <<"tags">>, <<"at">>, <<"id">>],
+    (fun_config(<<"checked">>, checked, Types, Order))#{check_permission => any_authenticated}.
 
 name(N) -> list_to_binary(io_lib:format("function_~5..0b", [N])).
 

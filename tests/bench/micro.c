@@ -165,6 +165,21 @@ static const struct micro_case {
     {"two rate limits, one user that is refused mostly", run_rate_refuse},
     {"two rate limits, a thousand users", run_rate_thousand},
     {"two rate limits, a million users", run_rate_million},
+    {"stage: payload to fields, checked (checked)", run_stage_decode},
+    {"stage: look-up, any of 10 functions", run_stage_find_10},
+    {"stage: look-up, any of 100 functions", run_stage_find_100},
+    {"stage: look-up, any of 10,000 functions", run_stage_find_10000},
+    {"stage: permission any_authenticated", run_stage_permission},
+    {"stage: two rate limits, one user", run_stage_rate_limit},
+    {"stage: fields, look-up and one argument (echo)", run_stage_args_one},
+    {"stage: fields, look-up and five arguments (checked)", run_stage_args_five},
+    {"stage: Response with the echo's result", run_stage_answer},
+    {"whole request: echo, 10 functions", run_pipeline_echo_10},
+    {"whole request: echo, 100 functions", run_pipeline_echo_100},
+    {"whole request: echo, 10,000 functions", run_pipeline_echo_10000},
+    {"whole request: any of 10,000 functions", run_pipeline_any_of_10000},
+    {"whole request: checked (five arguments, permission)", run_pipeline_checked},
+    {"whole request: checked, and two rate limits", run_pipeline_checked_limited},
 };
 
 static double round_ns(const struct micro_case *c)
@@ -183,6 +198,7 @@ int main(void)
 {
     prepare();
     rate_prepare();
+    pipeline_prepare();
     printf("request frame %zu bytes; 50 users: %zu bytes as term, %zu as JSON\n", request.len, users_term.len,
            users_json.len);
     for (size_t i = 0; i < ARRAY_SIZE(CASES); i++) {
@@ -196,5 +212,6 @@ int main(void)
     buf_fini(&scratch);
     jansson_forget();
     rate_forget();
+    pipeline_forget();
     return 0;
 }

@@ -1,6 +1,6 @@
 /*
  * micro.h: the parts of micro.c that stand apart: jansson's, because jansson and json.h both name their kinds
- * JSON_STRING, and the rate limiter's.
+ * JSON_STRING, the rate limiter's and the request pipeline's.
  */
 #ifndef BEAMGATE_MICRO_H
 #define BEAMGATE_MICRO_H
@@ -24,5 +24,26 @@ void run_rate_none(void);
 void run_rate_refuse(void);
 void run_rate_thousand(void);
 void run_rate_million(void);
+
+/* Makes gateways with 10, 100 and 10,000 functions; pipeline_forget() frees them. */
+void pipeline_prepare(void);
+void pipeline_forget(void);
+/* One whole request each, from payload to both frames of its answer. */
+void run_pipeline_echo_10(void);
+void run_pipeline_echo_100(void);
+void run_pipeline_echo_10000(void);
+void run_pipeline_any_of_10000(void);
+void run_pipeline_checked(void);
+void run_pipeline_checked_limited(void);
+/* One stage each. */
+void run_stage_decode(void);
+void run_stage_find_10(void);
+void run_stage_find_100(void);
+void run_stage_find_10000(void);
+void run_stage_permission(void);
+void run_stage_rate_limit(void);
+void run_stage_args_one(void);
+void run_stage_args_five(void);
+void run_stage_answer(void);
 
 #endif

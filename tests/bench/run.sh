@@ -6,7 +6,7 @@
 #   QUICK=1      one minute in all: one window a case, the widest cases only
 #   WINDOW=3     seconds of each measured window     REPEAT=1   windows per case at most: one in which other processes
 #                took less than a tenth of a core ends the case; of several the least disturbed is shown
-#   ONLY="echo"  some of: ceiling echo list spawn functions heartbeat pipeline join idle start micro
+#   ONLY="echo"  some of: ceiling echo list checked spawn functions heartbeat pipeline join idle start micro
 #   KEEP=1       leave the temporary directory (results.jsonl, logs)
 set -u
 build=$(cd "${1:?usage: run.sh BUILD_DIR}" && pwd) || exit 1
@@ -18,7 +18,7 @@ window=${window:-3}
 warmup=${quick:+0.5}
 warmup=${warmup:-1}
 repeat=${REPEAT:-1}
-only=${ONLY:-ceiling echo list spawn functions heartbeat pipeline join idle start micro}
+only=${ONLY:-ceiling echo list checked spawn functions heartbeat pipeline join idle start micro}
 connections="1 16 64 256"
 idle_connections=10000
 starts=${quick:+3}
@@ -26,7 +26,7 @@ starts=${starts:-5}
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/beamgate-bench-XXXXXX") || exit 1
 results=$dir/results.jsonl
-base=$((12000 + $$ % 9000 * 2)) # below the ephemeral ports
+base=$((12000 + $$ % 2000 * 10)) # below the ephemeral ports
 port=$base
 echo_port=$((base + 1))
 export ERL_EPMD_PORT=$((base + 2)) HOME="$dir"
@@ -101,13 +101,14 @@ start_node() {
     wait_for ready "$dir/node.log"
 }
 
-write_config() { # CALL_WAY FUNCTIONS
+write_config() { # CALL_WAY FUNCTIONS [LIMITS]: LIMITS are lines of YAML
     sed -e "s|@DIR@|$dir|; s|@PORT@|$port|; s|@CALL_WAY@|$1|; s|@FUNCTIONS@|$2|" "$here/beamgate-bench.yml" > "$dir/gateway.yml"
+    printf '%s\n' "${3:-}" >> "$dir/gateway.yml"
 }
 
-start_gateway() { # CALL_WAY FUNCTIONS: a fresh one, until it answers a request
-    write_config "$1" "$2"
-    "$build/beamgate" "$dir/gateway.yml" > "$dir/gateway.log" 2>&1 &
+start_gateway() { # CALL_WAY FUNCTIONS [LIMITS]: a fresh one, until it answers a request
+    write_config "$@"
+    "$build/beamgate" --name "beamgate_$port@127.0.0.1" "$dir/gateway.yml" > "$dir/gateway.log" 2>&1 &
     gateway=$!
     pids="$pids $gateway"
     n=0
@@ -159,12 +160,39 @@ spawn_cases() {
     stop "$gateway" TERM
 }
 
+# Five typed arguments and a permission; then also two rate limits, which hold and never refuse.
+checked_cases() {
+    checked='{"service":"bench_service","request_type":"checked","request_id":"r$ID","args":{"msg":"m$ID","n":42,
+        "tags":["red","green"],"at":"2026-01-02T03:04:05.678+07:00","id":"550e8400-e29b-41d4-a716-446655440000"}}'
+    limit="key: user_id, max_requests: 1000, window_ms: 1"
+    limits="rate_limiter: {global_limits: [{$limit}], api_limits: [{service: bench_service, request_type: checked, $limit}]}"
+    start_gateway rex 3
+    requests checked "$(some 64 "64 256")" --mode request --payload-template "$checked"
+    stop "$gateway" TERM
+    start_gateway rex 3 "$limits"
+    requests checked_limited "$(some 64 "64 256")" --mode request --payload-template "$checked"
+    stop "$gateway" TERM
+}
+
+# A gateway for each size of the table, all up at a time and measured in turns: what else the machine does meets all.
 function_cases() {
-    for f in 3 100 10000; do
+    first_port=$port
+    gateways=
+    for f in 10 100 10000; do
         start_gateway rex $f
-        requests "echo_of_$f" 64 --mode request --payload-template echo
-        stop "$gateway" TERM
+        gateways="$gateways $gateway"
+        port=$((port + 3))
     done
+    for turn in $(some 1 "1 2 3 4 5"); do
+        port=$first_port
+        for gateway in $gateways; do
+            case $port in $first_port) f=10 ;; $((first_port + 3))) f=100 ;; *) f=10000 ;; esac
+            repeat=1 requests "echo_of_$f" 64 --mode request --payload-template echo
+            port=$((port + 3))
+        done
+    done
+    for gateway in $gateways; do stop "$gateway" TERM; done
+    port=$first_port
 }
 
 idle_case() {
@@ -187,6 +215,7 @@ start_case() {
 wants ceiling && ceiling
 start_node
 case " $only " in *" echo "* | *" list "* | *" heartbeat "* | *" pipeline "* | *" join "*) rex_cases ;; esac
+wants checked && checked_cases
 wants spawn && spawn_cases
 wants functions && function_cases
 wants idle && idle_case
