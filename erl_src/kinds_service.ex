@@ -251,6 +251,7 @@ defmodule KindsService.Supporter do
       fun("stream_typed", :stream, [{"id", :string}, {"words", :list_map}], stream),
       fun("stream_early", :stream_early, [], stream),
       fun("stream_error", :stream_error, [], stream),
+      fun("stream_dies", :stream_dies, [], stream),
       fun("stream_keys", :keys, [], stream),
       fun("slow_short", :sleep, ["v"], timeout: 200),
       fun("slow_infinite", :sleep, ["v"], timeout: :infinity),
