@@ -15,7 +15,17 @@ enum rpc_outcome {
     RPC_RETURN,
     RPC_ERROR, /* error:Reason; out may stay empty for function_clause */
     RPC_EXIT,
-    RPC_THROW
+    RPC_THROW,
+    RPC_LATER /* the function has called rpc_later_begin(), and answers with rpc_later_answer() */
+};
+
+/* In which shape a caller waits for the outcome: what rpc_later.c must know to give it later. */
+enum rpc_shape {
+    RPC_SHAPE_NOW,   /* it cannot be given later */
+    RPC_SHAPE_ERPC,  /* the process ends with {Ref, return, V} and so on */
+    RPC_SHAPE_SPAWN, /* the process ends, nobody waits for a value */
+    RPC_SHAPE_REX,   /* {Tag, V} to the caller */
+    RPC_SHAPE_CAST   /* nobody waits, and there is no process yet */
 };
 
 enum { RPC_ARITY_MAX = 255 };
@@ -32,12 +42,18 @@ struct rpc_call {
     struct dist_link *link;    /* to the caller's node; valid during the call. NULL for local callers */
     handle_t self;             /* spawn only: the process that runs this. Whoever wants it to go on living takes it with
                                 * process_adopt(); otherwise it ends when the function returns. HANDLE_NONE for calls */
+    enum rpc_shape shape;
+    struct slice ref; /* RPC_SHAPE_ERPC: Ref; RPC_SHAPE_REX: Tag */
+    handle_t process; /* RPC_SHAPE_ERPC, RPC_SHAPE_SPAWN: the process that the caller watches */
 };
 
 typedef enum rpc_outcome rpc_fn(void *server, const struct rpc_call *call, struct buf *out);
 
+/* The module of rows that hold for every module of the table: module_info/0 and its kin. */
+#define RPC_ANY_MODULE "*"
+
 struct rpc_entry {
-    const char *module; /* as on the wire: 'Elixir.PhoenixGenApi.ConfigDb', erlang */
+    const char *module; /* as on the wire: 'Elixir.PhoenixGenApi.ConfigDb', erlang; or RPC_ANY_MODULE */
     const char *function;
     int arity;
     rpc_fn *fn;
@@ -56,6 +72,8 @@ struct rpc_table {
  * asserted. Returns 0 or BG_ENOMEM; undo with rpc_table_fini(). */
 int rpc_table_index(struct rpc_table *t) MUST_CHECK;
 void rpc_table_fini(struct rpc_table *t);
+/* True when the table has a function of that module, RPC_ANY_MODULE excepted: to callers, such a module exists. */
+bool rpc_has_module(const struct rpc_table *t, struct slice module);
 /* The entry, or NULL. */
 const struct rpc_entry *rpc_find(const struct rpc_table *t, struct slice module, struct slice function, unsigned arity);
 
@@ -66,7 +84,8 @@ const struct rpc_entry *rpc_find(const struct rpc_table *t, struct slice module,
 enum rpc_outcome rpc_run(const struct rpc_table *t, struct rpc_call *call, struct slice args, struct buf *out,
                          bool *known);
 
-/* Shapes of an outcome; call as rpc_run left it, value what it left in out. */
+/* Shapes of an outcome, which is not RPC_LATER; call as rpc_run left it, value what it left in out. Where args is empty
+ * a stack shows the arity only. */
 /* {Ref, return, V} | {Ref, throw, T} | {Ref, exit, R} | {Ref, error, R, Stack}: erpc:execute_call/4 (08 §3.2). */
 void rpc_put_erpc(struct buf *b, struct slice ref, const struct rpc_call *call, enum rpc_outcome outcome,
                   struct slice value);

@@ -50,49 +50,58 @@ static void net_kernel_call(void *owner, handle_t self, struct dist_link *from, 
 
 /* ---- rex ---- */
 
-/* {call | block_call | cast, M, F, Args, GroupLeader}: runs it and leaves rex's answer in s->reply. */
-static bool rex_run(struct node_services *s, struct dist_link *from, struct slice caller, struct slice request)
+/* How a request to rex went. */
+enum rex_result { REX_NOT_UNDERSTOOD, REX_ANSWERED, REX_LATER };
+
+/* {call | block_call | cast, M, F, Args, GroupLeader}: runs it and leaves rex's answer in s->reply. *call says who asks
+ * and how he waits. */
+static enum rex_result rex_run(struct node_services *s, struct rpc_call *call, struct slice request)
 {
     struct term_reader r = term_reader(request);
-    struct rpc_call call = {.caller_node = dist_link_node(from), .caller = caller, .link = from};
     struct slice args;
     uint32_t n;
     bool known;
     if (term_read_tuple(&r, &n) != BG_OK || n != 5)
-        return false;
+        return REX_NOT_UNDERSTOOD;
     if (!term_read_is_atom(&r, "call") && !term_read_is_atom(&r, "block_call") && !term_read_is_atom(&r, "cast"))
-        return false;
-    if (term_read_atom(&r, &call.module) != BG_OK || term_read_atom(&r, &call.function) != BG_OK ||
+        return REX_NOT_UNDERSTOOD;
+    if (term_read_atom(&r, &call->module) != BG_OK || term_read_atom(&r, &call->function) != BG_OK ||
         term_skip(&r, &args) != BG_OK)
-        return false;
-    if (term_peek(&r) == TERM_PID && term_skip(&r, &call.group_leader) != BG_OK)
-        return false;
+        return REX_NOT_UNDERSTOOD;
+    if (term_peek(&r) == TERM_PID && term_skip(&r, &call->group_leader) != BG_OK)
+        return REX_NOT_UNDERSTOOD;
     metric_inc(s->metrics, METRIC_RPC_IN);
     buf_shrink(&s->value, KEEP_BYTES);
     buf_shrink(&s->reply, KEEP_BYTES);
-    enum rpc_outcome outcome = rpc_run(s->rpc, &call, args, &s->value, &known);
+    enum rpc_outcome outcome = rpc_run(s->rpc, call, args, &s->value, &known);
     if (!known)
         metric_inc(s->metrics, METRIC_RPC_IN_UNDEF);
-    rpc_put_rex(&s->reply, &call, outcome, buf_slice(&s->value));
-    return buf_ok(&s->value) && buf_ok(&s->reply);
+    if (outcome == RPC_LATER)
+        return REX_LATER;
+    rpc_put_rex(&s->reply, call, outcome, buf_slice(&s->value));
+    return buf_ok(&s->value) && buf_ok(&s->reply) ? REX_ANSWERED : REX_NOT_UNDERSTOOD;
 }
 
 /* rpc:block_call and whoever calls rex by name; rpc:call has gone over SPAWN_REQUEST since OTP 23. */
-static void rex_call(void *owner, handle_t self, struct dist_link *from, const struct gen_call *call)
+static void rex_call(void *owner, handle_t self, struct dist_link *from, const struct gen_call *c)
 {
     struct node_services *s = owner;
+    struct rpc_call call = {
+        .caller_node = dist_link_node(from), .caller = c->pid, .link = from, .shape = RPC_SHAPE_REX, .ref = c->tag};
     uint8_t pid[PROCESS_PID_MAX];
     struct slice me = process_pid(s->processes, self, pid);
-    if (rex_run(s, from, call->pid, call->request))
-        gen_reply(from, me, call, buf_slice(&s->reply));
-    else
-        gen_reply_notsup(from, me, call);
+    enum rex_result result = rex_run(s, &call, c->request);
+    if (result == REX_ANSWERED)
+        gen_reply(from, me, c, buf_slice(&s->reply));
+    else if (result == REX_NOT_UNDERSTOOD)
+        gen_reply_notsup(from, me, c);
 }
 
 /* {rex, Result}: the answer to a call that carries no tag. */
 static void rex_plain_call(struct node_services *s, struct dist_link *from, struct slice pid, struct slice request)
 {
-    if (!rex_run(s, from, pid, request))
+    struct rpc_call call = {.caller_node = dist_link_node(from), .caller = pid, .link = from};
+    if (rex_run(s, &call, request) != REX_ANSWERED)
         return;
     struct buf *b = dist_link_begin(from, LINK_PROTOCOL);
     if (!b)
@@ -154,7 +163,8 @@ static void rex_message(void *owner, handle_t self, struct dist_link *from, stru
     uint32_t n;
     (void)self;
     if (gen_cast_read(msg, &request)) {
-        (void)rex_run(s, from, SLICE_NONE, request);
+        struct rpc_call call = {.caller_node = dist_link_node(from), .link = from, .shape = RPC_SHAPE_CAST};
+        (void)rex_run(s, &call, request);
         return;
     }
     struct term_reader r = term_reader(msg);

@@ -64,27 +64,57 @@ void rpc_table_fini(struct rpc_table *t)
     t->order = NULL;
 }
 
-const struct rpc_entry *rpc_find(const struct rpc_table *t, struct slice module, struct slice function, unsigned arity)
+/* The entry at a position of the order, or of the array where there is none yet. */
+static const struct rpc_entry *entry_at(const struct rpc_table *t, size_t i)
 {
-    if (!t->order) {
-        for (size_t i = 0; i < t->count; i++)
-            if (compare_entry(module, function, arity, &t->entries[i]) == 0)
-                return &t->entries[i];
-        return NULL;
-    }
+    return &t->entries[t->order ? t->order[i] : i];
+}
+
+/* The first position whose entry is not below the three; only for tables that are in order. */
+static size_t lower_bound(const struct rpc_table *t, struct slice module, struct slice function, unsigned arity)
+{
     size_t low = 0, high = t->count;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        const struct rpc_entry *e = &t->entries[t->order[mid]];
-        int c = compare_entry(module, function, arity, e);
-        if (c == 0)
-            return e;
-        if (c < 0)
-            high = mid;
-        else
+        if (compare_entry(module, function, arity, entry_at(t, mid)) > 0)
             low = mid + 1;
+        else
+            high = mid;
     }
+    return low;
+}
+
+static const struct rpc_entry *find_exactly(const struct rpc_table *t, struct slice module, struct slice function,
+                                            unsigned arity)
+{
+    size_t i = t->order ? lower_bound(t, module, function, arity) : 0;
+    size_t end = t->order && i < t->count ? i + 1 : t->count;
+    for (; i < end; i++)
+        if (compare_entry(module, function, arity, entry_at(t, i)) == 0)
+            return entry_at(t, i);
     return NULL;
+}
+
+bool rpc_has_module(const struct rpc_table *t, struct slice module)
+{
+    size_t i = t->order ? lower_bound(t, module, SLICE_NONE, 0) : 0;
+    size_t end = t->order && i < t->count ? i + 1 : t->count;
+    if (slice_is(module, RPC_ANY_MODULE))
+        return false;
+    for (; i < end; i++)
+        if (slice_is(module, entry_at(t, i)->module))
+            return true;
+    return false;
+}
+
+const struct rpc_entry *rpc_find(const struct rpc_table *t, struct slice module, struct slice function, unsigned arity)
+{
+    if (slice_is(module, RPC_ANY_MODULE))
+        return NULL;
+    const struct rpc_entry *e = find_exactly(t, module, function, arity);
+    if (e || !rpc_has_module(t, module))
+        return e;
+    return find_exactly(t, SLICE_LIT(RPC_ANY_MODULE), function, arity);
 }
 
 /* ---- arguments ---- */
@@ -179,7 +209,7 @@ enum rpc_outcome rpc_run(const struct rpc_table *t, struct rpc_call *call, struc
     enum rpc_outcome outcome = e->fn(t->server, call, out);
     call->argv = NULL;
     /* A function that failed without a word did not like its arguments; one that returned nothing returns ok. */
-    if (out->len == before && buf_ok(out))
+    if (outcome != RPC_LATER && out->len == before && buf_ok(out))
         term_put_atom(out, outcome == RPC_RETURN ? "ok" : "function_clause");
     return outcome;
 }
@@ -189,8 +219,8 @@ enum rpc_outcome rpc_run(const struct rpc_table *t, struct rpc_call *call, struc
 /* [{M, F, Args, []}] where a BEAM shows the arguments, [{M, F, Arity, []}] otherwise. */
 static void put_stack(struct buf *b, const struct rpc_call *call, struct slice reason)
 {
-    bool show =
-        term_is_atom(reason, "undef") || term_is_atom(reason, "function_clause") || term_is_atom(reason, "badarg");
+    bool show = call->args.len && (term_is_atom(reason, "undef") || term_is_atom(reason, "function_clause") ||
+                                   term_is_atom(reason, "badarg"));
     term_put_list(b, 1);
     term_put_tuple(b, 4);
     term_put_atom_slice(b, call->module);
@@ -208,6 +238,7 @@ void rpc_put_erpc(struct buf *b, struct slice ref, const struct rpc_call *call, 
 {
     static const char *const class[] = {
         [RPC_RETURN] = "return", [RPC_ERROR] = "error", [RPC_EXIT] = "exit", [RPC_THROW] = "throw"};
+    assert_always(outcome < ARRAY_SIZE(class));
     term_put_tuple(b, outcome == RPC_ERROR ? 4 : 3);
     term_put_raw(b, ref);
     term_put_atom(b, class[outcome]);

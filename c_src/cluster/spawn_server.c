@@ -151,8 +151,11 @@ static bool execute_call(struct spawn_server *s, struct rpc_call *call, struct s
     if (term_read_list(&r, &n) != BG_OK || n != 4 || term_skip(&r, &res) != BG_OK || !read_mfa_args(&r, call, &args))
         return false;
     call->self = HANDLE_NONE;
+    call->shape = RPC_SHAPE_ERPC;
+    call->ref = res;
     enum rpc_outcome outcome = run(s, call, args);
-    rpc_put_erpc(&s->reason, res, call, outcome, buf_slice(&s->value));
+    if (outcome != RPC_LATER)
+        rpc_put_erpc(&s->reason, res, call, outcome, buf_slice(&s->value));
     return true;
 }
 
@@ -166,7 +169,8 @@ static bool execute_cast(struct spawn_server *s, struct rpc_call *call, struct s
         return false;
     call->self = HANDLE_NONE;
     enum rpc_outcome outcome = run(s, call, args);
-    rpc_put_exit_reason(&s->reason, call, outcome, buf_slice(&s->value));
+    if (outcome != RPC_LATER)
+        rpc_put_exit_reason(&s->reason, call, outcome, buf_slice(&s->value));
     return true;
 }
 
@@ -174,7 +178,8 @@ static bool execute_cast(struct spawn_server *s, struct rpc_call *call, struct s
 static bool execute_any(struct spawn_server *s, struct rpc_call *call, struct slice payload)
 {
     enum rpc_outcome outcome = run(s, call, payload);
-    rpc_put_exit_reason(&s->reason, call, outcome, buf_slice(&s->value));
+    if (outcome != RPC_LATER)
+        rpc_put_exit_reason(&s->reason, call, outcome, buf_slice(&s->value));
     return true;
 }
 
@@ -195,7 +200,7 @@ static void execute(struct spawn_server *s, struct rpc_call *call, uint32_t arit
 int spawn_server_request(struct spawn_server *s, struct dist_link *l, const struct dist_message *m)
 {
     struct rpc_call call = {
-        .caller_node = dist_link_node(l), .group_leader = m->group_leader, .caller = m->from, .link = l};
+        .caller_node = dist_link_node(l), .group_leader = m->group_leader, .caller = m->from, .link = l, .shape = RPC_SHAPE_SPAWN};
     uint8_t pid_bytes[PROCESS_PID_MAX];
     uint32_t arity;
     int64_t flags;
@@ -215,10 +220,10 @@ int spawn_server_request(struct spawn_server *s, struct dist_link *l, const stru
         return rc == BG_EINVAL ? BG_EINVAL : BG_OK;
     }
     send_reply(l, m, flags, pid);
-    call.self = p;
+    call.self = call.process = p;
     execute(s, &call, arity, m->payload);
     if (process_ops(s->processes, p) != &spawned_ops)
-        return BG_OK; /* the function's owner took it over, or has ended it */
+        return BG_OK; /* the function's owner took it over, or has ended it; or the answer comes later */
     if (buf_ok(&s->reason))
         process_end(s->processes, p, buf_slice(&s->reason));
     else

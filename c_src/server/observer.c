@@ -532,46 +532,7 @@ static OBSERVER_FN(rpc_statistics)
     return badarg(out);
 }
 
-/* ---- modules and functions ----------------------------------------------------------------------------- */
-
-/* Whether a module of this name has any function here. */
-static bool is_module(const struct server *s, struct slice module)
-{
-    for (size_t i = 0; i < s->rpc.count; i++)
-        if (slice_is(module, s->rpc.entries[i].module))
-            return true;
-    return false;
-}
-
-static OBSERVER_FN(rpc_ensure_loaded)
-{
-    struct term_reader r = term_reader(call->argv[0]);
-    struct slice module;
-    if (term_read_atom(&r, &module) != BG_OK)
-        return RPC_ERROR;
-    bool known = is_module(server, module);
-    term_put_tuple(out, 2);
-    term_put_atom(out, known ? "module" : "error");
-    if (known)
-        term_put_raw(out, call->argv[0]);
-    else
-        term_put_atom(out, "nofile");
-    return RPC_RETURN;
-}
-
-static OBSERVER_FN(rpc_function_exported)
-{
-    const struct server *s = server;
-    struct term_reader m = term_reader(call->argv[0]), f = term_reader(call->argv[1]), a = term_reader(call->argv[2]);
-    struct slice module, function;
-    int64_t arity;
-    if (term_read_atom(&m, &module) != BG_OK || term_read_atom(&f, &function) != BG_OK ||
-        term_read_int(&a, &arity) != BG_OK || arity < 0)
-        return badarg(out);
-    bool known = arity <= RPC_ARITY_MAX && rpc_find(&s->rpc, module, function, (unsigned)arity) != NULL;
-    term_put_atom(out, known ? "true" : "false");
-    return RPC_RETURN;
-}
+/* ---- what else they ask --------------------------------------------------------------------------------- */
 
 /* Only its version; Observer and etop ask nothing else before they go on. Live tracing needs a BEAM: what ttb wants
  * next is undef. */
@@ -642,8 +603,6 @@ const struct rpc_entry observer_entries[] = {
     {"appmon_info", "start_link2", 3, observer_start_appmon},
     {"application", "which_applications", 0, rpc_applications},
     {"application", "which_applications", 1, rpc_applications},
-    {"code", "ensure_loaded", 1, rpc_ensure_loaded},
-    {"erlang", "function_exported", 3, rpc_function_exported},
     {"erlang", "system_info", 1, rpc_system_info},
     {"erlang", "memory", 0, rpc_memory},
     {"erlang", "memory", 1, rpc_memory_of},

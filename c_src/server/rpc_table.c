@@ -11,6 +11,8 @@
 
 #include <stdlib.h>
 
+enum { RPC_WAITERS_MAX = 10000 }; /* calls of other nodes that wait for their answer; more are told system_limit */
+
 enum rpc_outcome rpc_put_atom(struct buf *out, const char *name)
 {
     term_put_atom(out, name);
@@ -30,7 +32,7 @@ void rpc_put_pair(struct buf *out, const char *a, const char *b)
     term_put_atom(out, b);
 }
 
-/* ---- erlang, Code -------------------------------------------------------------------------------------- */
+/* ---- erlang -------------------------------------------------------------------------------------------- */
 
 static enum rpc_outcome rpc_node(void *server, const struct rpc_call *call, struct buf *out)
 {
@@ -74,23 +76,6 @@ static enum rpc_outcome rpc_whereis(void *server, const struct rpc_call *call, s
     return RPC_RETURN;
 }
 
-/* No module is ever loaded here: whatever a caller wants to run must run elsewhere. */
-static enum rpc_outcome rpc_not_loaded(void *server, const struct rpc_call *call, struct buf *out)
-{
-    (void)server;
-    (void)call;
-    return rpc_put_atom(out, "false");
-}
-
-static enum rpc_outcome rpc_nofile(void *server, const struct rpc_call *call, struct buf *out)
-{
-    (void)server;
-    (void)call;
-    term_put_tuple(out, 2);
-    term_put_atom(out, "error");
-    return rpc_put_atom(out, "nofile");
-}
-
 /* ---- the table ----------------------------------------------------------------------------------------- */
 
 #define CONFIG_DB "Elixir.PhoenixGenApi.ConfigDb"
@@ -103,8 +88,6 @@ const struct rpc_entry rpc_entries[] = {
     {"erlang", "nodes", 0, rpc_nodes},
     {"erlang", "is_alive", 0, rpc_true},
     {"erlang", "whereis", 1, rpc_whereis},
-    {"Elixir.Code", "ensure_loaded?", 1, rpc_not_loaded},
-    {"Elixir.Code", "ensure_loaded", 1, rpc_nofile},
     {CONFIG_RECEIVER, "push", 1, rpc_receiver_push},
     {CONFIG_RECEIVER, "push", 2, rpc_receiver_push},
     {CONFIG_RECEIVER, "verify", 2, rpc_receiver_verify},
@@ -156,16 +139,18 @@ static const struct {
     const size_t *count;
 } groups_of_entries[] = {
     {rpc_entries, &rpc_entries_count},
+    {module_entries, &module_entries_count},
     {observer_entries, &observer_entries_count},
 };
 
 int server_rpc_start(struct server *s)
 {
     size_t count = 0, used = 0;
+    s->later = rpc_later_new(s->processes, s->cluster, RPC_WAITERS_MAX);
     for (size_t i = 0; i < ARRAY_SIZE(groups_of_entries); i++)
         count += *groups_of_entries[i].count;
     s->rpc_joined = calloc(count, sizeof(*s->rpc_joined));
-    if (!s->rpc_joined)
+    if (!s->rpc_joined || !s->later)
         return BG_ENOMEM;
     for (size_t i = 0; i < ARRAY_SIZE(groups_of_entries); i++) {
         size_t n = *groups_of_entries[i].count;
@@ -181,4 +166,6 @@ void server_rpc_end(struct server *s)
     rpc_table_fini(&s->rpc);
     free(s->rpc_joined);
     s->rpc_joined = NULL;
+    rpc_later_free(s->later);
+    s->later = NULL;
 }

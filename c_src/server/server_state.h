@@ -13,6 +13,7 @@
 #include "list.h"
 #include "edge.h"
 #include "rate_limiter.h"
+#include "rpc_later.h"
 #include "server.h"
 #include "stream_process.h"
 
@@ -51,6 +52,7 @@ struct server {
     struct remote_calls *calls;
     struct rpc_entry *rpc_joined; /* all arrays of functions, one after another */
     struct rpc_table rpc;
+    struct rpc_later *later; /* calls of other nodes whose answer is not there yet */
     struct dist_dispatch *dispatch;
     struct observer observer;
     struct config_db *db;
@@ -88,9 +90,13 @@ void server_release_node(void *server, struct slice node);
 extern const struct rpc_entry rpc_entries[];
 extern const size_t rpc_entries_count;
 /* Fills s->rpc with these and with what other files offer: each such file has an array of its own, and a row in
- * rpc_table.c. 0 or BG_ENOMEM. */
+ * rpc_table.c; and s->later. 0 or BG_ENOMEM. */
 int server_rpc_start(struct server *s) MUST_CHECK;
 void server_rpc_end(struct server *s);
+
+/* rpc_modules.c: what can be asked about modules and functions. */
+extern const struct rpc_entry module_entries[];
+extern const size_t module_entries_count;
 
 /* observer.c: what Observer and etop ask. */
 extern const struct rpc_entry observer_entries[];

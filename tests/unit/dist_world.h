@@ -7,8 +7,9 @@
 
 #include "dist_dispatch.h"
 #include "fake_link.h"
+#include "rpc_later.h"
 
-enum { WORLD_PROCESSES = 64, WORLD_CALLS = 32 };
+enum { WORLD_PROCESSES = 64, WORLD_CALLS = 32, WORLD_WAITERS = 2 };
 
 struct world {
     struct metrics metrics;
@@ -19,6 +20,10 @@ struct world {
     struct dist_link *l; /* up, to "svc@h" */
     unsigned ran;        /* functions of the rpc table that ran */
     handle_t adopt;      /* set by m:adopt/0 */
+    struct rpc_later *later;
+    handle_t waiter; /* set by m:wait/1 */
+    unsigned gone;   /* waiters that were ended from outside */
+    char heard[64];  /* the last message to one */
 };
 
 static struct world world;
@@ -56,7 +61,38 @@ static enum rpc_outcome world_adopt(void *server, const struct rpc_call *call, s
     return RPC_RETURN;
 }
 
+static void world_heard(void *owner, handle_t waiter, struct dist_link *from, struct slice msg)
+{
+    struct term_reader r = term_reader(msg);
+    struct slice word;
+    (void)owner;
+    (void)from;
+    assert_true(waiter == world.waiter);
+    if (term_read_atom(&r, &word) == BG_OK)
+        slice_cstr(word, world.heard, sizeof(world.heard));
+}
+
+static void world_gone(void *owner, handle_t waiter)
+{
+    assert_true(waiter == world.waiter);
+    ((struct world *)owner)->gone++;
+}
+
+/* Answers later; not at all when it cannot. */
+static enum rpc_outcome world_wait(void *server, const struct rpc_call *call, struct buf *out)
+{
+    static const struct rpc_waiter_ops ops = {world_heard, world_gone};
+    struct world *w = server;
+    w->ran++;
+    w->waiter = rpc_later_begin(w->later, call, &ops, w);
+    if (w->waiter != HANDLE_NONE)
+        return RPC_LATER;
+    term_put_atom(out, "cannot_wait");
+    return RPC_EXIT;
+}
+
 static const struct rpc_entry world_entries[] = {
+    {"m", "wait", 1, world_wait},
     {"m", "echo", 1, world_echo},
     {"m", "raise", 1, world_raise},
     {"erlang", "node", 0, world_node},
@@ -74,12 +110,14 @@ static inline int world_setup(void **state)
     world.pt = process_table_new(&fake_self, &fake_cluster, &world.metrics, WORLD_PROCESSES);
     world.rc = remote_calls_new(&fake_self, &fake_cluster, &world.timers, &world.metrics, WORLD_CALLS);
     world.d = dist_dispatch_new(&fake_self, world.pt, world.rc, &table, &world.metrics);
-    return world.pt && world.rc && world.d ? 0 : -1;
+    world.later = rpc_later_new(world.pt, &fake_cluster, WORLD_WAITERS);
+    return world.pt && world.rc && world.d && world.later ? 0 : -1;
 }
 
 static inline int world_teardown(void **state)
 {
     (void)state;
+    rpc_later_free(world.later);
     dist_dispatch_free(world.d);
     remote_calls_free(world.rc);
     process_table_free(world.pt);

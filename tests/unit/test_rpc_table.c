@@ -38,12 +38,14 @@ static int setup(void **state)
         .db = server.db, .failed = server.failed, .puller = server.puller, .metrics = &server.metrics};
     server.receiver = config_receiver_new(&ro);
     log_set_level(LOG_ERROR);
+    assert_int_equal(server_rpc_start(&server), BG_OK);
     return server.db && server.failed && server.puller && server.receiver ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
     (void)state;
+    server_rpc_end(&server);
     config_receiver_free(server.receiver);
     config_puller_free(server.puller);
     timers_fini(&server.timers);
@@ -70,11 +72,10 @@ static void put(const char *service, const char *type, const char *version)
 
 static enum rpc_outcome run(const char *module, const char *function, const char *args, bool *known)
 {
-    struct rpc_table table = {.entries = rpc_entries, .count = rpc_entries_count, .server = &server};
     struct rpc_call call = {.module = slice_str(module), .function = slice_str(function)};
     buf_reset(&out);
     buf_reset(&term);
-    return rpc_run(&table, &call, term_of(&term, args), &out, known);
+    return rpc_run(&server.rpc, &call, term_of(&term, args), &out, known);
 }
 
 /* module:function(args) must return the term that Elixir writes as expected. */
@@ -139,12 +140,58 @@ static void the_node_says_who_it_is(void **state)
     expect("erlang", "is_alive", "[]", "true");
 }
 
-/* S-008. */
-static void no_module_is_ever_loaded(void **state)
+/* S-008: a module is here when the table has a function of it. */
+static void modules_of_the_table_exist_and_no_others(void **state)
 {
     (void)state;
     expect("Elixir.Code", "ensure_loaded?", "[:lists]", "false");
+    expect("Elixir.Code", "ensure_loaded?", "[:\"*\"]", "false");
+    expect("Elixir.Code", "ensure_loaded?", "[PhoenixGenApi.ConfigDb]", "true");
+    expect("Elixir.Code", "loaded?", "[PhoenixGenApi.Config]", "false");
     expect("Elixir.Code", "ensure_loaded", "[:lists]", "{:error, :nofile}");
+    expect("Elixir.Code", "ensure_loaded", "[PhoenixGenApi.ConfigDb]", "{:module, PhoenixGenApi.ConfigDb}");
+    expect("code", "which", "[:lists]", ":non_existing");
+    expect("code", "which", "[PhoenixGenApi.ConfigDb]", ":preloaded");
+    expect("code", "is_loaded", "[PhoenixGenApi.ConfigDb]", "{:file, :preloaded}");
+    expect("code", "is_loaded", "[:lists]", "false");
+    expect("erlang", "module_loaded", "[:zzz]", "false");
+}
+
+static void functions_of_the_table_are_exported_and_no_others(void **state)
+{
+    (void)state;
+    expect("erlang", "function_exported", "[PhoenixGenApi.ConfigDb, :get, 3]", "true");
+    expect("erlang", "function_exported", "[PhoenixGenApi.ConfigDb, :get, 4]", "false");
+    expect("erlang", "function_exported", "[PhoenixGenApi.ConfigDb, :get, 256]", "false");
+    expect("erlang", "function_exported", "[PhoenixGenApi.ConfigDb, :module_info, 0]", "true");
+    expect("erlang", "function_exported", "[:lists, :module_info, 0]", "false");
+    expect("Elixir.Kernel", "function_exported?", "[:erlang, :node, 0]", "true");
+    bool known;
+    assert_int_equal(run("erlang", "function_exported", "[1, 2, 3]", &known), RPC_ERROR);
+    assert_true(term_is_atom(buf_slice(&out), "badarg"));
+}
+
+static void a_module_tells_what_it_has(void **state)
+{
+    (void)state;
+    expect("Elixir.PhoenixGenApi.ConfigReceiver", "__info__", "[:functions]",
+           "[delete_pushed_service: 1, get_all_pushed_services: 0, get_pushed_config: 1, push: 1, push: 2, status: 0, "
+           "verify: 2]");
+    expect("Elixir.PhoenixGenApi.ConfigReceiver", "__info__", "[:macros]", "[]");
+    expect("Elixir.PhoenixGenApi.ConfigReceiver", "__info__", "[:struct]", "nil");
+    expect("Elixir.PhoenixGenApi.ConfigReceiver", "__info__", "[:module]", "PhoenixGenApi.ConfigReceiver");
+    expect_function_clause("Elixir.PhoenixGenApi.ConfigReceiver", "__info__", "[:nonsense]");
+    expect("code", "module_info", "[]",
+           "[module: :code, exports: [__info__: 1, module_info: 0, module_info: 1, ensure_loaded: 1, is_loaded: 1, "
+           "which: 1], attributes: [], compile: []]");
+    expect("code", "module_info", "[:native]", "false");
+    bool known;
+    assert_int_equal(run("code", "module_info", "[:nonsense]", &known), RPC_ERROR);
+    assert_true(term_is_atom(buf_slice(&out), "badarg"));
+    (void)run("lists", "module_info", "[]", &known);
+    assert_false(known);
+    (void)run("*", "module_info", "[]", &known);
+    assert_false(known);
 }
 
 /* S-075. */
@@ -507,7 +554,9 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(the_node_says_who_it_is),
-        TEST(no_module_is_ever_loaded),
+        TEST(modules_of_the_table_exist_and_no_others),
+        TEST(functions_of_the_table_are_exported_and_no_others),
+        TEST(a_module_tells_what_it_has),
         TEST(an_empty_store_has_no_functions),
         TEST(functions_are_listed_by_service_type_and_version),
         TEST(a_service_named_by_atom_and_by_text_is_one_group),
