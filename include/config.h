@@ -146,6 +146,7 @@ struct rate_limiter_settings {
 struct limits_settings {
     uint32_t max_connections;
     uint32_t max_buffered_bytes;
+    uint32_t max_unread_ms;
     uint32_t max_functions;
     uint32_t max_processes;
 };

@@ -81,6 +81,7 @@ struct edge_options {
     uint32_t max_connections;       /* clients in all; more get 503 */
     uint32_t handshake_timeout_ms;  /* for a client's whole request head: 10000 */
     size_t max_buffered_bytes;      /* unsent bytes of one client before it is closed as too slow */
+    uint32_t max_unread_ms;         /* time for it to take 64 KiB of them: 30000 */
     struct json_limits json;        /* of a client's message; beyond them the socket closes with 1011 */
     size_t max_held_bytes;          /* the same of all clients, and of messages that are still coming in */
     bool console;                   /* serve the page at / and the function list it needs */

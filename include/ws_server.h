@@ -69,6 +69,7 @@ struct ws_options {
     struct metrics *metrics;
     uint32_t max_connections;
     size_t max_buffered_bytes; /* unsent bytes of one connection before it is closed as too slow */
+    uint64_t max_unread_us;    /* time for it to take 64 KiB of them */
     size_t
         max_held_bytes; /* unsent bytes and unfinished messages of all: beyond it slow ones and long ones are closed */
     struct ws_handlers handlers;

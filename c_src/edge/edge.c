@@ -62,6 +62,7 @@ void edge_options_default(struct edge_options *o)
         .max_connections = 65536,
         .handshake_timeout_ms = 10000,
         .max_buffered_bytes = 8 * 1024 * 1024,
+        .max_unread_ms = 30000,
         .max_held_bytes = (size_t)512 * 1024 * 1024,
         .json = json_limits_default,
     };
@@ -113,6 +114,7 @@ static int start_ws(struct edge *ed, struct err *e)
         .metrics = ed->o.metrics,
         .max_connections = ed->o.max_connections,
         .max_buffered_bytes = ed->o.max_buffered_bytes,
+        .max_unread_us = (uint64_t)ed->o.max_unread_ms * 1000,
         .max_held_bytes = ed->o.max_held_bytes,
         .handlers = phoenix_handlers(),
     };

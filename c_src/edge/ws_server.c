@@ -41,6 +41,7 @@
 
 #include "json.h"
 #include "log.h"
+#include "tcp_progress.h"
 
 enum ws_state { WS_NEW, WS_OPEN, WS_CLOSING, WS_BROKEN };
 
@@ -67,6 +68,9 @@ struct ws_buf {
     size_t open;
     bool frame_open;
     size_t in_lws;  /* upper bound of what lws holds of us */
+    struct timer unread; /* out: armed while in_lws > 0 */
+    uint64_t acked;      /* what the peer had taken when it was armed */
+    struct ws_conn *conn;
     size_t counted; /* what of it is in ws_server.held_bytes */
     struct ws_buf *next;
 };
@@ -118,6 +122,7 @@ static void ws_buf_put(struct ws_server *ws, struct ws_buf **slot)
     *slot = NULL;
     if (!wb)
         return;
+    timer_disarm(ws->o.timers, &wb->unread);
     buf_reset(&wb->b);
     ws_buf_count(ws, wb);
     if (ws->pool_count >= POOL_MAX) {
@@ -188,6 +193,8 @@ static void compact(struct ws_server *ws, struct ws_buf *out)
     ws_buf_count(ws, out);
 }
 
+static void on_unread(struct timer *t);
+
 static void tell_ended(struct ws_conn *c)
 {
     if (c->told_ended)
@@ -215,6 +222,17 @@ static void finish_close(struct ws_conn *c)
     shutdown(lws_get_socket_fd(c->wsi), SHUT_WR);
 }
 
+/* The kernel took only a part: from now on the peer has max_unread_ms for the next WRITE_CHUNK bytes. */
+static void expect_progress(struct ws_conn *c, struct ws_buf *out)
+{
+    if (out->in_lws == 0 || timer_armed(&out->unread))
+        return;
+    out->conn = c;
+    out->unread.fn = on_unread;
+    out->acked = tcp_bytes_acked(lws_get_socket_fd(c->wsi));
+    timer_arm_in(c->server->o.timers, &out->unread, c->server->o.max_unread_us);
+}
+
 static void conn_flush(struct ws_conn *c)
 {
     struct ws_buf *out = c->out;
@@ -231,10 +249,12 @@ static void conn_flush(struct ws_conn *c)
         out->in_lws = lws_partial_buffered(c->wsi) ? n : 0;
         metric_add(c->server->o.metrics, METRIC_CLIENT_BYTES_OUT, n);
     }
-    if (out && out->in_lws == 0 && out->sent == out->b.len)
+    if (out && out->in_lws == 0 && out->sent == out->b.len) {
         ws_buf_put(c->server, &c->out);
-    else if (out)
+    } else if (out) {
         compact(c->server, out);
+        expect_progress(c, out);
+    }
     if (!c->out)
         finish_close(c);
 }
@@ -242,8 +262,10 @@ static void conn_flush(struct ws_conn *c)
 /* SERVER_WRITEABLE: what lws held is gone. */
 static void on_writeable(struct ws_conn *c)
 {
-    if (c->out && !lws_partial_buffered(c->wsi))
+    if (c->out && !lws_partial_buffered(c->wsi)) {
         c->out->in_lws = 0;
+        timer_disarm(c->server->o.timers, &c->out->unread);
+    }
     if (c->out)
         conn_flush(c);
 }
@@ -299,6 +321,20 @@ static void close_slow(struct ws_conn *c)
                 unsent(c->out));
     buf_truncate(&c->out->b, c->out->sent);
     close_begin(c, WS_CLOSE_POLICY);
+}
+
+/* A peer that takes a whole chunk in its time is slow, but reads; one frame may be many chunks long. */
+static void on_unread(struct timer *t)
+{
+    struct ws_buf *out = container_of(t, struct ws_buf, unread);
+    struct ws_conn *c = out->conn;
+    if (c->state != WS_OPEN)
+        return;
+    uint64_t acked = tcp_bytes_acked(lws_get_socket_fd(c->wsi));
+    if (acked - out->acked >= WRITE_CHUNK)
+        expect_progress(c, out);
+    else
+        close_slow(c);
 }
 
 struct buf *ws_frame_begin(struct ws_conn *c)

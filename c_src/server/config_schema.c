@@ -377,6 +377,7 @@ TABLES(rate_limiter, RATE_LIMITER);
 #define LIMITS(R) \
     R##_NUMBER(limits_settings, max_connections, false, 1, 1000000, 50000) \
     R##_NUMBER(limits_settings, max_buffered_bytes, false, 65536, 1024 * MiB, 8 * MiB) \
+    R##_NUMBER(limits_settings, max_unread_ms, false, 1000, 3600000, 30000) \
     R##_NUMBER(limits_settings, max_functions, false, 1, 1000000, 100000) \
     R##_NUMBER(limits_settings, max_processes, false, 16, 10000000, 1000000)
 TABLES(limits, LIMITS);

@@ -380,6 +380,7 @@ static int start_edge(struct server *s, struct err *e)
     o.sockets_count = c->sockets_count;
     o.max_connections = s->max_connections;
     o.max_buffered_bytes = c->limits.max_buffered_bytes;
+    o.max_unread_ms = c->limits.max_unread_ms;
     o.json = json_limits(s);
     o.console = is_on(c->console.enabled);
     o.console_phoenix_js = c->console.phoenix_js;

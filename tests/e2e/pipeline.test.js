@@ -74,6 +74,19 @@ describe("streams", () => {
     await other.close();
   });
 
+  it("of a client that reads nothing for max_unread_ms end with its socket and code 1008", async () => {
+    const text = config() + "limits:\n  max_buffered_bytes: 100000000\n  max_unread_ms: 1000\n";
+    const gw = await run.gateway(text, { name: "unread" });
+    const slow = await (await Conn.open(gw)).join();
+    ask(slow, "stream_flood", { n: 100 }, "flood");
+    slow.ws._socket.pause();
+    await eventually(async () => (await gw.metric("client_slow_closed_total")) === 1, "the slow client is closed", 10000);
+    await eventually(async () => (await gw.metric("requests_in_flight")) === 0, "nothing in flight");
+    slow.ws._socket.resume();
+    assert.equal((await slow.closed).code, 1008);
+    await gw.stop();
+  });
+
   for (const way of ["rex", "spawn"])
     it(`end with an error when their producer dies on a node that lives, over ${way} (E-150 want)`, async () => {
       const gw = await run.gateway(config().replace("node:\n", `node:\n  call_way: ${way}\n`) + "requests:\n  stream_grace_ms: 400\n", { name: `gone${way}` });

@@ -1088,6 +1088,72 @@ static void reader_that_never_reads_is_cut_off(void **state)
     rig_stop(&r);
 }
 
+/* Leaves the client with megabytes to read, far below the bound in bytes. */
+static int start_unread(struct rig *r)
+{
+    enum { PUSHES = 300 };
+    rig_init(r);
+    r->options.max_buffered_bytes = 64 * 1024 * 1024;
+    rig_start(r);
+    int fd = ws_open_narrow(r);
+    r->gateway.push_bytes = 60 * 1024;
+    for (int i = 0; i < PUSHES; i++) {
+        ws_text(r, fd, "[\"1\",\"7\",\"room:a\",\"api\",1]");
+        rig_turn(r);
+    }
+    WAIT_FOR(r, r->gateway.requests == PUSHES);
+    return fd;
+}
+
+static void pass_seconds(struct rig *r, unsigned seconds)
+{
+    r->skew_us += seconds * UINT64_C(1000000);
+    for (int i = 0; i < 5; i++)
+        rig_turn(r);
+}
+
+static void reader_that_takes_too_long_is_closed_with_1008(void **state)
+{
+    static char got[64 * 1024];
+    (void)state;
+    struct rig r;
+    int first, fd = start_unread(&r);
+    size_t len;
+    pass_seconds(&r, 25);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_SLOW_CLOSED], 0);
+    pass_seconds(&r, 6); /* no byte was taken in max_unread_ms, 30000 */
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_SLOW_CLOSED], 1);
+    assert_int_equal(r.processes.slots.count, 0);
+    while ((first = ws_recv(&r, fd, got, sizeof(got), &len)) == 0x81)
+        ;
+    assert_int_equal(first, 0x88);
+    assert_int_equal(get_be16((uint8_t *)got), 1008);
+    close(fd);
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    rig_stop(&r);
+}
+
+static void reader_that_takes_its_share_in_time_stays(void **state)
+{
+    enum { FRAMES = 16 }; /* of a megabyte, so that the kernel's own buffers do not hide what is read */
+    static char got[64 * 1024];
+    (void)state;
+    struct rig r;
+    int fd = start_unread(&r);
+    size_t len;
+    for (int round = 0; round < 4; round++) {
+        pass_seconds(&r, 25);
+        ws_text(&r, fd, "[null,\"9\",\"phoenix\",\"heartbeat\",{}]"); /* or it is closed as idle */
+        for (int i = 0; i < 2 * FRAMES; i++)
+            assert_int_equal(ws_recv(&r, fd, got, sizeof(got), &len), 0x81);
+        pass_seconds(&r, 0);
+        assert_int_equal(r.metrics.value[METRIC_CLIENT_SLOW_CLOSED], 0);
+    }
+    close(fd);
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    rig_stop(&r);
+}
+
 static void result_larger_than_the_bound_closes_and_nothing_else(void **state)
 {
     (void)state;
@@ -1545,6 +1611,8 @@ int main(void)
         cmocka_unit_test(frames_for_a_stalled_reader_arrive_whole_and_in_order),
         cmocka_unit_test(reader_that_is_too_slow_is_closed_with_1008),
         cmocka_unit_test(reader_that_never_reads_is_cut_off),
+        cmocka_unit_test(reader_that_takes_too_long_is_closed_with_1008),
+        cmocka_unit_test(reader_that_takes_its_share_in_time_stays),
         cmocka_unit_test(result_larger_than_the_bound_closes_and_nothing_else),
         cmocka_unit_test(lengths_around_the_header_sizes_are_framed_right),
         cmocka_unit_test(unfinished_messages_of_all_are_limited),
