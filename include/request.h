@@ -124,4 +124,19 @@ bool gateway_stream_stop(struct request_list *waiting, struct slice request_id);
 const struct breakers *gateway_breakers(const struct gateway *gw);
 uint32_t gateway_in_flight(const struct gateway *gw);
 
+/* The nodes that requests of this config may go to now, for showing them: its list, or the last answer of its {M, F, A}
+ * while that holds. NULL and 0 when they are not known. Valid until the loop turns. */
+const struct slice *gateway_known_nodes(struct gateway *gw, const struct fun_config *fc, uint32_t *count);
+
+/* The two kinds of requests that run beside their channel: async and none, or stream. They share their places (E-210).
+ * Streams keep theirs until they end. */
+struct gateway_pool {
+    uint32_t running;
+    uint32_t queued;
+    uint64_t executed; /* that have ended since the start */
+    uint64_t failed;   /* of these */
+};
+/* idle: places that are free, for either kind. */
+struct gateway_pool gateway_pool(const struct gateway *gw, bool stream, uint32_t *idle);
+
 #endif

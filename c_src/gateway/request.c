@@ -155,7 +155,7 @@ static struct request *request_take(struct gateway *gw, handle_t channel, const 
     r->channel = channel;
     r->call = r->stream = HANDLE_NONE;
     r->stage = 0;
-    r->dispatched = r->hooked = false;
+    r->dispatched = r->hooked = r->failed = false;
     r->round = 0;
     r->payload = (struct span){0, 0};
     r->candidate_count = r->candidate_next = 0;

@@ -65,6 +65,7 @@ void finish_invalid(struct request *r, struct slice reason)
 void finish_error(struct request *r, struct slice text, bool can_retry)
 {
     metric_inc(r->gw->o.metrics, METRIC_REQUESTS_ERROR);
+    r->failed = true;
     if (!r->dispatched || r->fc->response_type != RESPONSE_NONE)
         push_error(r, text, can_retry);
     if (!r->dispatched)

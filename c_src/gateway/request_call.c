@@ -239,6 +239,8 @@ static void run_queue(struct gateway *gw)
         struct request *r = container_of(list_pop(&gw->async_queue), struct request, in_queue);
         gw->async_queued--;
         gw->async_running++;
+        gw->pools[r->pool].queued--;
+        gw->pools[r->pool].running++;
         r->runs = true;
         call_next(r, SLICE_NONE);
     }
@@ -268,7 +270,15 @@ void call_start(struct request *r)
     }
     list_append(&gw->async_queue, &r->in_queue);
     gw->async_queued++;
+    r->pool = r->stream != HANDLE_NONE;
+    gw->pools[r->pool].queued++;
     run_queue(gw);
+}
+
+struct gateway_pool gateway_pool(const struct gateway *gw, bool stream, uint32_t *idle)
+{
+    *idle = gw->o.async_limit > gw->async_running ? gw->o.async_limit - gw->async_running : 0;
+    return gw->pools[stream];
 }
 
 void call_release(struct request *r)
@@ -277,10 +287,14 @@ void call_release(struct request *r)
     if (list_linked(&r->in_queue)) {
         list_remove(&r->in_queue);
         gw->async_queued--;
+        gw->pools[r->pool].queued--;
     }
     if (!r->runs)
         return;
     r->runs = false;
     gw->async_running--;
+    gw->pools[r->pool].running--;
+    gw->pools[r->pool].executed++;
+    gw->pools[r->pool].failed += r->failed;
     run_queue(gw);
 }

@@ -53,6 +53,8 @@ struct request {
     bool hooked;        /* a hook took the place of the payload, and of the session's user */
     bool streaming;     /* the initial call has returned */
     bool producer_gone; /* before it has */
+    bool failed;        /* answered with an error */
+    uint8_t pool;       /* of gateway.pools, once it waits for a place */
     struct buf text;    /* raw JSON that must outlive the frame */
     struct span ref;
     struct span request_id;
@@ -79,6 +81,7 @@ struct gateway {
     struct list async_queue; /* async requests that wait for a place */
     uint32_t async_queued;
     uint32_t async_running;
+    struct gateway_pool pools[2]; /* the same by kind: async and none, stream */
     struct map node_lists; /* answers of {M, F, A}, see request_nodes.c */
     bool held; /* nothing is taken from the queue: it is being run already, or a channel is ending */
     /* Texts of the request being decoded, escapes resolved, and the text of its error. */

@@ -201,3 +201,16 @@ const struct slice *request_nodes(const struct request *r, uint32_t *count)
     *count = r->nodes ? r->nodes->count : r->fc->nodes_count;
     return r->nodes ? r->nodes->name : r->fc->nodes;
 }
+
+const struct slice *gateway_known_nodes(struct gateway *gw, const struct fun_config *fc, uint32_t *count)
+{
+    const struct node_list *l = NULL;
+    *count = fc->nodes_count;
+    if (fc->nodes_kind != NODES_MFA)
+        return fc->nodes;
+    l = find_list(gw, fc);
+    if (!l && means_connected_nodes(&fc->nodes_mfa))
+        l = connected_nodes(gw, fc);
+    *count = l ? l->count : 0;
+    return l ? l->name : NULL;
+}

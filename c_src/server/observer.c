@@ -183,6 +183,20 @@ void observer_put_memory(const struct server *s, struct buf *b)
     term_put_nil(b);
 }
 
+void observer_put_memory_map(const struct server *s, struct buf *b)
+{
+    term_put_map(b, ARRAY_SIZE(memory_kinds));
+    for (size_t i = 0; i < ARRAY_SIZE(memory_kinds); i++) {
+        term_put_atom(b, memory_kinds[i].name);
+        term_put_uint(b, memory_kinds[i].bytes(s));
+    }
+}
+
+uint64_t observer_memory_total(const struct server *s)
+{
+    return total_bytes(s);
+}
+
 static uint64_t io_input(const struct server *s)
 {
     return s->metrics.value[METRIC_CLIENT_BYTES_IN] + s->metrics.value[METRIC_LINK_BYTES_IN];

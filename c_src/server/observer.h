@@ -45,6 +45,9 @@ struct busy {
 struct busy observer_busy(const struct server *s);
 /* [{total, Bytes}, ...] as erlang:memory(). */
 void observer_put_memory(const struct server *s, struct buf *b);
+/* The same as a map, and the first of them. */
+void observer_put_memory_map(const struct server *s, struct buf *b);
+uint64_t observer_memory_total(const struct server *s);
 /* {{input, Bytes}, {output, Bytes}}: of clients and of other nodes. */
 void observer_put_io(const struct server *s, struct buf *b);
 
@@ -65,6 +68,8 @@ uint32_t observer_port_count(const struct server *s);
 /* observer_tables.c. */
 enum observer_table { TABLE_NONE, TABLE_CONFIGS, TABLE_FAILED };
 enum observer_table observer_table_of(struct slice name);
+/* ets:info/1 of the table as a map with exists: true, or #{exists => false}. */
+void observer_put_table_map(const struct server *s, const char *name, struct buf *b);
 uint64_t observer_tables_bytes(const struct server *s);
 uint32_t observer_table_count(void);
 /* Appends up to TABLE_ROWS_A_MESSAGE objects, [[Object], ...], from *pos on; returns how many. */

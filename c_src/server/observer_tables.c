@@ -175,6 +175,7 @@ static const struct property properties[] = {
     {"id", put_id},           {"name", put_id},     {"size", put_size}, {"memory", put_words},
     {"owner", put_owner},     {"heir", put_heir},   {"type", put_type}, {"keypos", put_keypos},
     {"protection", put_protected}, {"node", put_node}, {"named_table", put_true}, {"compressed", put_false},
+    {"read_concurrency", put_false}, {"write_concurrency", put_false}, {"decentralized_counters", put_false},
 };
 
 static void put_properties(const struct server *s, const struct table *t, const struct property *p, size_t n,
@@ -186,6 +187,21 @@ static void put_properties(const struct server *s, const struct table *t, const 
         p[i].put(s, t, b);
     }
     term_put_nil(b);
+}
+
+void observer_put_table_map(const struct server *s, const char *name, struct buf *b)
+{
+    const struct table *t = NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
+        if (strcmp(tables[i].name, name) == 0)
+            t = &tables[i];
+    term_put_map(b, t ? ARRAY_SIZE(properties) + 1 : 1);
+    for (size_t i = 0; t && i < ARRAY_SIZE(properties); i++) {
+        term_put_atom(b, properties[i].name);
+        properties[i].put(s, t, b);
+    }
+    term_put_atom(b, "exists");
+    term_put_atom(b, t ? "true" : "false");
 }
 
 /* get_table_list(ets, Options): the options hide what this node has none of. No other kind of table exists. */

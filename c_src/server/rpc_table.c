@@ -11,6 +11,8 @@
 
 #include <stdlib.h>
 
+#include "diag.h"
+
 enum { RPC_WAITERS_MAX = 10000 }; /* calls of other nodes that wait for their answer; more are told system_limit */
 
 enum rpc_outcome rpc_put_atom(struct buf *out, const char *name)
@@ -141,6 +143,7 @@ static const struct {
     {rpc_entries, &rpc_entries_count},
     {module_entries, &module_entries_count},
     {observer_entries, &observer_entries_count},
+    {diagnostics_entries, &diagnostics_entries_count},
 };
 
 int server_rpc_start(struct server *s)

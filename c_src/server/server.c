@@ -454,6 +454,7 @@ struct server *server_new(const struct server_config *config, const char *cookie
     s->config = s->live = config;
     s->started_us = now;
     timers_init(&s->timers, now);
+    loop_meter_init(&s->loop_meter, now);
     signal(SIGPIPE, SIG_IGN); /* a peer that goes away is an error code, not the end */
     s->max_connections = limit_files(config);
     if (handle_signals)
@@ -479,6 +480,7 @@ static void wait_for_events(struct server *s)
     uv_update_time(&s->loop);
     int uv_ms = uv_backend_timeout(&s->loop);
     uint64_t now = clock_now_us(), next = timers_next(&s->timers);
+    loop_meter_end(&s->loop_meter, now);
     uint64_t ours = next == UINT64_MAX ? UINT64_MAX : next > now ? next - now : 0;
     uint64_t theirs = uv_ms < 0 ? UINT64_MAX : (uint64_t)uv_ms * 1000;
     uint64_t wait_us = ours < theirs ? ours : theirs;
@@ -488,6 +490,7 @@ static void wait_for_events(struct server *s)
         ppoll(&fd, 1, wait_us == UINT64_MAX ? NULL : &ts, NULL);
     }
     s->timers.now_us = clock_now_us();
+    loop_meter_begin(&s->loop_meter, s->timers.now_us, next);
 }
 
 /* A name that another node holds is not worth trying again: D-07. */

@@ -11,6 +11,7 @@
 #include "config_receiver.h"
 #include "dist_dispatch.h"
 #include "list.h"
+#include "loop_meter.h"
 #include "edge.h"
 #include "rate_limiter.h"
 #include "rpc_later.h"
@@ -26,6 +27,13 @@ struct observer {
     handle_t part[SERVER_PARTS];
     struct list workers; /* what is sent piece by piece: observer_workers.c */
     uint32_t worker_count;
+};
+
+/* Totals as statistics were last asked for: the second number of a BEAM's pairs is what came since (O-044). */
+struct diag_last {
+    uint64_t uptime_ms;
+    uint64_t runtime_ms;
+    uint64_t reductions;
 };
 
 /* What the configuration allows; see access.c. */
@@ -46,6 +54,7 @@ struct server {
     bool has_signals;
     struct metrics metrics;
     struct timers timers;
+    struct loop_meter loop_meter;
     struct node_identity self;
     struct cluster *cluster;
     struct process_table *processes;
@@ -55,6 +64,7 @@ struct server {
     struct rpc_later *later; /* calls of other nodes whose answer is not there yet */
     struct dist_dispatch *dispatch;
     struct observer observer;
+    struct diag_last diag_last;
     struct config_db *db;
     struct config_failed *failed;
     struct access access;
