@@ -1,12 +1,16 @@
 /*
  * buf.c: see buf.h. Invariant: len <= cap, and len <= limit where a limit is set.
+ *
+ * The failure is sticky so that a writer of a whole message can append without looking and whoever sends it looks
+ * once; a buffer that failed holds a part of a message and must not be sent. Appends that fit are made in place, in
+ * the header: what is here is the slower half.
  */
 #include "buf.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BUF_FIRST = 256 };
+enum { BUF_FIRST = 256 }; /* most frames and calls fit */
 
 static void buf_sane(const struct buf *b)
 {
@@ -38,6 +42,7 @@ void buf_shrink(struct buf *b, size_t keep)
         buf_fini(b);
 }
 
+/* Taking back what made it fail makes it whole again: the failed append wrote nothing. */
 void buf_truncate(struct buf *b, size_t len)
 {
     assert_always(len <= b->len);
@@ -54,6 +59,7 @@ void buf_consume(struct buf *b, size_t n)
     b->len -= n;
 }
 
+/* By a half, not by two: a link's output may be tens of megabytes, and its old and new block live side by side. */
 static bool buf_grow(struct buf *b, size_t need)
 {
     size_t cap = b->cap ? b->cap : BUF_FIRST;
@@ -72,7 +78,8 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
     if (b->failed)
         return NULL;
     size_t need = b->len + n;
-    bool over = need < n || (b->limit && need > b->limit);
+    bool over = need < n || /* the sum has wrapped */
+                (b->limit && need > b->limit);
     if (over || (need > b->cap && !buf_grow(b, need))) {
         b->failed = true;
         return NULL;
@@ -102,7 +109,7 @@ void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
     va_list again;
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
-    uint8_t *dst = n >= 0 ? buf_reserve(b, (size_t)n + 1) : NULL;
+    uint8_t *dst = n >= 0 ? buf_reserve(b, (size_t)n + 1) : NULL; /* 1: vsnprintf ends with a NUL that does not count */
     if (dst) {
         vsnprintf((char *)dst, (size_t)n + 1, fmt, again);
         b->len += (size_t)n;

@@ -72,6 +72,8 @@ void log_write(enum log_level level, const char *part, const char *msg, const ch
     (void)ignored;
 }
 
+/* Outside bytes as one quoted word: no line break, no terminal escape and no quote of a stranger reaches the log. The
+ * eight texts are used in turn, enough for the fields of one line. */
 const char *log_text(struct slice s)
 {
     static char texts[LOG_TEXTS][LOG_TEXT_MAX * 4 + 8];
@@ -99,6 +101,7 @@ const char *log_text(struct slice s)
     return out;
 }
 
+/* Five lines of a kind in ten seconds, then silence; the first of the next window says how many were not written. */
 bool log_limit_pass(struct log_limit *l, uint64_t *suppressed)
 {
     uint64_t now = clock_now_us();

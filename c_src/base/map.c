@@ -1,6 +1,9 @@
 /*
  * map.c: see map.h. Invariant: load <= 3/4, and every entry is reachable from its home slot
  * without crossing a free one.
+ *
+ * Open addressing with linear steps: a look-up touches one cache line more often than not. The hash is SipHash-1-3
+ * with a key of the process, because keys come from clients and services, who could otherwise choose them to collide.
  */
 #include "map.h"
 
@@ -31,6 +34,7 @@ static void sip_round(struct sip *s)
     s->v2 = rotl(s->v2, 32);
 }
 
+/* Made at first use; a key half of which is 0 by chance is made again, which harms nobody. */
 static const uint64_t *hash_key(void)
 {
     static uint64_t key[2];
@@ -39,6 +43,7 @@ static const uint64_t *hash_key(void)
     return key;
 }
 
+/* SipHash-1-3 (Aumasson and Bernstein): the constants are its own, one round a word and three at the end. */
 uint64_t hash_bytes(const void *data, size_t len)
 {
     const uint64_t *k = hash_key();
@@ -53,6 +58,7 @@ uint64_t hash_bytes(const void *data, size_t len)
         sip_round(&s);
         s.v0 ^= word;
     }
+    /* The rest of the bytes, with the length on top, so that a text and the same with zeros behind it differ. */
     uint64_t last = (uint64_t)len << 56;
     for (size_t i = 0; i < left; i++)
         last |= (uint64_t)p[i] << (8 * i);
@@ -130,6 +136,8 @@ void *map_del(struct map *m, struct slice key)
     void *value = hole->value;
     if (!value)
         return NULL;
+    /* Entries behind the hole move up into it unless that would put them before their home; so no slot ever needs to
+     * be marked as deleted, and a map that lives for months does not slow down. */
     size_t mask = m->cap - 1, at = (size_t)(hole - m->slots);
     for (size_t i = (at + 1) & mask; m->slots[i].value; i = (i + 1) & mask) {
         size_t home = m->slots[i].hash & mask;

@@ -1,6 +1,9 @@
 /*
  * slots.c: see slots.h. Free slots form a list through next_free; the generation grows when a slot
  * is given out, and skips 0 so that no live handle equals HANDLE_NONE.
+ *
+ * A handle is taken for another only after its slot was given out 2^32 times between two uses of it. The slot
+ * freed last is given out first, since it is the one in the cache.
  */
 #include "slots.h"
 
@@ -29,6 +32,7 @@ static int slots_grow(struct slots *s)
     struct slot *grown = realloc(s->slot, cap * sizeof(*grown));
     if (!grown)
         return BG_ENOMEM;
+    /* From the top, so that low slots are given out first. */
     for (uint32_t i = cap; i-- > s->cap;) {
         grown[i] = (struct slot){NULL, 0, s->free_head};
         s->free_head = i + 1;

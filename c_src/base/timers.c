@@ -1,6 +1,9 @@
 /*
  * timers.c: a binary heap of pointers, 1-based, each timer knowing its place so that disarming is
  * O(log n). Invariant: heap[i]->heap_pos == i, and no child is due before its parent.
+ *
+ * A heap and not a wheel: most timers here are disarmed long before they are due (every call has one), and their
+ * times lie anywhere from milliseconds to a day. Among equals the order is not defined.
  */
 #include "timers.h"
 
@@ -63,6 +66,7 @@ int timer_arm(struct timers *ts, struct timer *t, uint64_t deadline_us)
         }
         heap_set(ts, ++ts->count, t);
     }
+    /* Re-arming may move it either way; one of the two finds nothing to do. */
     t->deadline_us = deadline_us;
     sift_up(ts, t->heap_pos);
     sift_down(ts, t->heap_pos);
@@ -83,6 +87,7 @@ void timer_disarm(struct timers *ts, struct timer *t)
     t->heap_pos = 0;
     if (last == t)
         return;
+    /* The last one fills the gap, and may be due before the gap's parent: it comes from another branch. */
     heap_set(ts, pos, last);
     sift_up(ts, pos);
     sift_down(ts, last->heap_pos);
@@ -99,7 +104,7 @@ unsigned timers_run(struct timers *ts, uint64_t now_us, unsigned max)
     ts->now_us = now_us;
     while (ts->count && ts->heap[1]->deadline_us <= now_us && (max == 0 || ran < max)) {
         struct timer *t = ts->heap[1];
-        timer_disarm(ts, t);
+        timer_disarm(ts, t); /* before the call: it may arm itself again, or free its owner */
         ran++;
         t->fn(t);
     }

@@ -1,5 +1,9 @@
 /*
  * iso8601.c: see iso8601.h. Proleptic Gregorian calendar; years 0000 to 9999 as text, and what an offset makes of them.
+ *
+ * The parsers eat from the front of a slice and say whether they could; the texts of errors are Elixir's own, because
+ * clients read them (E-114, E-115). What is accepted is what Elixir's DateTime.from_iso8601/1 accepts in its
+ * extended format; no leap second, as there.
  */
 #include "iso8601.h"
 
@@ -42,6 +46,7 @@ static bool fraction(struct slice *s, struct date_time *dt)
     for (int digit; digits(s, 1, &digit); given++)
         if (given < 6)
             dt->microsecond = dt->microsecond * 10 + digit;
+    /* The precision is kept beside the value: Elixir prints as many digits as were given (E-130). */
     dt->precision = given < 6 ? given : 6;
     for (int i = dt->precision; i < 6; i++)
         dt->microsecond *= 10;
@@ -138,6 +143,7 @@ static void put_field(struct buf *out, const char *key, int64_t value)
     term_put_int(out, value);
 }
 
+/* The struct as a map; the order of its keys means nothing on the wire. */
 static void put_common(struct buf *out, const char *module, const struct date_time *dt)
 {
     term_put_atom(out, "__struct__");

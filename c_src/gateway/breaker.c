@@ -88,6 +88,7 @@ static struct breaker *create(struct breakers *b, struct slice service, struct s
     return k;
 }
 
+/* After the cooldown exactly one caller gets true: its call is the test. Until that has ended the others get false. */
 bool breaker_allows(struct breakers *b, struct slice service, struct slice node, uint64_t now_us)
 {
     struct breaker *k = find(b, service, node);
@@ -99,6 +100,7 @@ bool breaker_allows(struct breakers *b, struct slice service, struct slice node,
     return true;
 }
 
+/* Closed means forgotten. */
 void breaker_succeeded(struct breakers *b, struct slice service, struct slice node)
 {
     struct breaker *k = find(b, service, node);
@@ -113,7 +115,7 @@ bool breaker_failed(struct breakers *b, struct slice service, struct slice node,
         k = create(b, service, node);
     if (!k)
         return false;
-    k->failures++;
+    k->failures++; /* a failed test opens again at once, whatever the count */
     if (k->failures < b->threshold && k->state != BREAKER_TRYING)
         return false;
     bool opened = k->state == BREAKER_CLOSED;
@@ -122,6 +124,7 @@ bool breaker_failed(struct breakers *b, struct slice service, struct slice node,
     return opened;
 }
 
+/* The test was called off (its client left): the next caller may be the test. */
 void breaker_forgotten(struct breakers *b, struct slice service, struct slice node)
 {
     struct breaker *k = find(b, service, node);
