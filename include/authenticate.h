@@ -8,12 +8,13 @@
 #include "edge.h"
 #include "http_head.h"
 
-enum { USER_ID_MAX = 1024, ROLES_MAX = 32, ROLES_BYTES_MAX = 2048 };
+enum { USER_ID_MAX = 1024, DEVICE_ID_MAX = 255, ROLES_MAX = 32, ROLES_BYTES_MAX = 2048 };
 
 /* What is known about a client after its request was accepted. */
 struct identity {
     struct buf user_id;      /* empty: nobody in particular */
     struct buf roles;        /* each followed by a zero byte */
+    struct buf device_id;    /* raw JSON string; empty: requests say it */
     bool phoenix_subprotocol; /* to be answered with sec-websocket-protocol: phoenix (P-015) */
 };
 

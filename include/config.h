@@ -50,13 +50,23 @@ struct channel_settings {
 
 /* One way to tell who a client is; which members count depends on type. */
 struct auth_settings {
-    char *type; /* phoenix_token, param or none */
+    char *type; /* phoenix_token, phoenix_encrypted, jwt, param or none */
     char *param;
     char *secret;
     char *secret_file;
     char *salt;
+    char *key_digest; /* how a Phoenix application derives its keys; 0: as by default */
+    uint32_t key_iterations;
+    uint32_t key_length;
+    char *algorithm; /* of JWTs; NULL: what the keys in jwks_file are for */
+    char *key_file;
+    char *jwks_file;
+    char *issuer;
+    char *audience;
+    uint32_t leeway_s;
     char *user_id_path;
     char *roles_path;
+    char *device_id_path;
     uint32_t max_age_s;
 };
 

@@ -7,6 +7,7 @@
 
 #include <uv.h>
 
+#include "jwt.h"
 #include "phoenix_token.h"
 #include "process_table.h"
 #include "request.h"
@@ -21,6 +22,8 @@ struct channel_config {
 
 enum auth_type {
     AUTH_PHOENIX_TOKEN, /* a token that a Phoenix application has signed */
+    AUTH_PHOENIX_ENCRYPTED, /* or encrypted */
+    AUTH_JWT,
     AUTH_PARAM,         /* who the connect parameter says: for behind something that has checked it */
     AUTH_NONE           /* nobody in particular */
 };
@@ -31,8 +34,11 @@ struct auth_method {
     const char *param;        /* connect parameter with the token, for AUTH_PARAM with the user; NULL: none */
     const char *user_id_path; /* where token_find() finds the user; NULL: the data itself */
     const char *roles_path;   /* where a role or a list of them is; NULL: no roles */
+    const char *device_id_path; /* where the device is; NULL: requests say it */
     uint32_t max_age_s;
-    uint8_t key[PHOENIX_TOKEN_KEY];
+    struct phoenix_key key;
+    struct jwt_keys *jwt_keys; /* the server's, which may put others here between two turns of the loop */
+    struct jwt_rules jwt_rules;
 };
 
 /* P-009. The first is the default. */

@@ -13,6 +13,7 @@
     X(CLIENT_REFUSED, "client_refused_total", "connections refused because a limit was reached")        \
     X(CLIENT_ORIGIN_REFUSED, "client_origin_refused_total", "upgrades refused because of their Origin")  \
     X(CLIENT_AUTH_REFUSED, "client_auth_refused_total", "upgrades refused because of who asks")           \
+    X(KEY_FILE_FAILURES, "key_file_failures_total", "files with JWT keys that changed and could not be used") \
     X(HTTP_REQUESTS, "http_requests_total", "HTTP requests read, upgrades included")                    \
     X(CLIENT_CONNECTED, "client_connected", "WebSocket connections open now")                           \
     X(CLIENT_FRAMES_IN, "client_frames_in_total", "messages received from clients")                     \

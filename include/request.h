@@ -24,6 +24,7 @@ struct session {
     const struct slice *roles;
     uint32_t roles_count;
     struct slice ip_address;
+    struct slice device_id; /* raw JSON string; empty: the request's own counts (E-025) */
 };
 
 /* The channel's part of the configuration. */

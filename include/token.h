@@ -15,7 +15,11 @@ enum token_verdict {
     TOKEN_BAD_SIGNATURE, /* of somebody who does not have the key, or changed on the way */
     TOKEN_BAD_CONTENT,   /* signed, but not readable or not acceptable inside */
     TOKEN_EXPIRED,
-    TOKEN_NO_MEMORY
+    TOKEN_NO_MEMORY,
+    TOKEN_NO_KEY, /* none of ours is for its algorithm and kid */
+    TOKEN_NOT_YET,
+    TOKEN_WRONG_ISSUER,
+    TOKEN_WRONG_AUDIENCE
 };
 
 /* For log lines. */

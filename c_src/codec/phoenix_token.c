@@ -1,5 +1,5 @@
 /*
- * phoenix_token.c: see phoenix_token.h.
+ * phoenix_token.c: see phoenix_token.h; the encrypted forms are in phoenix_decrypt.c.
  *
  * Invariant: not a byte of the payload is looked at before its signature has been found right, in constant time; and
  * even then it is checked like a stranger's term, since whoever signs may put user input inside. Pure but for OpenSSL.
@@ -12,21 +12,44 @@
 
 #include "base64.h"
 
-enum { ITERATIONS = 1000, MAC_BYTES = 32, DEFAULT_AGE_S = 86400 };
+enum { MAC_BYTES = 32, DEFAULT_AGE_S = 86400 };
 
 static const char prefix[] = "SFMyNTY."; /* base64url of "HS256" */
 
-int phoenix_token_key(struct slice secret_key_base, struct slice salt, uint8_t key[PHOENIX_TOKEN_KEY])
+static const EVP_MD *digest_named(const char *name)
 {
-    if (secret_key_base.len > INT32_MAX || salt.len > INT32_MAX)
-        return BG_ESYS;
+    static const struct {
+        const char *name;
+        const EVP_MD *(*md)(void);
+    } digests[] = {{"sha256", EVP_sha256}, {"sha384", EVP_sha384}, {"sha512", EVP_sha512}};
+    for (size_t i = 0; i < ARRAY_SIZE(digests); i++)
+        if (!name || strcmp(name, digests[i].name) == 0)
+            return digests[i].md();
+    return NULL;
+}
+
+bool phoenix_digest_known(const char *digest)
+{
+    return digest && digest_named(digest);
+}
+
+int phoenix_token_key(struct slice secret_key_base, struct slice salt, const struct phoenix_key_rule *rule,
+                      struct phoenix_key *key)
+{
+    const EVP_MD *md = digest_named(rule->digest);
+    uint32_t iterations = rule->iterations ? rule->iterations : PHOENIX_TOKEN_ITERATIONS;
+    uint32_t length = rule->length ? rule->length : PHOENIX_TOKEN_KEY;
+    if (!md || length > PHOENIX_TOKEN_KEY_MAX || iterations > INT32_MAX || secret_key_base.len > INT32_MAX ||
+        salt.len > INT32_MAX)
+        return BG_EINVAL;
+    key->len = (uint8_t)length;
     return PKCS5_PBKDF2_HMAC(secret_key_base.ptr, (int)secret_key_base.len, (const unsigned char *)salt.ptr,
-                             (int)salt.len, ITERATIONS, EVP_sha256(), PHOENIX_TOKEN_KEY, key) == 1
+                             (int)salt.len, (int)iterations, md, (int)length, key->bytes) == 1
                ? BG_OK
                : BG_ESYS;
 }
 
-static enum token_verdict check_signature(const uint8_t *key, struct slice text, struct slice signature,
+static enum token_verdict check_signature(const struct phoenix_key *key, struct slice text, struct slice signature,
                                           struct buf *scratch)
 {
     uint8_t mac[EVP_MAX_MD_SIZE];
@@ -34,7 +57,7 @@ static enum token_verdict check_signature(const uint8_t *key, struct slice text,
     int rc = base64_decode(signature, scratch);
     if (rc != BG_OK)
         return rc == BG_ENOMEM ? TOKEN_NO_MEMORY : TOKEN_MALFORMED;
-    if (!HMAC(EVP_sha256(), key, PHOENIX_TOKEN_KEY, (const unsigned char *)text.ptr, text.len, mac, &n))
+    if (!HMAC(EVP_sha256(), key->bytes, key->len, (const unsigned char *)text.ptr, text.len, mac, &n))
         return TOKEN_NO_MEMORY;
     bool right = scratch->len == MAC_BYTES && n == MAC_BYTES && CRYPTO_memcmp(mac, scratch->data, MAC_BYTES) == 0;
     return right ? TOKEN_OK : TOKEN_BAD_SIGNATURE;
@@ -76,7 +99,7 @@ static bool expired(int64_t signed_ms, uint64_t age_s, uint64_t now_ms)
     return age_s == 0 || (uint64_t)signed_ms + age_s * 1000 < now_ms;
 }
 
-static enum token_verdict read_data(struct slice bytes, uint64_t now_ms, uint32_t max_age_s, struct slice *data)
+enum token_verdict phoenix_token_payload(struct slice bytes, uint64_t now_ms, uint32_t max_age_s, struct slice *data)
 {
     size_t used = 0;
     int64_t signed_ms;
@@ -90,7 +113,7 @@ static enum token_verdict read_data(struct slice bytes, uint64_t now_ms, uint32_
     return expired(signed_ms, max_age_s ? max_age_s : age_s, now_ms) ? TOKEN_EXPIRED : TOKEN_OK;
 }
 
-enum token_verdict phoenix_token_verify(const uint8_t key[PHOENIX_TOKEN_KEY], struct slice token, uint64_t now_ms,
+enum token_verdict phoenix_token_verify(const struct phoenix_key *key, struct slice token, uint64_t now_ms,
                                         uint32_t max_age_s, struct buf *scratch, struct slice *data)
 {
     const size_t head = sizeof(prefix) - 1;
@@ -109,5 +132,5 @@ enum token_verdict phoenix_token_verify(const uint8_t key[PHOENIX_TOKEN_KEY], st
     int rc = base64_decode(slice_make(text.ptr + head, text.len - head), scratch);
     if (rc != BG_OK)
         return rc == BG_ENOMEM ? TOKEN_NO_MEMORY : TOKEN_BAD_CONTENT;
-    return read_data(buf_slice(scratch), now_ms, max_age_s, data);
+    return phoenix_token_payload(buf_slice(scratch), now_ms, max_age_s, data);
 }

@@ -15,6 +15,10 @@ const char *token_verdict_text(enum token_verdict v)
         [TOKEN_BAD_CONTENT] = "content not acceptable",
         [TOKEN_EXPIRED] = "expired",
         [TOKEN_NO_MEMORY] = "no memory",
+        [TOKEN_NO_KEY] = "no key fits its algorithm and kid",
+        [TOKEN_NOT_YET] = "not valid yet",
+        [TOKEN_WRONG_ISSUER] = "issued by somebody else",
+        [TOKEN_WRONG_AUDIENCE] = "meant for somebody else",
     };
     return text[v];
 }

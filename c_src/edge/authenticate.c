@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "base64.h"
+#include "json.h"
 #include "log.h"
 #include "origin.h"
 
@@ -72,12 +73,14 @@ void identity_init(struct identity *who)
     *who = (struct identity){0};
     buf_init(&who->user_id, HTTP_HEAD_MAX);
     buf_init(&who->roles, ROLES_BYTES_MAX);
+    buf_init(&who->device_id, 8 * DEVICE_ID_MAX);
 }
 
 void identity_fini(struct identity *who)
 {
     buf_fini(&who->user_id);
     buf_fini(&who->roles);
+    buf_fini(&who->device_id);
 }
 
 static struct slice trim(struct slice s)
@@ -216,13 +219,39 @@ static int take_roles(struct slice data, const char *path, struct buf *roles)
     return BG_OK;
 }
 
+/* As requests will carry it. */
+static int take_device(struct slice data, const char *path, struct identity *who)
+{
+    struct slice at;
+    struct buf text;
+    if (!path || !token_find(data, path, &at) || term_is_nil(at))
+        return BG_OK;
+    buf_init(&text, DEVICE_ID_MAX);
+    int rc = token_put_id(at, &text);
+    if (rc == BG_OK)
+        rc = json_put_string(&who->device_id, buf_slice(&text));
+    buf_fini(&text);
+    return rc;
+}
+
 static const char *take_identity(const struct auth_method *method, struct slice data, struct identity *who)
 {
     struct slice at;
     if (!token_find(data, method->user_id_path, &at) || token_put_id(at, &who->user_id) != BG_OK ||
         who->user_id.len > USER_ID_MAX)
         return "token names no user";
+    if (take_device(data, method->device_id_path, who) != BG_OK)
+        return "device in the token is not acceptable";
     return take_roles(data, method->roles_path, &who->roles) == BG_OK ? NULL : "roles in the token are not acceptable";
+}
+
+static enum token_verdict verify(struct inquiry *q, const struct auth_method *m, struct slice *data)
+{
+    struct slice token = buf_slice(&q->token);
+    if (m->type == AUTH_JWT)
+        return jwt_verify(m->jwt_keys, &m->jwt_rules, token, q->now_ms, &q->scratch, data);
+    return (m->type == AUTH_PHOENIX_TOKEN ? phoenix_token_verify : phoenix_token_decrypt)(
+        &m->key, token, q->now_ms, m->max_age_s, &q->scratch, data);
 }
 
 static int take_token(struct inquiry *q, const struct auth_method *method)
@@ -230,13 +259,15 @@ static int take_token(struct inquiry *q, const struct auth_method *method)
     struct slice data;
     if (!find_token(q, method->param))
         return BG_EGONE;
-    enum token_verdict v = phoenix_token_verify(method->key, buf_slice(&q->token), q->now_ms, method->max_age_s,
-                                                &q->scratch, &data);
-    q->refusal = v == TOKEN_OK ? take_identity(method, data, q->who) : token_verdict_text(v);
-    if (!q->refusal)
+    enum token_verdict v = verify(q, method, &data);
+    const char *why = v == TOKEN_OK ? take_identity(method, data, q->who) : token_verdict_text(v);
+    if (!why)
         return BG_OK;
+    if (!q->refusal || v != TOKEN_MALFORMED) /* of several methods, the one whose token it was */
+        q->refusal = why;
     buf_reset(&q->who->user_id);
     buf_reset(&q->who->roles);
+    buf_reset(&q->who->device_id);
     return BG_EINVAL;
 }
 
@@ -253,7 +284,7 @@ static int try_method(struct inquiry *q, const struct auth_method *method)
 
 static bool is_token(const struct auth_method *method)
 {
-    return method->type == AUTH_PHOENIX_TOKEN;
+    return method->type < AUTH_PARAM;
 }
 
 static int try_all(struct inquiry *q)
@@ -265,8 +296,10 @@ static int try_all(struct inquiry *q)
         return BG_EINVAL;
     for (uint32_t i = 0; i < q->config->auth_count; i++) {
         const struct auth_method *method = &q->config->auth[i];
-        if ((is_token(method) || !q->refusal) && try_method(q, method) == BG_OK)
+        if ((is_token(method) || !q->refusal) && try_method(q, method) == BG_OK) {
+            q->refusal = NULL;
             return BG_OK;
+        }
     }
     return BG_EINVAL;
 }

@@ -29,7 +29,8 @@ struct phoenix_socket {
     uint8_t ip_len;
     uint16_t user_len;
     uint16_t roles_len;
-    char text[]; /* user id, ip address, roles */
+    uint16_t device_len;
+    char text[]; /* user id, ip address, roles, device id */
 };
 
 struct channel {
@@ -310,6 +311,7 @@ static const struct session *session_of(const struct phoenix_socket *s)
         .roles = s->px->roles,
         .roles_count = n,
         .ip_address = slice_make(s->text + s->user_len, s->ip_len),
+        .device_id = slice_make(end, s->device_len),
     };
     return &s->px->session;
 }
@@ -483,12 +485,20 @@ struct ws_handlers phoenix_handlers(void)
     return (struct ws_handlers){.message = on_message, .ended = on_ended, .release = phoenix_socket_free};
 }
 
+/* Appends to the socket's text. */
+static char *put_text(char *at, struct slice part)
+{
+    if (part.len)
+        memcpy(at, part.ptr, part.len);
+    return at + part.len;
+}
+
 struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_config *config, enum serializer v,
                                    const struct identity *who, struct slice ip)
 {
-    struct slice user_id = buf_slice(&who->user_id), roles = buf_slice(&who->roles);
-    assert_always(ip.len <= IP_MAX && user_id.len <= UINT16_MAX && roles.len <= ROLES_BYTES_MAX);
-    struct phoenix_socket *s = calloc(1, sizeof(*s) + user_id.len + ip.len + roles.len);
+    struct slice user_id = buf_slice(&who->user_id), roles = buf_slice(&who->roles), device = buf_slice(&who->device_id);
+    assert_always(ip.len <= IP_MAX && user_id.len <= UINT16_MAX && roles.len <= ROLES_BYTES_MAX && device.len <= UINT16_MAX);
+    struct phoenix_socket *s = calloc(1, sizeof(*s) + user_id.len + ip.len + roles.len + device.len);
     if (!s)
         return NULL;
     s->px = px;
@@ -497,12 +507,8 @@ struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_confi
     s->user_len = (uint16_t)user_id.len;
     s->ip_len = (uint8_t)ip.len;
     s->roles_len = (uint16_t)roles.len;
-    if (user_id.len)
-        memcpy(s->text, user_id.ptr, user_id.len);
-    if (ip.len)
-        memcpy(s->text + user_id.len, ip.ptr, ip.len);
-    if (roles.len)
-        memcpy(s->text + user_id.len + ip.len, roles.ptr, roles.len);
+    s->device_len = (uint16_t)device.len;
+    put_text(put_text(put_text(put_text(s->text, user_id), ip), roles), device);
     s->ws.max_message_bytes = config->max_frame_bytes;
     s->ws.idle_timeout_ms = config->timeout_ms;
     return &s->ws;

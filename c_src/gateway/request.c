@@ -460,6 +460,14 @@ static bool overrides(const struct request *r, const struct session *who)
     return r->override && !r->hooked && who->user_id.len > 0;
 }
 
+/* What the session knows stands in for what the payload says: the user (E-002), and likewise the device. */
+static void take_session(const struct request *r, struct asked *a)
+{
+    a->overridden = overrides(r, a->who);
+    if (r->override && !r->hooked && a->who->device_id.len > 0)
+        a->f.device_id = a->who->device_id;
+}
+
 /* The client has left: nobody is there to be answered. */
 static void request_drop(struct request *r)
 {
@@ -480,7 +488,7 @@ void request_resume(struct request *r)
         return;
     }
     request_fields_read(a.payload, &a.f);
-    a.overridden = overrides(r, a.who);
+    take_session(r, &a);
     advance(r, &a);
 }
 
@@ -516,7 +524,7 @@ void gateway_request(struct gateway *gw, handle_t channel, struct request_list *
         request_fields_read(payload, &a.f);
     r->waiting = waiting;
     r->override = rules->override_user_id;
-    a.overridden = overrides(r, who);
+    take_session(r, &a);
     r->ref = request_keep(r, ref);
     r->request_id = request_keep(r, request_id_usable(a.f.request_id) ? a.f.request_id : SLICE_LIT("\"unknown\""));
     r->request_type = request_keep(r, a.f.request_type.ptr ? a.f.request_type : SLICE_LIT("null"));

@@ -231,29 +231,6 @@ static void check_services(const struct whole *w)
     map_fini(&seen);
 }
 
-/* A token method has exactly one secret, and a salt; the parameter is what it is about for the other. */
-static void check_auth(const struct whole *w, uint32_t i, uint32_t k)
-{
-    const struct auth_settings *a = &w->c->sockets[i].auth[k];
-    size_t line = line_at(w, "sockets", i, "auth");
-    bool token = strcmp(a->type, "phoenix_token") == 0;
-    const char *problem = NULL;
-    if (token && !a->secret == !a->secret_file)
-        problem = "needs secret_file, or else secret: the application's secret_key_base";
-    else if (token && !a->salt)
-        problem = "needs salt: the second argument of Phoenix.Token.sign";
-    else if (!token && (a->secret || a->secret_file || a->salt || a->user_id_path || a->roles_path || a->max_age_s))
-        problem = "takes no key but param";
-    else if (strcmp(a->type, "param") == 0 && !a->param)
-        problem = "needs param: the connect parameter that names the user";
-    if (problem)
-        config_error(w->report, w->name, line, "sockets[%u].auth[%u]: %s %s", i, k, a->type, problem);
-    else if (a->secret)
-        config_warning(w->report, w->name, line,
-                       "sockets[%u].auth[%u].secret: whoever reads this file can sign tokens; secret_file keeps it apart",
-                       i, k);
-}
-
 /* Pairs of sockets are compared directly: there are few. */
 static void check_socket(const struct whole *w, uint32_t i)
 {
@@ -266,7 +243,7 @@ static void check_socket(const struct whole *w, uint32_t i)
         config_error(w->report, w->name, line_at(w, "sockets", i, "origins"),
                      "sockets[%u]: origins is for check_origin true; it says %s", i, s->check_origin);
     for (uint32_t k = 0; k < s->auth_count; k++)
-        check_auth(w, i, k);
+        config_check_auth(w->c, i, k, w->name, line_at(w, "sockets", i, "auth"), w->report);
     if (s->auth_count && s->user_id_param)
         config_error(w->report, w->name, line_at(w, "sockets", i, "user_id_param"),
                      "sockets[%u]: user_id_param and auth are both given; in auth it is {type: param, param: %s}", i,

@@ -16,7 +16,9 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#include "jwt.h"
 #include "origin.h"
+#include "phoenix_token.h"
 #include "rate_limiter.h"
 
 /* ---- checks -------------------------------------------------------------------------------------------- */
@@ -77,11 +79,17 @@ static const char *check_host(const char *text)
 
 static const char *check_auth_type(const char *text)
 {
-    static const char *const types[] = {"phoenix_token", "param", "none"};
-    for (size_t i = 0; i < ARRAY_SIZE(types); i++)
-        if (strcmp(text, types[i]) == 0)
-            return NULL;
-    return "is not known; use phoenix_token, param or none";
+    return config_auth_type_known(text) ? NULL : "is not known; use phoenix_token, phoenix_encrypted, jwt, param or none";
+}
+
+static const char *check_digest(const char *text)
+{
+    return phoenix_digest_known(text) ? NULL : "is not known; use sha256, sha384 or sha512";
+}
+
+static const char *check_algorithm(const char *text)
+{
+    return jwt_algorithm_known(text) ? NULL : "is not known; use HS256, HS384, HS512, RS256, PS256, ES256 or EdDSA";
 }
 
 static const char *check_origin(const char *text)
@@ -265,8 +273,18 @@ static const cyaml_schema_value_t channels_value = {
     R##_TEXT(auth_settings, secret, false, TEXT_MAX, NULL, NULL) \
     R##_TEXT(auth_settings, secret_file, false, TEXT_MAX, NULL, NULL) \
     R##_TEXT(auth_settings, salt, false, 255, NULL, NULL) \
+    R##_TEXT(auth_settings, key_digest, false, 16, NULL, check_digest) \
+    R##_NUMBER(auth_settings, key_iterations, false, 0, 10000000, 0) \
+    R##_NUMBER(auth_settings, key_length, false, 0, PHOENIX_TOKEN_KEY_MAX, 0) \
+    R##_TEXT(auth_settings, algorithm, false, 16, NULL, check_algorithm) \
+    R##_TEXT(auth_settings, key_file, false, TEXT_MAX, NULL, NULL) \
+    R##_TEXT(auth_settings, jwks_file, false, TEXT_MAX, NULL, NULL) \
+    R##_TEXT(auth_settings, issuer, false, TEXT_MAX, NULL, NULL) \
+    R##_TEXT(auth_settings, audience, false, TEXT_MAX, NULL, NULL) \
+    R##_NUMBER(auth_settings, leeway_s, false, 0, 3600, 0) \
     R##_TEXT(auth_settings, user_id_path, false, 255, NULL, NULL) \
     R##_TEXT(auth_settings, roles_path, false, 255, NULL, NULL) \
+    R##_TEXT(auth_settings, device_id_path, false, 255, NULL, NULL) \
     R##_NUMBER(auth_settings, max_age_s, false, 0, 1000000000, 0)
 TABLES(auth, AUTH);
 static const cyaml_schema_value_t auth_value = {

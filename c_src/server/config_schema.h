@@ -86,4 +86,10 @@ void config_warning(struct config_report *r, const char *name, size_t line, cons
 const char *config_check_node(const char *text);
 const char *config_check_level(const char *text);
 
+/* config_auth.c */
+bool config_auth_type_known(const char *text);
+/* What only the whole entry can tell: reports what is missing and what does not belong. */
+void config_check_auth(const struct server_config *c, uint32_t socket, uint32_t method, const char *name, size_t line,
+                       struct config_report *r);
+
 #endif

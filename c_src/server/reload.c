@@ -39,6 +39,7 @@ static const struct reload_part parts[] = {
     {NULL, access_reload_prepare, access_reload_apply, access_reload_drop}, /* the token may stand in a file */
     {"rate_limiter.", NULL, limiter_reload, NULL},
     {"services", NULL, services_reload, NULL},
+    {NULL, NULL, sockets_reload, NULL}, /* keys stand in files */
 };
 
 /* ---- what has changed ---------------------------------------------------------------------------------- */

@@ -32,6 +32,8 @@ void access_reload_apply(struct server *s, const struct server_config *before, c
 void access_reload_drop(struct server *s);
 /* limiter.c */
 void limiter_reload(struct server *s, const struct server_config *before, const struct server_config *now);
+/* sockets.c */
+void sockets_reload(struct server *s, const struct server_config *before, const struct server_config *now);
 /* services.c */
 void services_reload(struct server *s, const struct server_config *before, const struct server_config *now);
 

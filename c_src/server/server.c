@@ -18,8 +18,6 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#include "auth_setup.h"
-
 /* Descriptors beside the clients': links to other nodes, epmd, the log, libuv's own. */
 enum { FILES_BESIDE_CLIENTS = 1024, FAILED_CONFIGS_MAX = 1000, TIMERS_A_TURN = 1000 };
 
@@ -269,90 +267,6 @@ static int start_configs(struct server *s, struct err *e)
     return s->puller ? start_receiver(s, e) : err_set(e, BG_ENOMEM, 0, "no memory for the function store");
 }
 
-/* The texts stay the configuration's, which outlives the server. */
-static void edge_channels(const struct socket_settings *from, struct channel_config *to)
-{
-    for (uint32_t i = 0; i < from->channels_count; i++) {
-        const struct channel_settings *ch = &from->channels[i];
-        to[i] = (struct channel_config){
-            .topic = ch->topic,
-            .event = ch->event,
-            .rules = {is_on(ch->override_user_id), is_on(ch->require_verified_user_id)},
-        };
-    }
-}
-
-static enum origin_check origin_check_of(const struct socket_settings *s)
-{
-    if (strcmp(s->check_origin, "false") == 0)
-        return ORIGIN_ANY;
-    if (strcmp(s->check_origin, "conn") == 0)
-        return ORIGIN_CONNECTION;
-    return s->origins_count ? ORIGIN_LIST : ORIGIN_SAME_HOST;
-}
-
-/* Every socket's methods, one after the other. */
-static int make_auth(struct server *s, struct err *e)
-{
-    const struct server_config *c = s->config;
-    for (uint32_t i = 0; i < c->sockets_count; i++)
-        s->auth_count += c->sockets[i].auth_count;
-    s->auth = calloc(s->auth_count + 1, sizeof(*s->auth));
-    if (!s->auth)
-        return err_set(e, BG_ENOMEM, 0, "no memory for the sockets");
-    struct auth_method *to = s->auth;
-    for (uint32_t i = 0; i < c->sockets_count; i++) {
-        for (uint32_t k = 0; k < c->sockets[i].auth_count; k++) {
-            int rc = auth_setup(&c->sockets[i].auth[k], to++, e);
-            if (rc != BG_OK)
-                return rc;
-        }
-    }
-    return BG_OK;
-}
-
-static struct socket_config edge_socket(const struct server_config *c, const struct socket_settings *from)
-{
-    return (struct socket_config){
-        .path = from->path,
-        .user_id_param = from->user_id_param,
-        .auth_count = from->auth_count,
-        .origin_check = origin_check_of(from),
-        .host = c->listen.host,
-        .origins = from->origins,
-        .origins_count = from->origins_count,
-        .timeout_ms = from->timeout_ms,
-        .max_channels = from->max_channels,
-        .max_frame_bytes = from->max_frame_bytes,
-        .max_topic_bytes = from->max_topic_bytes,
-        .channels_count = from->channels_count,
-    };
-}
-
-/* config->sockets as the edge wants them. */
-static int make_sockets(struct server *s, struct err *e)
-{
-    const struct server_config *c = s->config;
-    uint32_t channels = 0, used = 0, auth_used = 0;
-    for (uint32_t i = 0; i < c->sockets_count; i++)
-        channels += c->sockets[i].channels_count;
-    s->sockets = calloc(c->sockets_count, sizeof(*s->sockets));
-    s->channels = calloc(channels, sizeof(*s->channels));
-    if (!s->sockets || !s->channels)
-        return err_set(e, BG_ENOMEM, 0, "no memory for the sockets");
-    int rc = make_auth(s, e);
-    for (uint32_t i = 0; rc == BG_OK && i < c->sockets_count; i++) {
-        const struct socket_settings *from = &c->sockets[i];
-        edge_channels(from, s->channels + used);
-        s->sockets[i] = edge_socket(c, from);
-        s->sockets[i].channels = s->channels + used;
-        s->sockets[i].auth = s->auth + auth_used;
-        used += from->channels_count;
-        auth_used += from->auth_count;
-    }
-    return rc;
-}
-
 /* The edge checks messages by these; the request pipeline need not be stricter. */
 static struct json_limits json_limits(const struct server *s)
 {
@@ -363,7 +277,7 @@ static int start_edge(struct server *s, struct err *e)
 {
     const struct server_config *c = s->config;
     struct edge_options o;
-    int rc = make_sockets(s, e);
+    int rc = server_make_sockets(s, e);
     if (rc != BG_OK)
         return rc;
     edge_options_default(&o);
@@ -604,13 +518,10 @@ void server_free(struct server *s)
         edge_free(s->edge);
     leave_cluster(s);
     free_parts(s);
+    server_free_sockets(s);
     stop_signals(s);
     close_loop(s);
     timers_fini(&s->timers);
-    free(s->sockets);
-    auth_clear(s->auth, s->auth_count);
-    free(s->auth);
-    free(s->channels);
     config_free(s->reloaded);
     free(s);
 }

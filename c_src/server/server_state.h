@@ -80,6 +80,7 @@ struct server {
     struct socket_config *sockets;   /* the edge's view of config->sockets */
     struct auth_method *auth; /* of all sockets */
     uint32_t auth_count;
+    struct key_watch **key_watches; /* one for each of auth; NULL where nothing is to be watched */
     struct channel_config *channels; /* all sockets' channels, one after another */
     uint32_t max_connections;        /* as configured, or fewer by the limit of open files */
     struct timer drain_timer;
@@ -122,6 +123,10 @@ void access_fini(struct access *a);
 /* S-080: whether the configuration lets other nodes do this (enable_tracing, ...; see config_schema.c). Who has a
  * shell on the machine needs no such leave: the command line does not ask. */
 bool admin_allows(const struct server *s, const char *action);
+
+/* sockets.c: fills s->sockets. What it has made is freed by the other, also when it failed. */
+int server_make_sockets(struct server *s, struct err *e) MUST_CHECK;
+void server_free_sockets(struct server *s);
 
 /* services.c: the services of the configuration. 0, or a negative code with the text for the operator. */
 int server_add_services(struct server *s, struct err *e);

@@ -134,14 +134,15 @@ static void run_jansson_dump_users(void)
 static void run_phoenix_token(void)
 {
     static const char token[] = "SFMyNTY.g2gDbQAAAAJ1MW4GAABo5c-LAWIAAVGA.UgLl0jeX8DR2Zh85PHupVI4234orNAZahkjmdMGCaww";
-    static uint8_t key[PHOENIX_TOKEN_KEY];
+    static const struct phoenix_key_rule usual;
+    static struct phoenix_key key;
     static bool derived;
     struct slice data;
     if (!derived)
         assert_always(phoenix_token_key(SLICE_LIT("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
-                                        SLICE_LIT("user socket"), key) == BG_OK);
+                                        SLICE_LIT("user socket"), &usual, &key) == BG_OK);
     derived = true;
-    assert_always(phoenix_token_verify(key, slice_make(token, sizeof(token) - 1), 1700000060000ull, 0, &scratch,
+    assert_always(phoenix_token_verify(&key, slice_make(token, sizeof(token) - 1), 1700000060000ull, 0, &scratch,
                                        &data) == TOKEN_OK);
 }
 

@@ -11,6 +11,7 @@
 enum { ROWS_MAX = 64, ROW_GOOD = 0, ROW_OLD = 2, ROW_MAP = 5, ROW_FORGED = 28, ROW_ROLES = 32, ROW_MANY_ROLES = 33 };
 
 static char tokens[ROWS_MAX][TOKEN_MAX + 1];
+static const struct phoenix_key_rule usual;
 static struct auth_method methods[3];
 static struct socket_config config;
 static struct metrics metrics;
@@ -25,7 +26,7 @@ static int load_tokens(void **state)
         i++;
     fclose(f);
     log_set_level(LOG_ERROR);
-    return phoenix_token_key(SLICE_LIT(SECRET), SLICE_LIT("user socket"), methods[0].key);
+    return phoenix_token_key(SLICE_LIT(SECRET), SLICE_LIT("user socket"), &usual, &methods[0].key);
 }
 
 /* The socket's methods: a token and then as many as count says. */
@@ -33,7 +34,7 @@ static void use(uint32_t count, enum auth_type second, enum auth_type third)
 {
     methods[0].type = AUTH_PHOENIX_TOKEN;
     methods[0].param = "token";
-    methods[0].user_id_path = methods[0].roles_path = NULL;
+    methods[0].user_id_path = methods[0].roles_path = methods[0].device_id_path = NULL;
     methods[0].max_age_s = 0;
     methods[1] = (struct auth_method){.type = second, .param = "user_id"};
     methods[2] = (struct auth_method){.type = third, .param = "user_id"};
@@ -190,6 +191,75 @@ static void roles_come_from_the_token_and_are_bounded(void **state)
     assert_int_equal(who.roles.len, 0);
 }
 
+/* The last word of a row that has so many. */
+static const char *row_of(const char *file, unsigned words, unsigned row)
+{
+    static char token[TOKEN_MAX + 1];
+    char path[64];
+    snprintf(path, sizeof(path), "tests/data/tokens/%s", file);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    for (unsigned i = 0; i < (row + 1) * words; i++)
+        assert_int_equal(fscanf(f, "%8191s", token), 1);
+    fclose(f);
+    return token;
+}
+
+/* Shows the token as the connect parameter. */
+static const char *shown(const char *token)
+{
+    static char query[TOKEN_MAX + 64];
+    snprintf(query, sizeof(query), "vsn=2.0.0&token=%s", token);
+    return answer(query, "");
+}
+
+static void an_encrypted_token_names_the_user(void **state)
+{
+    (void)state;
+    const char *token = row_of("encrypted.txt", 6, 0);
+    use(1, AUTH_NONE, AUTH_NONE);
+    assert_string_equal(shown(token), "403"); /* it is not signed */
+    methods[0].type = AUTH_PHOENIX_ENCRYPTED;
+    assert_string_equal(shown(token), "u1");
+    assert_string_equal(with_param(ROW_GOOD), "403"); /* nor is that encrypted */
+}
+
+/* E-025: the device that the gateway knows, as requests will carry it. */
+static void the_device_comes_from_the_token(void **state)
+{
+    (void)state;
+    use(1, AUTH_NONE, AUTH_NONE);
+    methods[0].user_id_path = "user.id";
+    methods[0].device_id_path = "user.id";
+    assert_string_equal(with_param(6), "u3");
+    assert_slice_is(buf_slice(&who.device_id), "\"u3\"");
+    methods[0].device_id_path = "user.nothing";
+    assert_string_equal(with_param(6), "u3");
+    assert_int_equal(who.device_id.len, 0);
+    methods[0].device_id_path = "user.x"; /* a list is no device */
+    assert_string_equal(with_param(6), "403");
+}
+
+static void several_token_methods_are_tried_and_each_may_accept(void **state)
+{
+    (void)state;
+    struct err e;
+    use(2, AUTH_JWT, AUTH_NONE);
+    methods[1].param = "token";
+    methods[1].user_id_path = "sub";
+    methods[1].jwt_rules = (struct jwt_rules){.issuer = "iss", .audience = "gw"};
+    methods[1].jwt_keys =
+        jwt_keys_new("HS256", SLICE_LIT("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"), &e);
+    assert_non_null(methods[1].jwt_keys);
+    assert_string_equal(with_param(ROW_GOOD), "u1");
+    const char *jwt = row_of("jwt.txt", 5, 0);
+    assert_string_equal(shown(jwt), "u1");
+    methods[1].jwt_rules.issuer = "another";
+    assert_string_equal(shown(jwt), "403");
+    assert_string_equal(with_param(ROW_FORGED), "403");
+    jwt_keys_free(methods[1].jwt_keys);
+}
+
 static int drop_identity(void **state)
 {
     (void)state;
@@ -206,6 +276,9 @@ int main(void)
         cmocka_unit_test(a_token_may_come_as_a_subprotocol),
         cmocka_unit_test(methods_are_tried_in_order_but_a_bad_token_is_never_passed_over),
         cmocka_unit_test(roles_come_from_the_token_and_are_bounded),
+        cmocka_unit_test(an_encrypted_token_names_the_user),
+        cmocka_unit_test(the_device_comes_from_the_token),
+        cmocka_unit_test(several_token_methods_are_tried_and_each_may_accept),
     };
     return cmocka_run_group_tests(tests, load_tokens, drop_identity);
 }

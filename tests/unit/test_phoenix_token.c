@@ -9,12 +9,13 @@
 #define SECRET "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define AT_MS 1700000060000ull
 
-static uint8_t key[PHOENIX_TOKEN_KEY];
+static struct phoenix_key key;
+static const struct phoenix_key_rule usual;
 
 static int make_key(void **state)
 {
     (void)state;
-    return phoenix_token_key(SLICE_LIT(SECRET), SLICE_LIT("user socket"), key);
+    return phoenix_token_key(SLICE_LIT(SECRET), SLICE_LIT("user socket"), &usual, &key);
 }
 
 /* The user of a token in *user, "-" when it has none. */
@@ -24,7 +25,7 @@ static enum token_verdict verify(const char *token, const char *path, uint32_t m
     struct slice data, at;
     buf_init(&scratch, TOKEN_MAX);
     buf_init(&id, 0);
-    enum token_verdict v = phoenix_token_verify(key, slice_str(token), AT_MS, max_age_s, &scratch, &data);
+    enum token_verdict v = phoenix_token_verify(&key, slice_str(token), AT_MS, max_age_s, &scratch, &data);
     bool found = v == TOKEN_OK && token_find(data, path, &at) && token_put_id(at, &id) == BG_OK;
     slice_cstr(found ? buf_slice(&id) : SLICE_LIT("-"), user, size);
     buf_fini(&scratch);
@@ -57,6 +58,72 @@ static void tokens_of_erlang_are_judged_as_plug_crypto_does(void **state)
     }
     fclose(f);
     assert_int_equal(rows, 39);
+}
+
+static enum token_verdict decrypt(const struct phoenix_key *with, const char *token, char *user, size_t size)
+{
+    struct buf scratch, id;
+    struct slice data;
+    buf_init(&scratch, TOKEN_MAX);
+    buf_init(&id, 0);
+    enum token_verdict v = phoenix_token_decrypt(with, slice_str(token), AT_MS, 0, &scratch, &data);
+    bool found = v == TOKEN_OK && token_put_id(data, &id) == BG_OK;
+    slice_cstr(found ? buf_slice(&id) : SLICE_LIT("-"), user, size);
+    buf_fini(&scratch);
+    buf_fini(&id);
+    return v;
+}
+
+/* Both forms of Plug.Crypto.encrypt/4, with keys derived as its options say. */
+static void encrypted_tokens_of_erlang_are_judged_as_plug_crypto_does(void **state)
+{
+    (void)state;
+    char want[16], user[64], digest[16], token[TOKEN_MAX], got[64];
+    unsigned rows = 0;
+    struct phoenix_key_rule rule = {.digest = digest};
+    struct phoenix_key with;
+    FILE *f = fopen("tests/data/tokens/encrypted.txt", "r");
+    assert_non_null(f);
+    while (fscanf(f, "%15s %63s %u %u %15s %8191s", want, user, &rule.length, &rule.iterations, digest, token) == 6) {
+        rows++;
+        assert_int_equal(phoenix_token_key(SLICE_LIT(SECRET), SLICE_LIT("user socket"), &rule, &with), BG_OK);
+        enum token_verdict v = decrypt(&with, token, got, sizeof(got));
+        if (v != verdict_named(want) || strcmp(got, user) != 0)
+            fail_msg("row %u: got %s, user %s; want %s, %s", rows, token_verdict_text(v), got, want, user);
+    }
+    fclose(f);
+    assert_int_equal(rows, 33);
+}
+
+static void a_rule_that_cannot_be_gives_no_key(void **state)
+{
+    (void)state;
+    struct phoenix_key k;
+    static const struct phoenix_key_rule bad[] = {{.length = PHOENIX_TOKEN_KEY_MAX + 1}, {.digest = "md5"}, {.iterations = UINT32_MAX}};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_int_equal(phoenix_token_key(SLICE_LIT(SECRET), SLICE_LIT("s"), &bad[i], &k), BG_EINVAL);
+    assert_true(phoenix_digest_known("sha512"));
+    assert_false(phoenix_digest_known("sha1"));
+}
+
+/* Every single character counts. */
+static void an_encrypted_token_changed_anywhere_is_refused(void **state)
+{
+    (void)state;
+    char token[TOKEN_MAX], user[64];
+    FILE *f = fopen("tests/data/tokens/encrypted.txt", "r");
+    assert_non_null(f);
+    for (int row = 0; row < 2; row++) {
+        assert_int_equal(fscanf(f, "%*s %*s %*u %*u %*s %8191s", token), 1);
+        assert_int_equal(decrypt(&key, token, user, sizeof(user)), TOKEN_OK);
+        for (size_t i = 0; token[i]; i++) {
+            char was = token[i];
+            token[i] = was == 'B' ? 'C' : 'B';
+            assert_int_not_equal(decrypt(&key, token, user, sizeof(user)), TOKEN_OK);
+            token[i] = was;
+        }
+    }
+    fclose(f);
 }
 
 /* Every single character counts. */
@@ -114,6 +181,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_of_erlang_are_judged_as_plug_crypto_does),
+        cmocka_unit_test(encrypted_tokens_of_erlang_are_judged_as_plug_crypto_does),
+        cmocka_unit_test(a_rule_that_cannot_be_gives_no_key),
+        cmocka_unit_test(an_encrypted_token_changed_anywhere_is_refused),
         cmocka_unit_test(a_token_changed_anywhere_is_refused),
         cmocka_unit_test(an_endless_token_is_refused_unread),
         cmocka_unit_test(base64_is_read_in_both_alphabets_with_or_without_padding),
