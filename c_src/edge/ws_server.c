@@ -41,7 +41,7 @@
 
 #include "json.h"
 #include "log.h"
-#include "tcp_progress.h"
+#include "tcp_bytes.h"
 
 enum ws_state { WS_NEW, WS_OPEN, WS_CLOSING, WS_BROKEN };
 
@@ -229,7 +229,7 @@ static void expect_progress(struct ws_conn *c, struct ws_buf *out)
         return;
     out->conn = c;
     out->unread.fn = on_unread;
-    out->acked = tcp_bytes_acked(lws_get_socket_fd(c->wsi));
+    out->acked = tcp_bytes(lws_get_socket_fd(c->wsi)).acknowledged;
     timer_arm_in(c->server->o.timers, &out->unread, c->server->o.max_unread_us);
 }
 
@@ -330,7 +330,7 @@ static void on_unread(struct timer *t)
     struct ws_conn *c = out->conn;
     if (c->state != WS_OPEN)
         return;
-    uint64_t acked = tcp_bytes_acked(lws_get_socket_fd(c->wsi));
+    uint64_t acked = tcp_bytes(lws_get_socket_fd(c->wsi)).acknowledged;
     if (acked - out->acked >= WRITE_CHUNK)
         expect_progress(c, out);
     else
