@@ -15,6 +15,7 @@
 #include "timers.h"
 
 struct gateway;
+struct response;
 struct rate_limiter;
 struct breakers;
 
@@ -45,6 +46,9 @@ struct client_ops {
     void (*push_end)(void *ctx, handle_t channel, bool keep);
     /* A phx_reply. ref and response are raw JSON. */
     void (*reply)(void *ctx, handle_t channel, struct slice ref, const char *status, struct slice response);
+    /* For channels that are no client's: takes the Response itself instead of a push. False: it is to be pushed. NULL:
+     * all are. request_id: raw JSON. */
+    bool (*take)(void *ctx, handle_t channel, struct slice request_id, const struct response *resp);
 };
 
 /* The process that stands for a stream: its pid goes to the producer, its messages come to gateway_stream_message(). */

@@ -12,6 +12,7 @@ struct response {
     struct slice error;       /* ptr NULL: success */
     struct slice result_json; /* raw JSON; used when result_term is empty */
     struct slice result_term; /* an encoded term */
+    struct slice nested_term; /* beside result_json, which is then a whole Response: the result in that one (E-146) */
     bool async;
     bool has_more;
     bool can_retry;

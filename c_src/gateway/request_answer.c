@@ -11,6 +11,8 @@ static const char internal_error[] = "Internal Server Error";
 int request_push(const struct request *r, const struct response *resp, struct err *e)
 {
     const struct client_ops *client = &r->gw->o.client;
+    if (client->take && client->take(client->ctx, r->channel, request_text(r, r->request_id), resp))
+        return BG_OK;
     struct buf *out = client->push_begin(client->ctx, r->channel);
     if (!out)
         return BG_OK;

@@ -58,11 +58,19 @@ static enum stream_word read_message(struct slice msg, struct slice *value)
     return STREAM_OTHER;
 }
 
+/* GenServer.cast(stream, :stop): what StreamCall.stop does on an Elixir gateway (E-152). */
+static bool is_stop(struct slice msg)
+{
+    struct term_reader t = term_reader(msg);
+    uint32_t arity;
+    return term_read_tagged(&t, "$gen_cast", &arity) == BG_OK && arity == 2 && term_read_is_atom(&t, "stop");
+}
+
 /* Acts on what the producer sent. False when the stream has ended. */
 static bool take_message(struct request *r, struct slice msg)
 {
     struct slice value;
-    if (term_is_atom(msg, "complete")) {
+    if (term_is_atom(msg, "complete") || is_stop(msg)) {
         finish_stream(r, SLICE_NONE);
         return false;
     }
@@ -206,7 +214,8 @@ void stream_called(struct request *r, struct slice value)
     ops->called(ops->ctx, r->stream);
     buf_init(&nested, 0);
     bool sendable = put_nested(r, value, &nested, &e) == BG_OK;
-    const struct response first = {.result_json = buf_slice(&nested), .async = true, .has_more = true};
+    const struct response first = {
+        .result_json = buf_slice(&nested), .nested_term = value, .async = true, .has_more = true};
     if (!sendable) {
         request_log(r, e.text, SLICE_NONE);
         finish_stream_error(r, "Internal Server Error");

@@ -142,6 +142,7 @@ static const struct {
 } groups_of_entries[] = {
     {rpc_entries, &rpc_entries_count},
     {module_entries, &module_entries_count},
+    {executor_entries, &executor_entries_count},
     {observer_entries, &observer_entries_count},
     {diagnostics_entries, &diagnostics_entries_count},
 };
@@ -149,6 +150,7 @@ static const struct {
 int server_rpc_start(struct server *s)
 {
     size_t count = 0, used = 0;
+    list_init(&s->executor.handed_over);
     s->later = rpc_later_new(s->processes, s->cluster, RPC_WAITERS_MAX);
     for (size_t i = 0; i < ARRAY_SIZE(groups_of_entries); i++)
         count += *groups_of_entries[i].count;

@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+#include "executor.h"
+
 /* Descriptors beside the clients': links to other nodes, epmd, the log, libuv's own. */
 enum { FILES_BESIDE_CLIENTS = 1024, FAILED_CONFIGS_MAX = 1000, TIMERS_A_TURN = 1000 };
 
@@ -315,7 +317,7 @@ static int start_gateway(struct server *s, struct err *e)
     o.metrics = &s->metrics;
     o.limiter = s->limiter;
     o.call = remote_calls_ops(s->calls, call_way(s));
-    o.client = edge_client_ops(s->edge);
+    o.client = executor_client_ops(s, edge_client_ops(s->edge));
     o.stream = server_stream_ops(s);
     o.json = json_limits(s);
     o.max_in_flight = r->max_in_flight;
@@ -493,6 +495,7 @@ static void close_loop(struct server *s)
 /* Upper parts first: each may still speak to the ones it was built on. */
 static void free_parts(struct server *s)
 {
+    executor_end(s);
     gateway_free(s->gateway);
     server_stop_limiter(s);
     config_receiver_free(s->receiver);

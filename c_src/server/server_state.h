@@ -44,6 +44,14 @@ struct access {
     uint32_t push_rules_count;
 };
 
+/* executor.c */
+struct executor {
+    struct client_ops clients; /* the edge's, for channels that are none of ours */
+    struct list runs;
+    uint32_t count;
+    struct list handed_over; /* those of other nodes: rpc_executor.c */
+};
+
 struct server {
     const struct server_config *config;  /* of the start: for options that are not live */
     const struct server_config *live;    /* the newest: for options that are; see reload.h */
@@ -75,6 +83,7 @@ struct server {
     struct rate_limiter *limiter; /* NULL: switched off */
     struct timer cleanup_timer;   /* of the limiter */
     struct stream_processes streams;
+    struct executor executor;
     struct gateway *gateway;
     struct listener_config listener; /* the edge's view of config->listen */
     struct socket_config *sockets;   /* the edge's view of config->sockets */
@@ -108,6 +117,10 @@ void server_rpc_end(struct server *s);
 /* rpc_modules.c: what can be asked about modules and functions. */
 extern const struct rpc_entry module_entries[];
 extern const size_t module_entries_count;
+
+/* rpc_executor.c: requests that other nodes hand over. */
+extern const struct rpc_entry executor_entries[];
+extern const size_t executor_entries_count;
 
 /* observer.c: what Observer and etop ask. */
 extern const struct rpc_entry observer_entries[];

@@ -227,7 +227,7 @@ static void world_make(struct world *w, uint32_t functions, bool limits)
     o.metrics = &metrics;
     o.limiter = w->limiter = limits ? limiter_new() : NULL;
     o.call = (struct call_ops){w, node_up, call_begin, call_commit, call_abort, call_cancel, call_nodes};
-    o.client = (struct client_ops){w, client_session, push_begin, push_end, client_reply};
+    o.client = (struct client_ops){w, client_session, push_begin, push_end, client_reply, NULL};
     assert_always(w->db);
     add_function(w, "echo", put_echo_args, "false");
     add_function(w, "checked", put_checked_args, "any_authenticated");

@@ -69,7 +69,7 @@ static void op_reply(void *ctx, handle_t channel, struct slice ref, const char *
 
 struct client_ops sim_client_ops(struct sim *s)
 {
-    return (struct client_ops){s, op_session, op_push_begin, op_push_end, op_reply};
+    return (struct client_ops){s, op_session, op_push_begin, op_push_end, op_reply, NULL};
 }
 
 void sim_client_join(struct sim *s, uint32_t client)

@@ -204,7 +204,7 @@ static inline void fake_world_init(struct fake_world *w, void (*adjust)(struct g
     o.timers = &w->timers;
     o.metrics = &w->metrics;
     o.call = (struct call_ops){w, fake_node_up, fake_begin, fake_commit, fake_abort, fake_cancel, fake_nodes};
-    o.client = (struct client_ops){w, fake_session, fake_push_begin, fake_push_end, fake_reply};
+    o.client = (struct client_ops){w, fake_session, fake_push_begin, fake_push_end, fake_reply, NULL};
     o.stream = (struct stream_ops){w, fake_stream_open, fake_stream_put_pid, fake_stream_told,
                                    fake_stream_told, fake_stream_close};
     if (adjust)
