@@ -6,11 +6,14 @@
 
 #include "ip_address.h"
 
+struct gate_address;
+
 struct client_source {
     struct ip_address peer;    /* the other end of the TCP connection: a proxy's, where there is one */
     struct ip_address address; /* the client's own: peer, unless a proxy that is trusted names another */
     char text[IP_TEXT_MAX];    /* of address: for logs, the session and rate limits */
     bool tls;                  /* the client speaks TLS, to us or to the trusted proxy */
+    struct gate_address *at;   /* its place at the gate, once it is in; whoever has the connection gives it back */
 };
 
 /* From the peer's socket address: the client itself, without TLS. */

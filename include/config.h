@@ -39,6 +39,9 @@ struct listen_settings {
     uint16_t port; /* 0: the kernel chooses */
     char *host;    /* NULL: what clients say in Host */
     uint32_t handshake_timeout_ms;
+    uint32_t max_pending;
+    uint32_t max_head_bytes;
+    uint32_t max_headers;
 };
 
 struct channel_settings {
@@ -107,6 +110,8 @@ struct pull_settings {
 struct requests_settings {
     uint32_t max_in_flight;
     uint32_t max_in_flight_per_channel;
+    uint32_t max_in_flight_per_socket;
+    uint32_t max_in_flight_per_user;
     uint32_t max_payload_bytes;
     uint32_t max_depth;
     uint32_t max_keys;
@@ -155,6 +160,16 @@ struct rate_limiter_settings {
 
 struct limits_settings {
     uint32_t max_connections;
+    uint32_t max_connections_per_address;
+    uint32_t max_connections_per_user;
+    uint32_t connects_per_s;
+    uint32_t connects_per_s_per_address;
+    uint32_t messages_per_s;
+    uint32_t bytes_per_s;
+    uint32_t flood_ms;
+    uint32_t joins_per_s;
+    char **dry_run; /* names for limit_by_option() */
+    uint32_t dry_run_count;
     uint32_t max_buffered_bytes;
     uint32_t max_unread_ms;
     uint32_t max_functions;

@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "jwt.h"
+#include "limit.h"
 #include "phoenix_token.h"
 #include "process_table.h"
 #include "request.h"
@@ -84,8 +85,7 @@ struct edge_options {
     uint32_t listeners_count;
     const struct socket_config *sockets;
     uint32_t sockets_count;
-    uint32_t max_connections;       /* clients in all; more get 503 */
-    uint32_t handshake_timeout_ms;  /* for a client's whole request head: 10000 */
+    struct client_limits *limits;          /* may change while the edge runs */
     size_t max_buffered_bytes;      /* unsent bytes of one client before it is closed as too slow */
     uint32_t max_unread_ms;         /* time for it to take 64 KiB of them: 30000 */
     struct json_limits json;        /* of a client's message; beyond them the socket closes with 1011 */
@@ -98,7 +98,7 @@ struct edge_options {
     void *ready_ctx;
 };
 
-/* Fills the defaults; loop, timers, metrics, processes, db and sockets stay for the caller. */
+/* Fills the defaults; loop, timers, metrics, limits, processes, db and sockets stay for the caller. */
 void edge_options_default(struct edge_options *o);
 /* The defaults of one socket (P-150), of one channel. */
 void socket_config_default(struct socket_config *c);
@@ -122,6 +122,9 @@ void edge_each_client(const struct edge *ed, uint32_t max,
                       void (*fn)(void *ctx, uint32_t id, int fd, size_t unsent_bytes), void *ctx);
 /* Clients that hold a socket now: WebSockets, and HTTP requests in progress. */
 uint32_t edge_connections(const struct edge *ed);
+/* Addresses and users that are counted now. */
+uint32_t edge_addresses(const struct edge *ed);
+uint32_t edge_users(const struct edge *ed);
 /* The port of the first listener. */
 uint16_t edge_port(const struct edge *ed);
 

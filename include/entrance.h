@@ -16,9 +16,10 @@ struct entrance_options {
     struct metrics *metrics;
     const struct listener_config *listeners; /* at least one */
     uint32_t listeners_count;
-    uint32_t max_connections;
+    struct client_limits *limits;
+    struct gate *gate;
     struct http_server *http;
-    /* Clients that others hold and that count towards max_connections. */
+    /* Clients that others hold and that count towards LIMIT_CONNECTIONS. */
     uint32_t (*others)(void *ctx);
     void *ctx;
 };

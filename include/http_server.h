@@ -7,7 +7,7 @@
 
 #include <uv.h>
 
-#include "client_source.h"
+#include "gate.h"
 #include "http_head.h"
 #include "metrics.h"
 #include "timers.h"
@@ -25,26 +25,27 @@ struct http_handlers {
     /* Fills res; or returns true when the client is to become a WebSocket: then upgrade() follows at once. */
     bool (*request)(void *ctx, const struct http_head *h, const struct client_source *from,
                     struct http_response *res);
-    /* fd is the callee's, non-blocking; nothing behind the request head has been read from it. */
-    void (*upgrade)(void *ctx, int fd, const struct http_head *h, const struct client_source *from);
+    /* fd is the callee's, non-blocking; nothing behind the request head has been read from it. So is from->at. */
+    void (*upgrade)(void *ctx, int fd, const struct http_head *h, struct client_source *from);
 };
 
 struct http_options {
     uv_loop_t *loop;
     struct timers *timers;
     struct metrics *metrics;
-    uint32_t timeout_ms; /* for the whole request head, and again for the response */
+    struct client_limits *limits; /* LIMIT_HANDSHAKE: for the whole request head, and again for the response */
+    struct gate *gate;
     struct http_handlers handlers;
 };
 
 struct http_server *http_server_new(const struct http_options *o) MUST_CHECK;
 /* Drops everybody; runs the loop until its handles are closed. Not from a callback. NULL is allowed. */
 void http_server_free(struct http_server *s);
-/* Serves a new client on the stream socket fd, which is the server's from now on: one request. */
+/* Serves a new client on the stream socket fd, which is the server's from now on, as is from->at: one request. */
 void http_server_adopt(struct http_server *s, int fd, const struct client_source *from);
 /* Clients that are being read from or answered. */
 uint32_t http_server_count(const struct http_server *s);
-/* Answers whoever is at fd that there is no room, without reading, and closes it. */
-void http_refuse_full(int fd);
+/* Answers whoever is at fd with a status and no more, without reading, and closes it. */
+void http_refuse(int fd, unsigned status);
 
 #endif

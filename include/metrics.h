@@ -14,6 +14,28 @@
     X(CLIENT_ORIGIN_REFUSED, "client_origin_refused_total", "upgrades refused because of their Origin")  \
     X(CLIENT_AUTH_REFUSED, "client_auth_refused_total", "upgrades refused because of who asks")           \
     X(KEY_FILE_FAILURES, "key_file_failures_total", "files with JWT keys that changed and could not be used") \
+    X(LIMIT_CONNECTIONS, "limit_connections_total", "clients refused: too many connections")               \
+    X(LIMIT_ADDRESS_CONNECTIONS, "limit_address_connections_total", "clients refused: too many of one address") \
+    X(LIMIT_ADDRESS_CONNECTS, "limit_address_connects_total", "clients refused: one address connects too often") \
+    X(LIMIT_CONNECTS, "limit_connects_total", "times accepting clients waited: too many a second")          \
+    X(LIMIT_PENDING, "limit_pending_total", "clients dropped: too many have not sent their request yet")    \
+    X(LIMIT_HANDSHAKE, "limit_handshake_total", "clients dropped: their request took too long")             \
+    X(LIMIT_HEAD_BYTES, "limit_head_bytes_total", "requests refused: head too long")                        \
+    X(LIMIT_HEADERS, "limit_headers_total", "requests refused: too many headers")                           \
+    X(LIMIT_USER_CONNECTIONS, "limit_user_connections_total", "upgrades refused: too many sockets of one user") \
+    X(LIMIT_MESSAGES, "limit_messages_total", "times a client was not read from: too many messages")        \
+    X(LIMIT_BYTES, "limit_bytes_total", "times a client was not read from: too many bytes")                 \
+    X(LIMIT_FLOOD, "limit_flood_total", "sockets closed: too many messages or bytes for too long")          \
+    X(LIMIT_JOINS, "limit_joins_total", "joins refused: too many a second")                                 \
+    X(LIMIT_CHANNELS, "limit_channels_total", "joins refused: too many topics on the socket")               \
+    X(LIMIT_TOPIC_BYTES, "limit_topic_bytes_total", "joins refused: topic or ref too long")                 \
+    X(LIMIT_MESSAGE_BYTES, "limit_message_bytes_total", "sockets closed: message too long")                 \
+    X(LIMIT_DEPTH, "limit_depth_total", "sockets closed: message nested too deep")                          \
+    X(LIMIT_KEYS, "limit_keys_total", "sockets closed: object with too many keys")                          \
+    X(LIMIT_IDLE, "limit_idle_total", "sockets closed: silent for too long")                                \
+    X(LIMIT_CHANNEL_IN_FLIGHT, "limit_channel_in_flight_total", "requests refused: too many of one channel") \
+    X(LIMIT_SOCKET_IN_FLIGHT, "limit_socket_in_flight_total", "requests refused: too many of one socket")   \
+    X(LIMIT_USER_IN_FLIGHT, "limit_user_in_flight_total", "requests refused: too many of one user")         \
     X(HTTP_REQUESTS, "http_requests_total", "HTTP requests read, upgrades included")                    \
     X(CLIENT_CONNECTED, "client_connected", "WebSocket connections open now")                           \
     X(CLIENT_FRAMES_IN, "client_frames_in_total", "messages received from clients")                     \

@@ -8,6 +8,7 @@
 #include "authenticate.h"
 #include "channel_frame.h"
 #include "edge.h"
+#include "gate.h"
 #include "ws_server.h"
 
 /* What the sockets of one edge share. */
@@ -15,6 +16,9 @@ struct phoenix {
     struct gateway *gateway; /* NULL until it is there: requests are answered with an error */
     struct process_table *processes;
     struct metrics *metrics;
+    struct timers *timers;
+    struct client_limits *limits;
+    struct gate *gate;
     const struct json_limits *json;
     struct slice roles[ROLES_MAX];
     struct session session; /* of the socket whose request is being worked on */
@@ -33,6 +37,8 @@ struct ws_handlers phoenix_handlers(void);
  * ip are copied. If it is never adopted, phoenix_socket_free(). */
 struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_config *config, enum serializer v,
                                    const struct identity *who, struct slice ip) MUST_CHECK;
+/* Hands the socket the place at the gate, and the user (or NULL): it gives them back when it is freed. */
+void phoenix_socket_seat(struct ws_conn *c, struct client_source *from, struct gate_user *user);
 void phoenix_socket_free(struct ws_conn *c);
 
 #endif

@@ -11,6 +11,7 @@
 #include "call.h"
 #include "config_db.h"
 #include "json.h"
+#include "limit.h"
 #include "list.h"
 #include "timers.h"
 
@@ -74,6 +75,7 @@ struct gateway_options {
     struct client_ops client;
     struct stream_ops stream;
     struct json_limits json;
+    struct client_limits *limits;              /* quotas and dry runs; NULL: none */
     uint32_t max_in_flight;             /* requests waiting for an answer in all; more are refused (E-138) */
     uint32_t max_in_flight_per_channel; /* the same for one channel */
     size_t max_payload_bytes;           /* E-020: external term size of the payload */
@@ -97,16 +99,24 @@ struct gateway *gateway_new(const struct gateway_options *o) MUST_CHECK;
 /* Forgets what is in flight without answering; clients and links must be gone or going. */
 void gateway_free(struct gateway *gw);
 
+/* Requests in flight of whoever has a bound of his own: a socket, a user. */
+struct request_quota {
+    uint32_t count;
+    enum limit limit;
+};
+enum { REQUEST_QUOTAS = 2 };
+
 /* The requests of one channel that wait for their answer: embedded in the channel, filled by the gateway. */
 struct request_list {
     struct list head;
     uint32_t count;
+    struct request_quota *quota[REQUEST_QUOTAS]; /* that these requests use up, or NULL; they outlive the list */
 };
 
 static inline void request_list_init(struct request_list *l)
 {
+    *l = (struct request_list){.count = 0};
     list_init(&l->head);
-    l->count = 0;
 }
 
 /* A message with the channel's event. ref and payload are raw JSON, checked; payload may be any kind (E-009); a

@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "buf.h"
+#include "limit.h"
 #include "list.h"
 #include "metrics.h"
 #include "timers.h"
@@ -49,8 +50,13 @@ struct ws_conn {
     struct ws_buf *in;  /* a message that came in pieces; NULL between messages */
     struct list pending;
     struct list all;
+    struct list held;   /* on ws_server.to_hold or held: sends too much, is not read from */
     struct timer timer; /* idle, and once closing the deadline of the close */
     uint64_t last_rx_us;
+    struct token_bucket messages;
+    struct token_bucket bytes;
+    uint64_t flood_since_us; /* it has been held again and again since then; 0: never */
+    uint64_t let_go_us;      /* the last hold ended */
 };
 
 struct ws_handlers {
@@ -67,7 +73,7 @@ struct ws_options {
     uv_loop_t *loop;
     struct timers *timers;
     struct metrics *metrics;
-    uint32_t max_connections;
+    struct client_limits *limits;
     size_t max_buffered_bytes; /* unsent bytes of one connection before it is closed as too slow */
     uint64_t max_unread_us;    /* time for it to take 64 KiB of them */
     size_t

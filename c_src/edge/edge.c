@@ -11,6 +11,7 @@
 
 #include "authenticate.h"
 #include "entrance.h"
+#include "gate.h"
 #include "http_routes.h"
 #include "http_server.h"
 #include "log.h"
@@ -24,6 +25,7 @@ struct edge {
     struct entrance *entrance;
     struct http_server *http;
     struct ws_server *ws;
+    struct gate *gate;
     struct upgrade upgrade; /* between on_request() and on_upgrade(), which follows at once */
     struct timer drain;
     uint32_t drain_batch;
@@ -59,8 +61,6 @@ void edge_options_default(struct edge_options *o)
     *o = (struct edge_options){
         .listeners = &default_listener,
         .listeners_count = 1,
-        .max_connections = 65536,
-        .handshake_timeout_ms = 10000,
         .max_buffered_bytes = 8 * 1024 * 1024,
         .max_unread_ms = 30000,
         .max_held_bytes = (size_t)512 * 1024 * 1024,
@@ -81,7 +81,16 @@ static bool on_request(void *ctx, const struct http_head *h, const struct client
     return upgrade;
 }
 
-static void on_upgrade(void *ctx, int fd, const struct http_head *h, const struct client_source *from)
+/* Who is somebody counts as such. False: he has sockets enough. */
+static bool seat_user(struct edge *ed, struct ws_conn *c, struct client_source *from)
+{
+    struct slice id = buf_slice(&ed->upgrade.who.user_id);
+    struct gate_user *user = id.len ? gate_user_enter(ed->gate, id, slice_str(from->text)) : NULL;
+    phoenix_socket_seat(c, from, user);
+    return user || !id.len;
+}
+
+static void on_upgrade(void *ctx, int fd, const struct http_head *h, struct client_source *from)
 {
     struct edge *ed = ctx;
     struct upgrade *up = &ed->upgrade;
@@ -89,7 +98,11 @@ static void on_upgrade(void *ctx, int fd, const struct http_head *h, const struc
     struct ws_conn *c =
         phoenix_socket_new(&ed->phoenix, up->config, up->serializer, &up->who, slice_str(from->text));
     if (!c) {
+        gate_leave(ed->gate, from, ed->o.timers->now_us);
         close(fd);
+    } else if (!seat_user(ed, c, from)) {
+        phoenix_socket_free(c);
+        http_refuse(fd, 429);
     } else if (ws_adopt(ed->ws, c, fd, up->key, up->who.phoenix_subprotocol ? "phoenix" : NULL) != BG_OK) {
         log_limited(LOG_WARNING, "edge", "upgrade failed", "peer=%s", from->text);
         phoenix_socket_free(c);
@@ -112,7 +125,7 @@ static int start_ws(struct edge *ed, struct err *e)
         .loop = ed->o.loop,
         .timers = ed->o.timers,
         .metrics = ed->o.metrics,
-        .max_connections = ed->o.max_connections,
+        .limits = ed->o.limits,
         .max_buffered_bytes = ed->o.max_buffered_bytes,
         .max_unread_us = (uint64_t)ed->o.max_unread_ms * 1000,
         .max_held_bytes = ed->o.max_held_bytes,
@@ -128,7 +141,8 @@ static int start_http(struct edge *ed, struct err *e)
         .loop = ed->o.loop,
         .timers = ed->o.timers,
         .metrics = ed->o.metrics,
-        .timeout_ms = ed->o.handshake_timeout_ms,
+        .limits = ed->o.limits,
+        .gate = ed->gate,
         .handlers = {.ctx = ed, .request = on_request, .upgrade = on_upgrade},
     };
     ed->http = http_server_new(&o);
@@ -143,7 +157,8 @@ static int open_entrance(struct edge *ed, struct err *e)
         .metrics = ed->o.metrics,
         .listeners = ed->o.listeners,
         .listeners_count = ed->o.listeners_count,
-        .max_connections = ed->o.max_connections,
+        .limits = ed->o.limits,
+        .gate = ed->gate,
         .http = ed->http,
         .others = others,
         .ctx = ed,
@@ -160,7 +175,16 @@ struct edge *edge_new(const struct edge_options *o, struct err *e)
         return NULL;
     }
     ed->o = *o;
+    ed->gate = gate_new(o->limits);
+    if (!ed->gate) {
+        err_set(e, BG_ENOMEM, 0, "no memory");
+        free(ed);
+        return NULL;
+    }
     phoenix_init(&ed->phoenix, o->processes, o->metrics);
+    ed->phoenix.limits = o->limits;
+    ed->phoenix.gate = ed->gate;
+    ed->phoenix.timers = o->timers;
     ed->phoenix.gateway = o->gateway;
     ed->phoenix.json = &ed->o.json;
     if (http_routes_init(&ed->routes, &ed->o, e) != BG_OK || start_ws(ed, e) != BG_OK || start_http(ed, e) != BG_OK ||
@@ -180,6 +204,7 @@ void edge_free(struct edge *ed)
     http_server_free(ed->http);
     ws_server_free(ed->ws);
     phoenix_fini(&ed->phoenix);
+    gate_free(ed->gate);
     http_routes_fini(&ed->routes);
     free(ed);
 }
@@ -244,6 +269,16 @@ void edge_each_client(const struct edge *ed, uint32_t max,
 uint32_t edge_connections(const struct edge *ed)
 {
     return ws_count(ed->ws) + http_server_count(ed->http);
+}
+
+uint32_t edge_addresses(const struct edge *ed)
+{
+    return gate_addresses(ed->gate);
+}
+
+uint32_t edge_users(const struct edge *ed)
+{
+    return gate_users(ed->gate);
 }
 
 uint16_t edge_port(const struct edge *ed)

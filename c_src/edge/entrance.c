@@ -22,18 +22,24 @@ struct entrance {
     struct way *ways; /* one per listener */
 };
 
-static void refuse_full(const struct way *w, int fd)
+static void refuse(const struct way *w, int fd, unsigned status)
 {
-    const struct entrance_options *o = &w->entrance->o;
-    metric_inc(o->metrics, METRIC_CLIENT_REFUSED);
-    log_limited(LOG_WARNING, "edge", "client refused, too many connections",
-                "max_connections=%u hint=\"raise max_connections or add a gateway\"", o->max_connections);
-    http_refuse_full(fd);
+    metric_inc(w->entrance->o.metrics, METRIC_CLIENT_REFUSED);
+    http_refuse(fd, status);
 }
 
 static void on_starved(void *ctx, int fd)
 {
-    refuse_full(ctx, fd);
+    refuse(ctx, fd, 503);
+}
+
+/* Whoever is in already keeps his place; accepting only pauses, so nobody is turned away for the others' haste. */
+static void pace(struct way *w)
+{
+    const uint64_t least_us = 10000; /* shorter pauses cost more than they smooth */
+    uint64_t us = gate_pause_us(w->entrance->o.gate, w->entrance->o.timers->now_us);
+    if (us)
+        listener_pause(w->listener, us > least_us ? us : least_us);
 }
 
 static void on_accepted(void *ctx, int fd, const struct sockaddr *peer)
@@ -42,11 +48,17 @@ static void on_accepted(void *ctx, int fd, const struct sockaddr *peer)
     struct entrance_options *o = &w->entrance->o;
     struct client_source from;
     metric_inc(o->metrics, METRIC_CLIENT_ACCEPTED);
-    if (http_server_count(o->http) + o->others(o->ctx) >= o->max_connections) {
-        refuse_full(w, fd);
+    pace(w);
+    client_source_init(&from, peer);
+    if (http_server_count(o->http) + o->others(o->ctx) >= o->limits->value[LIMIT_CONNECTIONS] &&
+        limit_refuse(o->limits, LIMIT_CONNECTIONS, 0, slice_str(from.text))) {
+        refuse(w, fd, 503);
         return;
     }
-    client_source_init(&from, peer);
+    if (!gate_enter(o->gate, &from, o->timers->now_us)) {
+        refuse(w, fd, 429);
+        return;
+    }
     http_server_adopt(o->http, fd, &from);
 }
 
@@ -67,7 +79,7 @@ static int way_open(struct way *w, struct err *e)
     if (!w->listener)
         return BG_ESYS;
     log_info("edge", "listening for clients", "address=%s port=%u max_connections=%u", w->config->address,
-             listener_port(w->listener), o->max_connections);
+             listener_port(w->listener), o->limits->value[LIMIT_CONNECTIONS]);
     return BG_OK;
 }
 

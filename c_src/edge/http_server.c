@@ -3,9 +3,10 @@
  * become WebSockets with their first request; for probes and the console page a new connection each is cheap enough,
  * and it saves everything that can go wrong with pipelining and bodies.
  *
- * Invariants: a client lives on the list `clients` from http_server_adopt() to its close callback; its deadline is armed
- * all that time, so nobody who says nothing (or reads nothing) stays longer than timeout_ms per step. Bytes behind the
- * head are left in the socket, since they may be the first WebSocket frames.
+ * Invariants: a client lives on one of two lists from http_server_adopt() to its close callback: `reading` while its request
+ * head is not complete, then `answering`. Its deadline is armed all that time, so nobody who says nothing (or reads nothing)
+ * stays longer than the handshake's time per step. It keeps its place at the gate until it ends or becomes a WebSocket, which
+ * takes the place over. Bytes behind the head are left in the socket, since they may be the first WebSocket frames.
  */
 #include "http_server.h"
 
@@ -24,6 +25,7 @@ enum {
     LINGER_BYTES = 256 * 1024, /* of an unread body, swallowed so that the answer is not lost to a reset */
     FREE_TURNS = 10000
 };
+#define DRY_DEADLINE_US UINT64_C(600000000)
 
 enum client_state { READING, WRITING, LINGERING, GONE };
 
@@ -33,6 +35,7 @@ struct http_client {
     uv_poll_t poll;
     struct timer deadline;
     enum client_state state;
+    bool late; /* beyond its time in a dry run */
     int fd;
     struct buf in;
     struct buf out;
@@ -43,12 +46,19 @@ struct http_client {
 
 struct http_server {
     struct http_options o;
-    struct list clients;
-    uint32_t count;   /* not GONE */
+    struct list reading;   /* oldest first */
+    struct list answering; /* and such as are GONE */
+    uint32_t pending;      /* on reading */
+    uint32_t count;        /* not GONE */
     uint32_t handles; /* uv handles whose close callback has not run yet */
 };
 
 /* --- one client --------------------------------------------------------------------------------------------------- */
+
+static bool client_refused(const struct http_client *c, enum limit which)
+{
+    return limit_refuse(c->server->o.limits, which, 0, slice_str(c->source.text));
+}
 
 static void client_closed(uv_handle_t *handle)
 {
@@ -60,13 +70,26 @@ static void client_closed(uv_handle_t *handle)
     free(c);
 }
 
-/* Lets go of the client. keep_fd: the descriptor now belongs to somebody else. */
+/* The only way from one state to another. */
+static void client_enter(struct http_client *c, enum client_state state)
+{
+    if (c->state == READING) {
+        list_remove(&c->node);
+        list_append(&c->server->answering, &c->node);
+        c->server->pending--;
+    }
+    c->state = state;
+}
+
+/* Lets go of the client. keep_fd: the descriptor, and the place at the gate, now belong to somebody else. */
 static void client_end(struct http_client *c, bool keep_fd)
 {
     if (c->state == GONE)
         return;
-    c->state = GONE;
+    client_enter(c, GONE);
     c->server->count--;
+    if (!keep_fd)
+        gate_leave(c->server->o.gate, &c->source, c->server->o.timers->now_us);
     timer_disarm(c->server->o.timers, &c->deadline);
     uv_poll_stop(&c->poll);
     if (!keep_fd)
@@ -75,14 +98,22 @@ static void client_end(struct http_client *c, bool keep_fd)
     uv_close((uv_handle_t *)&c->poll, client_closed);
 }
 
+/* In a dry run the client gets the longest time that can be configured, once. */
 static void on_deadline(struct timer *t)
 {
-    client_end(container_of(t, struct http_client, deadline), false);
+    struct http_client *c = container_of(t, struct http_client, deadline);
+    if (c->state == READING && !c->late && !client_refused(c, LIMIT_HANDSHAKE)) {
+        c->late = true;
+        timer_arm_in(c->server->o.timers, t, DRY_DEADLINE_US);
+        return;
+    }
+    client_end(c, false);
 }
 
 static void arm_deadline(struct http_client *c)
 {
-    timer_arm_in(c->server->o.timers, &c->deadline, (uint64_t)c->server->o.timeout_ms * 1000);
+    uint64_t ms = c->server->o.limits->value[LIMIT_HANDSHAKE];
+    timer_arm_in(c->server->o.timers, &c->deadline, ms * 1000);
 }
 
 /* The answer is out: FIN, then what the client still sends is swallowed until it closes too. Closing with unread bytes
@@ -92,7 +123,7 @@ static void linger(struct http_client *c)
     char bin[READ_STEP];
     ssize_t n = 1;
     if (c->state != LINGERING) {
-        c->state = LINGERING;
+        client_enter(c, LINGERING);
         shutdown(c->fd, SHUT_WR);
     }
     while (n > 0 && c->swallowed < LINGER_BYTES) {
@@ -137,6 +168,8 @@ static const char *reason_phrase(unsigned status)
         {403, "Forbidden"},
         {404, "Not Found"},
         {405, "Method Not Allowed"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
         {500, "Internal Server Error"},
         {503, "Service Unavailable"},
     };
@@ -167,17 +200,36 @@ static void put_response(struct buf *out, const struct http_response *res, bool 
 static void client_answer(struct http_client *c, const struct http_head *h, struct http_response *res)
 {
     put_response(&c->out, res, slice_is(h->method, "HEAD"));
-    c->state = WRITING;
+    client_enter(c, WRITING);
     arm_deadline(c);
     client_write(c);
 }
 
-/* What is not HTTP gets the answer that the recorded server gives. */
-static void client_refuse(struct http_client *c)
+static void client_refuse(struct http_client *c, const char *answer)
 {
-    buf_puts(&c->out, "HTTP/1.0 400 Bad Request\r\nconnection: close\r\n\r\n");
-    c->state = WRITING;
+    buf_puts(&c->out, answer);
+    client_enter(c, WRITING);
     client_write(c);
+}
+
+/* What is not HTTP gets the answer that the recorded server gives. */
+static const char bad_request[] = "HTTP/1.0 400 Bad Request\r\nconnection: close\r\n\r\n";
+static const char head_too_large[] = "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n"
+                                     "connection: close\r\n\r\n";
+
+/* Whether the head is within its limits. len: bytes of it that are here; rc: what the parser said, whose own bounds are the
+ * largest values that can be configured, so that beyond them there is no room for a dry run. */
+static bool head_is_sane(const struct http_client *c, size_t len, int rc, uint32_t headers)
+{
+    const struct client_limits *l = c->server->o.limits;
+    if (rc == BG_ELIMIT) {
+        bool refused = client_refused(c, len >= HTTP_HEAD_MAX ? LIMIT_HEAD_BYTES : LIMIT_HEADERS);
+        (void)refused;
+        return false;
+    }
+    if (len > l->value[LIMIT_HEAD_BYTES] && client_refused(c, LIMIT_HEAD_BYTES))
+        return false;
+    return rc != BG_OK || headers <= l->value[LIMIT_HEADERS] || !client_refused(c, LIMIT_HEADERS);
 }
 
 static void client_request(struct http_client *c, const struct http_head *h)
@@ -228,10 +280,12 @@ static void client_read(struct http_client *c)
         client_end(c, false);
         return;
     }
-    if (rc == BG_OK)
+    if (!head_is_sane(c, c->in.len, rc, rc == BG_OK ? h.headers_count : 0))
+        client_refuse(c, head_too_large);
+    else if (rc == BG_OK)
         client_request(c, &h);
     else if (rc != BG_EMORE)
-        client_refuse(c);
+        client_refuse(c, bad_request);
 }
 
 static void on_client(uv_poll_t *poll, int status, int events)
@@ -250,10 +304,23 @@ static void on_client(uv_poll_t *poll, int status, int events)
 
 /* --- the server --------------------------------------------------------------------------------------------------- */
 
+/* Too many who have not said what they want: the one that has taken longest makes room. So whoever only opens connections
+ * drives out his own, and whoever sends his request at once has it read. */
+static void drop_oldest(struct http_server *s)
+{
+    if (s->pending <= s->o.limits->value[LIMIT_PENDING])
+        return;
+    struct http_client *oldest = container_of(s->reading.next, struct http_client, node);
+    if (client_refused(oldest, LIMIT_PENDING))
+        client_end(oldest, false);
+}
+
 void http_server_adopt(struct http_server *s, int fd, const struct client_source *from)
 {
     struct http_client *c = calloc(1, sizeof(*c));
     if (!c || uv_poll_init(s->o.loop, &c->poll, fd) != 0) {
+        struct client_source gone = *from;
+        gate_leave(s->o.gate, &gone, s->o.timers->now_us);
         close(fd);
         free(c);
         return;
@@ -265,19 +332,21 @@ void http_server_adopt(struct http_server *s, int fd, const struct client_source
     buf_init(&c->in, HTTP_HEAD_MAX + READ_STEP);
     buf_init(&c->out, 0);
     c->poll.data = c;
-    list_append(&s->clients, &c->node);
+    list_append(&s->reading, &c->node);
+    s->pending++;
     s->count++;
     s->handles++;
     arm_deadline(c);
     uv_poll_start(&c->poll, UV_READABLE, on_client);
+    drop_oldest(s);
 }
 
-void http_refuse_full(int fd)
+void http_refuse(int fd, unsigned status)
 {
-    static const char text[] = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 5\r\n"
-                               "connection: close\r\n\r\n";
-    char bin[READ_STEP];
-    ssize_t ignored = send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL);
+    char bin[READ_STEP], text[160];
+    int len = snprintf(text, sizeof(text), "HTTP/1.1 %u %s\r\ncontent-length: 0\r\nretry-after: 5\r\nconnection: close\r\n\r\n",
+                       status, reason_phrase(status));
+    ssize_t ignored = send(fd, text, (size_t)len, MSG_NOSIGNAL);
     shutdown(fd, SHUT_WR);
     ignored = recv(fd, bin, sizeof(bin), 0);
     (void)ignored;
@@ -290,7 +359,8 @@ struct http_server *http_server_new(const struct http_options *o)
     if (!s)
         return NULL;
     s->o = *o;
-    list_init(&s->clients);
+    list_init(&s->reading);
+    list_init(&s->answering);
     return s;
 }
 
@@ -299,7 +369,9 @@ void http_server_free(struct http_server *s)
     struct list *node, *next;
     if (!s)
         return;
-    list_each_safe (node, next, &s->clients)
+    list_each_safe (node, next, &s->reading)
+        client_end(container_of(node, struct http_client, node), false);
+    list_each_safe (node, next, &s->answering)
         client_end(container_of(node, struct http_client, node), false);
     for (int i = 0; s->handles && i < FREE_TURNS; i++)
         uv_run(s->o.loop, UV_RUN_NOWAIT);

@@ -25,6 +25,10 @@ struct phoenix_socket {
     const struct socket_config *config;
     struct channel *channels;
     uint32_t channels_count;
+    struct gate_address *at;
+    struct gate_user *user; /* NULL: nobody in particular */
+    struct token_bucket joins;
+    struct request_quota in_flight;
     uint8_t serializer;
     uint8_t ip_len;
     uint16_t user_len;
@@ -63,7 +67,8 @@ static const struct slice exit_reasons[] = {
 static const struct slice json_null = SLICE_LIT("null");
 static const struct slice json_empty = SLICE_LIT("{}");
 
-enum { IP_MAX = 64 };
+/* What holds in a dry run of requests.max_depth and max_keys: the largest values that can be configured. */
+enum { IP_MAX = 64, DEPTH_CEILING = 256, KEYS_CEILING = 1000000 };
 
 /* --- frames out --------------------------------------------------------------------------------------------------- */
 
@@ -227,6 +232,8 @@ static struct channel *channel_new(struct phoenix_socket *s, const struct channe
     memcpy(ch->text, f->topic.ptr, f->topic.len);
     memcpy(ch->text + f->topic.len, join_ref.ptr, join_ref.len);
     request_list_init(&ch->waiting);
+    ch->waiting.quota[0] = &s->in_flight;
+    ch->waiting.quota[1] = s->user ? &s->user->in_flight : NULL;
     ch->process = process_start(s->px->processes, &channel_ops, ch);
     if (ch->process == HANDLE_NONE) {
         free(ch);
@@ -245,21 +252,40 @@ static bool join_ref_matches(const struct channel *ch, struct slice join_ref)
     return ch->null_join_ref || slice_eq(join_ref, channel_join_ref(ch)) || json_kind(join_ref) == JSON_NULL;
 }
 
+static bool refused(const struct phoenix_socket *s, enum limit which)
+{
+    return limit_refuse(s->px->limits, which, s->ws.id, slice_make(s->text + s->user_len, s->ip_len));
+}
+
+static bool is_too_long(const struct phoenix_socket *s, size_t len, size_t most)
+{
+    return len > most && refused(s, LIMIT_TOPIC_BYTES);
+}
+
+static bool joins_too_often(struct phoenix_socket *s)
+{
+    return !token_bucket_try(&s->joins, &s->px->limits->rate[LIMIT_JOINS], s->px->timers->now_us) &&
+           refused(s, LIMIT_JOINS);
+}
+
 /* Why a join cannot be; SLICE_NONE when it can. *join_ref is what the refusal carries. */
-static struct slice join_refusal(const struct phoenix_socket *s, const struct channel_frame *f,
+static struct slice join_refusal(struct phoenix_socket *s, const struct channel_frame *f,
                                  const struct channel_config *config, bool again, struct slice *join_ref)
 {
     const size_t quotes = 2;
     *join_ref = f->join_ref;
-    if (f->topic.len > s->config->max_topic_bytes + quotes)
+    if (joins_too_often(s))
+        return SLICE_LIT("{\"reason\":\"too many joins\"}");
+    if (is_too_long(s, f->topic.len, s->config->max_topic_bytes + quotes))
         return SLICE_LIT("{\"reason\":\"topic too long\"}");
-    if (f->join_ref.len > s->config->max_topic_bytes || f->ref.len > s->config->max_topic_bytes)
+    if (is_too_long(s, f->join_ref.len, s->config->max_topic_bytes) ||
+        is_too_long(s, f->ref.len, s->config->max_topic_bytes))
         return SLICE_LIT("{\"reason\":\"join_ref too long\"}");
     if (!config) {
         *join_ref = json_null; /* P-049 */
         return unmatched_topic;
     }
-    if (!again && s->channels_count >= s->config->max_channels)
+    if (!again && s->channels_count >= s->config->max_channels && refused(s, LIMIT_CHANNELS))
         return SLICE_LIT("{\"reason\":\"too many channels joined\"}");
     return SLICE_NONE;
 }
@@ -452,13 +478,34 @@ static void close_bad(struct phoenix_socket *s, bool binary, struct slice messag
     ws_close(&s->ws, utf8 ? WS_CLOSE_SERVER_ERROR : WS_CLOSE_BAD_UTF8);
 }
 
+/* A message beyond requests.max_depth or max_keys, or not a message at all (rc). With the largest depth that can be
+ * configured it is either well, and depth was what stopped it, or it has too many keys. */
+static int parse_again(struct phoenix_socket *s, bool binary, struct slice message, struct channel_frame *f, struct err *e,
+                       int rc)
+{
+    struct json_limits wide = *s->px->json;
+    wide.max_depth = DEPTH_CEILING;
+    enum limit which = LIMIT_DEPTH;
+    if (channel_frame_parse(serializer_of(s), binary, message, &wide, f, e) == BG_ELIMIT) {
+        which = LIMIT_KEYS;
+        wide = *s->px->json;
+        wide.max_keys = KEYS_CEILING;
+    }
+    return refused(s, which) ? rc : channel_frame_parse(serializer_of(s), binary, message, &wide, f, e);
+}
+
+static int parse(struct phoenix_socket *s, bool binary, struct slice message, struct channel_frame *f, struct err *e)
+{
+    int rc = channel_frame_parse(serializer_of(s), binary, message, s->px->json, f, e);
+    return rc == BG_ELIMIT ? parse_again(s, binary, message, f, e, rc) : rc;
+}
+
 static void on_message(struct ws_conn *c, bool binary, struct slice message)
 {
     struct phoenix_socket *s = socket_of(c);
     struct channel_frame f;
     struct err e = {.text = "no memory"};
-    if (channel_frame_parse(serializer_of(s), binary, message, s->px->json, &f, &e) != BG_OK ||
-        normalize(s->px, &f) != BG_OK)
+    if (parse(s, binary, message, &f, &e) != BG_OK || normalize(s->px, &f) != BG_OK)
         close_bad(s, binary, message, &e);
     else if (is_heartbeat(&f))
         send_reply(s, json_null, f.ref, f.topic, "ok", json_empty);
@@ -475,9 +522,21 @@ static void on_ended(struct ws_conn *c)
         channel_end(s->channels, EXIT_TRANSPORT);
 }
 
+void phoenix_socket_seat(struct ws_conn *c, struct client_source *from, struct gate_user *user)
+{
+    struct phoenix_socket *s = socket_of(c);
+    s->at = from->at;
+    s->user = user;
+    from->at = NULL;
+}
+
 void phoenix_socket_free(struct ws_conn *c)
 {
-    free(socket_of(c));
+    struct phoenix_socket *s = socket_of(c);
+    struct client_source from = {.at = s->at};
+    gate_leave(s->px->gate, &from, s->px->timers->now_us);
+    gate_user_leave(s->px->gate, s->user);
+    free(s);
 }
 
 struct ws_handlers phoenix_handlers(void)
@@ -509,6 +568,7 @@ struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_confi
     s->roles_len = (uint16_t)roles.len;
     s->device_len = (uint16_t)device.len;
     put_text(put_text(put_text(put_text(s->text, user_id), ip), roles), device);
+    s->in_flight.limit = LIMIT_SOCKET_IN_FLIGHT;
     s->ws.max_message_bytes = config->max_frame_bytes;
     s->ws.idle_timeout_ms = config->timeout_ms;
     return &s->ws;

@@ -55,8 +55,11 @@ enum {
     POOL_MAX = 256,              /* free buffers kept */
     POOL_KEEP_BYTES = 16 * 1024, /* and the most memory one of them keeps */
     SPARE_FDS = 1024,            /* descriptors that are not ours: links, files, listeners */
+    MESSAGE_CEILING = 1 << 30, /* the largest max_frame_bytes that can be configured */
     FREE_TURNS = 100
 };
+#define HOLD_STEP_US UINT64_C(10000)   /* how exactly a hold ends */
+#define FLOOD_REST_US UINT64_C(1000000) /* half a burst: who needs no more has rested */
 #define CLOSE_TIMEOUT_US UINT64_C(3000000)
 #define LWS_CLOSES_US UINT64_C(50000)
 
@@ -81,6 +84,9 @@ struct ws_server {
     struct lws_vhost *vhost;
     struct list pending;
     struct list all;
+    struct list to_hold; /* from the next ws_flush() on */
+    struct list held;
+    struct timer hold_timer; /* armed while somebody is held */
     uint32_t count;
     uint32_t next_id;
     struct ws_conn *adopting; /* the connection whose upgrade lws is working on right now */
@@ -146,6 +152,85 @@ static void ws_pool_fini(struct ws_server *ws)
         buf_fini(&wb->b);
         free(wb);
     }
+}
+
+/* --- holding back ------------------------------------------------------------------------------------------------- */
+
+/* Lets a connection be read again, or forgets that it was to be held. */
+static void let_go(struct ws_conn *c)
+{
+    if (!list_linked(&c->held))
+        return;
+    list_remove(&c->held);
+    c->let_go_us = c->last_rx_us = c->server->o.timers->now_us; /* it could not be heard: the idle time begins again */
+    if (c->wsi)
+        lws_rx_flow_control(c->wsi, 1);
+}
+
+static bool in_debt(const struct ws_conn *c, uint64_t now_us)
+{
+    const struct client_limits *l = c->server->o.limits;
+    return token_bucket_debt_us(&c->messages, &l->rate[LIMIT_MESSAGES], now_us) > 0 ||
+           token_bucket_debt_us(&c->bytes, &l->rate[LIMIT_BYTES], now_us) > 0;
+}
+
+static void on_hold_timer(struct timer *t)
+{
+    struct ws_server *ws = container_of(t, struct ws_server, hold_timer);
+    struct list *node, *next;
+    list_each_safe (node, next, &ws->held) {
+        struct ws_conn *c = container_of(node, struct ws_conn, held);
+        if (!in_debt(c, ws->o.timers->now_us))
+            let_go(c);
+    }
+    if (!list_empty(&ws->held))
+        timer_arm_in(ws->o.timers, t, HOLD_STEP_US);
+}
+
+/* Between two reads, so that lws has nothing of theirs in hand, which it would have to keep. */
+static void hold_back(struct ws_server *ws)
+{
+    struct list *node;
+    while ((node = list_pop(&ws->to_hold)) != NULL) {
+        struct ws_conn *c = container_of(node, struct ws_conn, held);
+        lws_rx_flow_control(c->wsi, 0);
+        list_append(&ws->held, &c->held);
+        if (!timer_armed(&ws->hold_timer))
+            timer_arm_in(ws->o.timers, &ws->hold_timer, HOLD_STEP_US);
+    }
+}
+
+static bool refused(const struct ws_conn *c, enum limit which)
+{
+    return limit_refuse(c->server->o.limits, which, c->id, SLICE_NONE);
+}
+
+/* True when the connection has been held so often for so long, without a rest worth the name, that it must go. */
+static bool is_flood(struct ws_conn *c)
+{
+    struct ws_server *ws = c->server;
+    uint64_t now = ws->o.timers->now_us;
+    if (!c->flood_since_us || now > c->let_go_us + FLOOD_REST_US)
+        c->flood_since_us = now;
+    if (now - c->flood_since_us < (uint64_t)ws->o.limits->value[LIMIT_FLOOD] * 1000)
+        return false;
+    c->flood_since_us = now;
+    return refused(c, LIMIT_FLOOD);
+}
+
+/* Counts what came. The soft step: who owes is not read from until it has been made up for, and the kernel lets the peer
+ * wait. The hard step: who goes on like this is closed. False when it is. */
+static bool count_input(struct ws_conn *c, enum limit which, struct token_bucket *b, uint32_t n)
+{
+    struct ws_server *ws = c->server;
+    if (token_bucket_take(b, &ws->o.limits->rate[which], ws->o.timers->now_us, n) == 0 || list_linked(&c->held))
+        return true;
+    if (!refused(c, which))
+        return true;
+    if (is_flood(c))
+        return false;
+    list_append(&ws->to_hold, &c->held);
+    return true;
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
@@ -273,9 +358,12 @@ static void on_writeable(struct ws_conn *c)
 void ws_flush(struct ws_server *ws)
 {
     struct list *node;
+    hold_back(ws);
     while ((node = list_pop(&ws->pending)) != NULL)
         conn_flush(container_of(node, struct ws_conn, pending));
 }
+
+/* --- frames ------------------------------------------------------------------------------------------------------- */
 
 static struct ws_buf *out_attach(struct ws_conn *c)
 {
@@ -299,6 +387,7 @@ static void put_close_frame(struct ws_conn *c, enum ws_close_code code)
 static void close_begin(struct ws_conn *c, enum ws_close_code code)
 {
     c->state = WS_CLOSING;
+    let_go(c);
     ws_buf_put(c->server, &c->in);
     put_close_frame(c, code);
     want_flush(c);
@@ -434,11 +523,22 @@ static void deliver(struct ws_conn *c, struct lws *wsi, struct slice message)
     c->server->o.handlers.message(c, lws_frame_is_binary(wsi) != 0, message);
 }
 
+/* In a dry run the largest size that can be configured holds from now on, for this connection. */
+static bool refuse_long(struct ws_conn *c, size_t len)
+{
+    if (c->max_message_bytes == MESSAGE_CEILING || refused(c, LIMIT_MESSAGE_BYTES))
+        return true;
+    c->max_message_bytes = MESSAGE_CEILING;
+    if (c->in)
+        c->in->b.limit = MESSAGE_CEILING;
+    return len > MESSAGE_CEILING;
+}
+
 /* Keeps a piece of a message. Returns 0 or the code to close with. */
 static int keep_piece(struct ws_conn *c, struct slice piece, size_t frame_rest)
 {
-    size_t have = c->in ? c->in->b.len : 0;
-    if (have + piece.len + frame_rest > c->max_message_bytes)
+    size_t have = c->in ? c->in->b.len : 0, len = have + piece.len + frame_rest;
+    if (len > c->max_message_bytes && refuse_long(c, len))
         return WS_CLOSE_TOO_BIG;
     if (!c->in)
         c->in = ws_buf_get(c->server, c->max_message_bytes);
@@ -512,6 +612,10 @@ static void on_receive(struct ws_conn *c, struct lws *wsi, struct slice piece)
     if (c->state != WS_OPEN)
         return;
     int code = take_piece(c, wsi, piece, &final);
+    if (code == 0 && !count_input(c, LIMIT_BYTES, &c->bytes, (uint32_t)piece.len))
+        code = WS_CLOSE_POLICY;
+    if (code == 0 && final && !count_input(c, LIMIT_MESSAGES, &c->messages, 1))
+        code = WS_CLOSE_POLICY;
     if (code) {
         metric_inc(c->server->o.metrics, METRIC_CLIENT_BAD_FRAMES);
         log_limited(LOG_INFO, "edge", "message refused, closing", "conn=%u code=%d", c->id, code);
@@ -596,6 +700,7 @@ static void conn_gone(struct ws_conn *c)
     tell_ended(c);
     timer_disarm(ws->o.timers, &c->timer);
     list_remove(&c->pending);
+    list_remove(&c->held);
     list_remove(&c->all);
     ws_buf_put(ws, &c->out);
     ws_buf_put(ws, &c->in);
@@ -623,6 +728,8 @@ static void on_idle_timer(struct ws_conn *c)
     uint64_t idle_us = (uint64_t)c->idle_timeout_ms * 1000;
     if (ts->now_us >= c->last_rx_us + idle_us)
         c->last_rx_us = kernel_last_rx_us(c, ts->now_us);
+    if (list_linked(&c->held) || (ts->now_us >= c->last_rx_us + idle_us && !refused(c, LIMIT_IDLE)))
+        c->last_rx_us = ts->now_us;
     if (ts->now_us < c->last_rx_us + idle_us) {
         timer_arm(ts, &c->timer, c->last_rx_us + idle_us);
         return;
@@ -808,6 +915,7 @@ int ws_adopt(struct ws_server *ws, struct ws_conn *c, int fd, struct slice key, 
     c->id = ++ws->next_id;
     c->state = WS_NEW;
     list_init(&c->pending);
+    list_init(&c->held);
     list_init(&c->all);
     ws->adopting = c;
     ws->subprotocol = subprotocol;
@@ -859,7 +967,7 @@ static struct lws_context *context_new(struct ws_server *ws)
         .user = ws,
     };
     lws_set_log_level(0, NULL);
-    struct rlimit was = limit_fds(ws->o.max_connections);
+    struct rlimit was = limit_fds(ws->o.limits->value[LIMIT_CONNECTIONS]);
     struct lws_context *context = lws_create_context(&info);
     if (context)
         ws->vhost = lws_create_vhost(context, &info);
@@ -877,6 +985,9 @@ struct ws_server *ws_server_new(const struct ws_options *o, struct err *e)
     ws->o = *o;
     list_init(&ws->pending);
     list_init(&ws->all);
+    list_init(&ws->to_hold);
+    list_init(&ws->held);
+    ws->hold_timer.fn = on_hold_timer;
     ws->context = context_new(ws);
     if (!ws->context || !ws->vhost) {
         err_set(e, BG_ESYS, 0, "libwebsockets did not start");
@@ -898,6 +1009,7 @@ void ws_server_free(struct ws_server *ws)
             uv_run(ws->o.loop, UV_RUN_NOWAIT);
         lws_context_destroy(ws->context);
     }
+    timer_disarm(ws->o.timers, &ws->hold_timer);
     ws_pool_fini(ws);
     free(ws);
 }

@@ -23,7 +23,7 @@ struct limit {
     char text[];
 };
 
-struct limits {
+struct client_limits {
     struct limit **at;
     size_t count;
 };
@@ -37,8 +37,8 @@ struct hit {
 
 struct rate_limiter {
     struct rate_limiter_options o;
-    struct limits global;
-    struct limits api;
+    struct client_limits global;
+    struct client_limits api;
     struct limit **by_scope; /* api again: those of one function side by side, in list order */
     struct hit *hits;        /* room for every limit */
     struct list dead;

@@ -142,10 +142,38 @@ static void pool_give(struct gateway *gw, struct request *r)
     gw->pooled++;
 }
 
-/* A record for a new request; the spare, which has no handle, when a bound is reached. */
-static struct request *request_take(struct gateway *gw, handle_t channel, const struct request_list *waiting)
+/* True when a limit says no; without limits the channel's bound is all there is. */
+static bool refuse_at(const struct gateway *gw, enum limit which, const struct session *who)
 {
-    struct request *r = waiting->count < gw->o.max_in_flight_per_channel ? pool_take(gw) : NULL;
+    return !gw->o.limits || limit_refuse(gw->o.limits, which, 0, who->ip_address);
+}
+
+/* Whether the channel, its socket and its user may have one more in flight. */
+static bool has_room(const struct gateway *gw, const struct request_list *waiting, const struct session *who)
+{
+    if (waiting->count >= gw->o.max_in_flight_per_channel && refuse_at(gw, LIMIT_CHANNEL_IN_FLIGHT, who))
+        return false;
+    for (unsigned i = 0; i < REQUEST_QUOTAS && gw->o.limits; i++) {
+        const struct request_quota *q = waiting->quota[i];
+        if (q && q->count >= gw->o.limits->value[q->limit] && refuse_at(gw, q->limit, who))
+            return false;
+    }
+    return true;
+}
+
+static void count_in_flight(struct request_list *waiting, int by)
+{
+    waiting->count += (uint32_t)by;
+    for (unsigned i = 0; i < REQUEST_QUOTAS; i++)
+        if (waiting->quota[i])
+            waiting->quota[i]->count += (uint32_t)by;
+}
+
+/* A record for a new request; the spare, which has no handle, when a bound is reached. */
+static struct request *request_take(struct gateway *gw, handle_t channel, const struct request_list *waiting,
+                                    const struct session *who)
+{
+    struct request *r = has_room(gw, waiting, who) ? pool_take(gw) : NULL;
     handle_t self = r ? slots_add(&gw->requests, r) : HANDLE_NONE;
     if (r && self == HANDLE_NONE)
         pool_give(gw, r);
@@ -174,7 +202,7 @@ static void leave_channel(struct request *r)
     if (!list_linked(&r->in_channel))
         return;
     list_remove(&r->in_channel);
-    r->waiting->count--;
+    count_in_flight(r->waiting, -1);
     metric_dec(r->gw->o.metrics, METRIC_REQUESTS_IN_FLIGHT);
 }
 
@@ -450,7 +478,7 @@ void request_wait(struct request *r, const struct asked *a)
     if (list_linked(&r->in_channel))
         return;
     list_append(&r->waiting->head, &r->in_channel);
-    r->waiting->count++;
+    count_in_flight(r->waiting, 1);
     metric_inc(r->gw->o.metrics, METRIC_REQUESTS_IN_FLIGHT);
 }
 
@@ -518,7 +546,7 @@ void gateway_request(struct gateway *gw, handle_t channel, struct request_list *
                      const struct channel_rules *rules, struct slice ref, struct slice payload)
 {
     struct asked a = {.who = who, .payload = payload};
-    struct request *r = request_take(gw, channel, waiting);
+    struct request *r = request_take(gw, channel, waiting, who);
     metric_inc(gw->o.metrics, METRIC_REQUESTS);
     if (payload.ptr && json_kind(payload) == JSON_OBJECT)
         request_fields_read(payload, &a.f);

@@ -16,7 +16,9 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#include "http_head.h"
 #include "jwt.h"
+#include "limit.h"
 #include "origin.h"
 #include "phoenix_token.h"
 #include "rate_limiter.h"
@@ -164,6 +166,13 @@ static const char *check_rate_key(const char *text)
                                                          : "is not a key; use user_id, device_id, ip_address or args.NAME";
 }
 
+static const char *check_limit(const char *text)
+{
+    return limit_by_option(slice_str(text)) != LIMIT_COUNT
+               ? NULL
+               : "is not a limit; docs/operations.md lists those that can run dry, as max_connections_per_user";
+}
+
 /* ---- from rows to tables ------------------------------------------------------------------------------- */
 
 static const cyaml_strval_t switch_words[] = {{"false", TOGGLE_OFF}, {"true", TOGGLE_ON}};
@@ -255,7 +264,10 @@ TABLES(node, NODE);
     R##_TEXT(listen_settings, address, false, 64, "127.0.0.1", check_address) \
     R##_NUMBER(listen_settings, port, true, 0, 65535, 0) \
     R##_TEXT(listen_settings, host, false, 255, NULL, check_host) \
-    R##_NUMBER(listen_settings, handshake_timeout_ms, false, 100, 600000, 10000)
+    R##_LIVE_NUMBER(listen_settings, handshake_timeout_ms, false, 100, 600000, 10000) \
+    R##_LIVE_NUMBER(listen_settings, max_pending, false, 1, 1000000, 4096) \
+    R##_LIVE_NUMBER(listen_settings, max_head_bytes, false, 256, HTTP_HEAD_MAX, HTTP_HEAD_MAX) \
+    R##_LIVE_NUMBER(listen_settings, max_headers, false, 5, HTTP_HEADERS_MAX, HTTP_HEADERS_MAX)
 TABLES(listen, LISTEN);
 
 #define CHANNELS(R) \
@@ -345,6 +357,8 @@ TABLES(security, SECURITY);
 #define REQUESTS(R) \
     R##_NUMBER(requests_settings, max_in_flight, false, 1, 10000000, 100000) \
     R##_NUMBER(requests_settings, max_in_flight_per_channel, false, 1, 1000000, 1000) \
+    R##_LIVE_NUMBER(requests_settings, max_in_flight_per_socket, false, 1, 1000000, 1000) \
+    R##_LIVE_NUMBER(requests_settings, max_in_flight_per_user, false, 1, 1000000, 2000) \
     R##_NUMBER(requests_settings, max_payload_bytes, false, 64, 1024 * MiB, 1000000) \
     R##_NUMBER(requests_settings, max_depth, false, 4, 256, 64) \
     R##_NUMBER(requests_settings, max_keys, false, 16, 1000000, 10000) \
@@ -394,6 +408,15 @@ TABLES(rate_limiter, RATE_LIMITER);
 
 #define LIMITS(R) \
     R##_NUMBER(limits_settings, max_connections, false, 1, 1000000, 50000) \
+    R##_LIVE_NUMBER(limits_settings, max_connections_per_address, false, 1, 1000000, 1000) \
+    R##_LIVE_NUMBER(limits_settings, max_connections_per_user, false, 1, 1000000, 100) \
+    R##_LIVE_NUMBER(limits_settings, connects_per_s, false, 1, 1000000, 5000) \
+    R##_LIVE_NUMBER(limits_settings, connects_per_s_per_address, false, 1, 1000000, 100) \
+    R##_LIVE_NUMBER(limits_settings, messages_per_s, false, 1, 10000000, 500) \
+    R##_LIVE_NUMBER(limits_settings, bytes_per_s, false, 1024, 1000000000, 4 * MiB) \
+    R##_LIVE_NUMBER(limits_settings, flood_ms, false, 1000, 3600000, 10000) \
+    R##_LIVE_NUMBER(limits_settings, joins_per_s, false, 1, 1000000, 100) \
+    R##_LIVE_TEXTS(limits_settings, dry_run, false, check_limit) \
     R##_NUMBER(limits_settings, max_buffered_bytes, false, 65536, 1024 * MiB, 8 * MiB) \
     R##_NUMBER(limits_settings, max_unread_ms, false, 1000, 3600000, 30000) \
     R##_NUMBER(limits_settings, max_functions, false, 1, 1000000, 100000) \

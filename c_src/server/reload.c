@@ -40,6 +40,7 @@ static const struct reload_part parts[] = {
     {"rate_limiter.", NULL, limiter_reload, NULL},
     {"services", NULL, services_reload, NULL},
     {NULL, NULL, sockets_reload, NULL}, /* keys stand in files */
+    {NULL, NULL, limits_reload, NULL}, /* of several sections */
 };
 
 /* ---- what has changed ---------------------------------------------------------------------------------- */

@@ -34,6 +34,8 @@ void access_reload_drop(struct server *s);
 void limiter_reload(struct server *s, const struct server_config *before, const struct server_config *now);
 /* sockets.c */
 void sockets_reload(struct server *s, const struct server_config *before, const struct server_config *now);
+/* limit_setup.c */
+void limits_reload(struct server *s, const struct server_config *before, const struct server_config *now);
 /* services.c */
 void services_reload(struct server *s, const struct server_config *before, const struct server_config *now);
 

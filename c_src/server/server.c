@@ -291,10 +291,9 @@ static int start_edge(struct server *s, struct err *e)
     s->listener = (struct listener_config){.address = c->listen.address, .port = c->listen.port};
     o.listeners = &s->listener;
     o.listeners_count = 1;
-    o.handshake_timeout_ms = c->listen.handshake_timeout_ms;
     o.sockets = s->sockets;
     o.sockets_count = c->sockets_count;
-    o.max_connections = s->max_connections;
+    o.limits = &s->limits;
     o.max_buffered_bytes = c->limits.max_buffered_bytes;
     o.max_unread_ms = c->limits.max_unread_ms;
     o.json = json_limits(s);
@@ -316,6 +315,7 @@ static int start_gateway(struct server *s, struct err *e)
     o.timers = &s->timers;
     o.metrics = &s->metrics;
     o.limiter = s->limiter;
+    o.limits = &s->limits;
     o.call = remote_calls_ops(s->calls, call_way(s));
     o.client = executor_client_ops(s, edge_client_ops(s->edge));
     o.stream = server_stream_ops(s);
@@ -373,6 +373,8 @@ struct server *server_new(const struct server_config *config, const char *cookie
     loop_meter_init(&s->loop_meter, now);
     signal(SIGPIPE, SIG_IGN); /* a peer that goes away is an error code, not the end */
     s->max_connections = limit_files(config);
+    limit_init(&s->limits, &s->metrics);
+    server_apply_limits(s, config);
     if (handle_signals)
         start_signals(s);
     if (start(s, cookie, e) != BG_OK) {

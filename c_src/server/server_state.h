@@ -61,6 +61,7 @@ struct server {
     uv_signal_t signals[SERVER_SIGNALS];
     bool has_signals;
     struct metrics metrics;
+    struct client_limits limits;
     struct timers timers;
     struct loop_meter loop_meter;
     struct node_identity self;
@@ -152,6 +153,10 @@ struct stream_ops server_stream_ops(struct server *s);
 int server_start_limiter(struct server *s, struct err *e);
 void server_stop_limiter(struct server *s);
 void server_log_limits(const struct server *s); /* a line for each limit, for SIGUSR1 */
+
+/* limit_setup.c: at the start, and whenever the configuration has changed. max_connections stays what the limit of open
+ * files allows. */
+void server_apply_limits(struct server *s, const struct server_config *c);
 
 /* diagnostics.c */
 void server_log_start(const struct server *s);

@@ -181,6 +181,7 @@ struct rig {
     uv_loop_t loop;
     struct timers timers;
     struct metrics metrics;
+    struct client_limits limits;
     struct process_table processes;
     struct gateway gateway;
     struct edge *edge;
@@ -219,6 +220,8 @@ static inline void rig_init(struct rig *r)
     r->options.loop = &r->loop;
     r->options.timers = &r->timers;
     r->options.metrics = &r->metrics;
+    r->options.limits = &r->limits;
+    limit_init(&r->limits, &r->metrics);
     r->options.processes = &r->processes;
     r->options.sockets = &r->socket;
     r->options.sockets_count = 1;

@@ -582,7 +582,8 @@ static void endless_head_is_refused(void **state)
     size_t n = (size_t)snprintf(request, sizeof(request), "GET /health HTTP/1.1\r\nHost: x\r\nA: ");
     memset(request + n, 'a', sizeof(request) - 1 - n);
     http_exchange(&r, request, answer, sizeof(answer));
-    assert_string_equal(answer, BAD_REQUEST_LINE);
+    assert_int_equal(strncmp(answer, "HTTP/1.1 431 ", 13), 0);
+    assert_int_equal(r.metrics.value[METRIC_LIMIT_HEAD_BYTES], 1);
     rig_stop(&r);
 }
 
@@ -852,7 +853,7 @@ static void clients_over_the_limit_get_503(void **state)
     struct rig r;
     char answer[512];
     rig_init(&r);
-    r.options.max_connections = 2;
+    r.limits.value[LIMIT_CONNECTIONS] = 2;
     rig_start(&r);
     int first = ws_open(&r, V2), second = ws_open(&r, V2);
     http_exchange(&r, GET_WS("?vsn=2.0.0", HOST UPGRADE), answer, sizeof(answer));
@@ -1308,8 +1309,12 @@ static void idle_joined_connection_fits_its_budget(void **state)
     (void)state;
     enum { CLIENTS = 2000, BUDGET = 2900 }; /* of 3 KB in all, which the process's own entry shares */
     static int fd[CLIENTS];
+    static const enum limit raised[] = {LIMIT_ADDRESS_CONNECTIONS, LIMIT_ADDRESS_CONNECTS, LIMIT_USER_CONNECTIONS};
     struct rig r;
     rig_init(&r);
+    for (size_t i = 0; i < ARRAY_SIZE(raised); i++)
+        r.limits.value[raised[i]] = 2 * CLIENTS;
+    limit_ready(&r.limits);
     rig_start(&r);
     close(ws_open(&r, V2));
     WAIT_FOR(&r, edge_connections(r.edge) == 0);

@@ -300,6 +300,53 @@ static void requests_in_flight_are_bounded(void **state)
     gateway_channel_closed(w->gw, &other);
 }
 
+static struct metrics limit_metrics;
+static struct client_limits few;
+
+static void few_of_one(struct gateway_options *o)
+{
+    limit_init(&few, &limit_metrics);
+    few.value[LIMIT_SOCKET_IN_FLIGHT] = 3;
+    few.value[LIMIT_USER_IN_FLIGHT] = 4;
+    o->limits = &few;
+    o->max_in_flight_per_channel = 2;
+}
+
+/* Two channels of one socket, one of another, all of one user. */
+static void requests_in_flight_are_bounded_for_a_socket_and_for_a_user(void **state)
+{
+    struct fake_world *w = *state;
+    struct request_quota socket = {0, LIMIT_SOCKET_IN_FLIGHT}, second = socket, user = {0, LIMIT_USER_IN_FLIGHT};
+    struct request_list list[3];
+    static const enum limit refused[] = {LIMIT_CHANNEL_IN_FLIGHT, LIMIT_SOCKET_IN_FLIGHT, LIMIT_USER_IN_FLIGHT};
+    fake_world_fini(w);
+    fake_world_init(w, few_of_one);
+    fake_function(w, "echo", "");
+    for (int i = 0; i < 3; i++) {
+        request_list_init(&list[i]);
+        list[i].quota[0] = i < 2 ? &socket : &second;
+        list[i].quota[1] = &user;
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        for (unsigned k = 0; k < 3; k++)
+            gateway_request(w->gw, 8, &list[i], &w->session, &w->rules, SLICE_LIT("1"),
+                            slice_str(ASK("echo", "r", "")));
+        assert_int_equal(w->calls, 2 + i);
+        assert_true(limit_metrics.value[limit_rows[refused[i]].counter] > 0);
+    }
+    assert_int_equal(socket.count + second.count, user.count);
+    assert_int_equal(user.count, 4);
+    few.dry_run[LIMIT_USER_IN_FLIGHT] = true;
+    gateway_request(w->gw, 8, &list[2], &w->session, &w->rules, SLICE_LIT("1"), slice_str(ASK("echo", "r", "")));
+    assert_int_equal(user.count, 5);
+    fake_answer(w, 0, CALL_RETURN, "1");
+    assert_int_equal(socket.count, 2);
+    assert_int_equal(user.count, 4);
+    for (int i = 0; i < 3; i++)
+        gateway_channel_closed(w->gw, &list[i]);
+    assert_int_equal(socket.count + second.count + user.count, 0);
+}
+
 /* A client that left gets nothing, its calls are cancelled, a late result finds nobody */
 static void a_client_that_left_is_forgotten(void **state)
 {
@@ -801,6 +848,7 @@ int main(void)
         T(no_node_at_all_is_an_error),
         T(bounds_have_their_answer),
         T(requests_in_flight_are_bounded),
+        T(requests_in_flight_are_bounded_for_a_socket_and_for_a_user),
         T(a_client_that_left_is_forgotten),
         T(an_oversized_payload_is_refused_with_its_size),
         T(options_give_details_and_the_library_fall_over),
