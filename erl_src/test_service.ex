@@ -174,6 +174,7 @@ defmodule TestService do
   def before_raise(_request, _config), do: raise("no luck")
   def allowed?(%{user_id: user_id}), do: user_id == "u1"
   def before(request, config), do: {:ok, put_in(request.args["msg"], "[before]" <> request.args["msg"]), config}
+  def before_where(request, config), do: {:ok, put_in(request.args["msg"], "#{node()}"), config}
   def after_hook(_request, _config, result), do: result
   def reject(_request, _config), do: {:error, :not_today}
 
@@ -335,6 +336,7 @@ defmodule TestService.Supporter do
       fun("dyn_connected", :where, msg, nodes: {:erlang, :nodes, []}),
       fun("hook_slow", :echo, msg, before_execute: {TestService, :before_slow}, hook_timeout: 200),
       fun("hook_raise", :echo, msg, before_execute: {TestService, :before_raise}),
+      fun("hook_where", :echo, msg, before_execute: {TestService, :before_where}),
       fun("when", :arg, [{"v", :datetime}]),
       fun("where", :where, msg),
       fun("say", :say, msg),

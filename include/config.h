@@ -121,6 +121,7 @@ struct requests_settings {
     uint32_t breaker_cooldown_ms;
     uint32_t nodes_cache_ms;
     uint32_t stream_grace_ms;
+    char *hook_node; /* NULL: hooks run where the call does */
     enum toggle retry_on_error;
     enum toggle detail_error;
     enum toggle pass_error_reason;

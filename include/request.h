@@ -19,6 +19,7 @@ struct gateway;
 struct response;
 struct rate_limiter;
 struct breakers;
+struct mfa_rules;
 
 /* Who asks. Filled by the edge from the authenticated socket, never from the payload. */
 struct session {
@@ -74,6 +75,8 @@ struct gateway_options {
     struct call_ops call;
     struct client_ops client;
     struct stream_ops stream;
+    const struct mfa_rules *rules; /* hold for what hooks return too; NULL: the deny list alone */
+    struct slice hook_node;        /* hooks run there and nowhere else (E-046); empty: on the node of the call */
     struct json_limits json;
     struct client_limits *limits;              /* quotas and dry runs; NULL: none */
     uint32_t max_in_flight;             /* requests waiting for an answer in all; more are refused (E-138) */

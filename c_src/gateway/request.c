@@ -183,7 +183,7 @@ static struct request *request_take(struct gateway *gw, handle_t channel, const 
     r->channel = channel;
     r->call = r->stream = HANDLE_NONE;
     r->stage = 0;
-    r->dispatched = r->hooked = r->failed = false;
+    r->dispatched = r->hooked = r->roles_given = r->failed = false;
     r->round = 0;
     r->payload = (struct span){0, 0};
     r->candidate_count = r->candidate_next = 0;
@@ -393,12 +393,6 @@ static bool stage_dispatch(struct request *r, struct asked *a)
     return true;
 }
 
-static void put_raw_or_nil(struct buf *out, struct slice raw, const struct json_limits *lim)
-{
-    if (!raw.ptr || json_to_term(raw, out, lim, NULL) != BG_OK)
-        term_put_atom(out, "nil");
-}
-
 /* E-132. */
 static void put_request_info(struct request *r, const struct asked *a)
 {
@@ -503,10 +497,37 @@ static void request_drop(struct request *r)
     request_finish(r);
 }
 
+/* Roles of a hook's Request: as of a payload in the library, only non-empty strings count (E-024). */
+static uint32_t read_roles(struct slice term, struct slice *roles)
+{
+    struct term_reader t = term_reader(term);
+    struct slice item;
+    uint32_t n, count = 0;
+    if (term_peek(&t) != TERM_LIST || term_read_list(&t, &n) != BG_OK)
+        return 0;
+    for (; n > 0 && count < HOOK_ROLES_MAX && term_skip(&t, &item) == BG_OK; n--) {
+        struct term_reader role = term_reader(item);
+        if (term_peek(&role) == TERM_BINARY && term_text(item, &roles[count]) && roles[count].len > 0)
+            count++;
+    }
+    return count;
+}
+
+const struct session *request_session(const struct request *r)
+{
+    struct gateway *gw = r->gw;
+    const struct session *who = gw->o.client.session(gw->o.client.ctx, r->channel);
+    if (!who || !r->roles_given)
+        return who;
+    gw->hook_session = *who;
+    gw->hook_session.roles = gw->hook_roles;
+    gw->hook_session.roles_count = buf_ok(&r->text) ? read_roles(request_text(r, r->roles), gw->hook_roles) : 0;
+    return &gw->hook_session;
+}
+
 void request_resume(struct request *r)
 {
-    const struct client_ops *client = &r->gw->o.client;
-    struct asked a = {.payload = request_text(r, r->payload), .who = client->session(client->ctx, r->channel)};
+    struct asked a = {.payload = request_text(r, r->payload), .who = request_session(r)};
     if (!a.who) {
         request_drop(r);
         return;

@@ -3,97 +3,14 @@
  * (E-055..E-060), and what it is told: after_execute (E-044).
  *
  * The library runs these on the gateway node; a native gateway cannot, so they run by rpc on the node that will
- * run the call (E-046, E-057 wants), with hook_timeout honoured. A node that cannot be asked says no.
+ * run the call (E-046, E-057 wants), hooks perhaps on a node of their own, with hook_timeout honoured. A node that
+ * cannot be asked says no, and so does an answer that cannot be gone on with.
  */
 #include "request_internal.h"
 
 #include "fun_config.h"
+#include "mfa_rules.h"
 #include "transcode.h"
-
-/* -- terms ------------------------------------------------------------------------------------- */
-
-static void put_key(struct buf *out, const char *key)
-{
-    term_put_atom(out, key);
-}
-
-static void put_raw_or_nil(struct buf *out, struct slice raw, const struct json_limits *lim)
-{
-    if (!raw.ptr || json_to_term(raw, out, lim, NULL) != BG_OK)
-        term_put_atom(out, "nil");
-}
-
-static void put_field(struct buf *out, const char *key, struct slice raw, const struct json_limits *lim)
-{
-    put_key(out, key);
-    put_raw_or_nil(out, raw, lim);
-}
-
-static void put_roles(struct buf *out, const struct session *who)
-{
-    put_key(out, "user_roles");
-    if (who->roles_count == 0) {
-        term_put_atom(out, "nil");
-        return;
-    }
-    term_put_list(out, who->roles_count);
-    for (uint32_t i = 0; i < who->roles_count; i++)
-        term_put_binary(out, who->roles[i]);
-    term_put_nil(out);
-}
-
-/* %Request{} (F-100), with the user and the roles of the session (E-024 want). */
-static void put_request(struct buf *out, const struct asked *a, const struct json_limits *lim)
-{
-    term_put_map(out, 9);
-    put_key(out, "__struct__");
-    term_put_atom(out, "Elixir.PhoenixGenApi.Structs.Request");
-    put_key(out, "user_id");
-    if (a->overridden)
-        term_put_binary(out, a->who->user_id);
-    else
-        put_raw_or_nil(out, a->f.user_id, lim);
-    put_field(out, "device_id", a->f.device_id, lim);
-    put_field(out, "request_type", a->f.request_type, lim);
-    put_field(out, "request_id", a->f.request_id, lim);
-    put_field(out, "service", a->f.service, lim);
-    put_field(out, "version", a->f.version, lim);
-    put_key(out, "args");
-    if (a->f.args.ptr)
-        put_raw_or_nil(out, a->f.args, lim);
-    else
-        term_put_map(out, 0);
-    put_roles(out, a->who);
-}
-
-static void put_flag(struct buf *out, const char *key, bool value)
-{
-    put_key(out, key);
-    term_put_atom(out, value ? "true" : "false");
-}
-
-/* %Response{} (F-110). */
-static void put_response(struct buf *out, const struct request *r, const struct response *resp)
-{
-    term_put_map(out, 8);
-    put_key(out, "__struct__");
-    term_put_atom(out, "Elixir.PhoenixGenApi.Structs.Response");
-    put_field(out, "request_id", request_text(r, r->request_id), &r->gw->o.json);
-    put_key(out, "result");
-    if (resp->result_term.len)
-        term_put_raw(out, resp->result_term);
-    else
-        put_raw_or_nil(out, resp->result_json, &r->gw->o.json);
-    put_flag(out, "success", !resp->error.ptr);
-    put_key(out, "error");
-    if (resp->error.ptr)
-        term_put_binary(out, resp->error);
-    else
-        term_put_atom(out, "nil");
-    put_flag(out, "async", resp->async);
-    put_flag(out, "has_more", resp->has_more);
-    put_flag(out, "can_retry", resp->can_retry);
-}
 
 /* -- asking ------------------------------------------------------------------------------------ */
 
@@ -107,6 +24,17 @@ static struct buf *ask_begin(const struct request *r, const struct mfa *mfa, uin
     for (uint32_t i = 0; !out && i < r->candidate_count; i++)
         out = call->begin(call->ctx, call_node_name(r, i), mfa->module, mfa->function, own + mfa->args_count, &why);
     return out;
+}
+
+/* The same for hooks, which an operator may have put on one node (E-046 want): when that cannot be reached they do not
+ * run elsewhere, where their module may be another one. */
+static struct buf *hook_begin(const struct request *r, const struct mfa *hook, uint32_t own)
+{
+    const struct call_ops *call = &r->gw->o.call;
+    enum call_outcome why;
+    if (r->gw->o.hook_node.len == 0)
+        return ask_begin(r, hook, own);
+    return call->begin(call->ctx, r->gw->o.hook_node, hook->module, hook->function, own + hook->args_count, &why);
 }
 
 static bool ask_commit(struct request *r, struct buf *out, const struct mfa *mfa, uint32_t timeout_ms, call_done_fn *done)
@@ -198,62 +126,105 @@ static void finish_hook_failed(struct request *r, enum call_outcome outcome, str
     buf_fini(&text);
 }
 
-/* Appends ,"key":value of a field of the hook's Request as JSON; a field that is nil or cannot be JSON is left out. */
-static void put_json_field(struct buf *out, struct slice request, const char *key)
+/* Appends ,"key":value of a field of the hook's Request as JSON; nil is left out. False when it cannot be JSON. */
+static bool put_json_field(struct buf *out, struct slice request, const char *key)
 {
     struct slice value;
-    struct err e;
     if (!term_map_get(request, key, &value) || term_is_nil(value))
-        return;
-    size_t before = out->len;
-    buf_printf(out, "%s\"%s\":", before > 1 ? "," : "", key);
-    if (term_to_json(value, out, NULL, &e) != BG_OK)
-        buf_truncate(out, before);
+        return true;
+    buf_printf(out, "%s\"%s\":", out->len > 1 ? "," : "", key);
+    return term_to_json(value, out, NULL, NULL) == BG_OK;
 }
 
-/* The hook's Request takes the payload's place, as the payload that would have made it. */
-static void take_request(struct request *r, struct slice request)
+/* Why a hook's {ok, Request, FunConfig} cannot be gone on with. The originals are no way out: the hook may have meant to
+ * allow less than they do. */
+static const char request_not_valid[] = "before_execute returned a Request that is not valid";
+static const char config_not_valid[] = "before_execute returned a FunConfig that is not valid";
+static const char config_not_allowed[] = "before_execute returned a FunConfig that is not allowed";
+
+/* The hook's Request takes the payload's place, as the payload that would have made it; its user and its roles are the
+ * hook's word, which may be believed: it runs on the service's side and was shown the session's. Without a key
+ * user_roles (no %Request{}) the session's stay. NULL, or why not. */
+static const char *take_request(struct request *r, struct slice request)
 {
     static const char *const keys[] = {"request_type", "request_id", "service", "version", "user_id", "device_id", "args"};
+    struct term_reader t = term_reader(request);
+    struct slice roles;
+    if (term_peek(&t) != TERM_MAP)
+        return request_not_valid;
     struct buf payload;
+    bool good = true;
     buf_init(&payload, 0);
     buf_putc(&payload, '{');
-    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-        put_json_field(&payload, request, keys[i]);
+    for (size_t i = 0; good && i < ARRAY_SIZE(keys); i++)
+        good = put_json_field(&payload, request, keys[i]);
     buf_putc(&payload, '}');
-    if (buf_ok(&payload)) {
+    good = good && buf_ok(&payload);
+    if (good) {
         r->payload = request_keep(r, buf_slice(&payload));
         r->hooked = true;
+        r->roles_given = term_map_get(request, "user_roles", &roles);
+        if (r->roles_given)
+            r->roles = request_keep(r, roles);
     }
     buf_fini(&payload);
+    return good ? NULL : request_not_valid;
 }
 
-static void take_fun_config(struct request *r, struct slice term)
+/* The candidates are indices into the old list of nodes, so they hold only while the lists are the same. */
+static bool same_nodes(const struct request *r, const struct fun_config *fc)
+{
+    bool same = !r->nodes && fc->nodes_kind == NODES_LIST && fc->nodes_count == r->fc->nodes_count;
+    for (uint32_t i = 0; same && i < fc->nodes_count; i++)
+        same = slice_eq(fc->nodes[i], r->fc->nodes[i]);
+    return same;
+}
+
+/* What is wrong with a hook's FunConfig; the rules that hold for configs that arrive hold for it too (E-045 want). */
+static const char *judge_config(const struct request *r, struct fun_config *fc)
+{
+    if (!fc || fun_config_set_origin(fc, r->fc->origin) != BG_OK)
+        return config_not_valid;
+    return mfa_rules_refused(r->gw->o.rules, fc) ? config_not_allowed : NULL;
+}
+
+/* NULL, or why not. */
+static const char *take_fun_config(struct request *r, struct slice term)
 {
     struct fun_config_reasons why = {0};
-    struct fun_config *fc;
     if (term_equal(term, r->fc->term))
-        return;
-    fc = fun_config_from_term(term, SLICE_NONE, &why);
-    if (!fc) {
-        request_log(r, "before_execute gave a FunConfig that is not valid; the old one stays", SLICE_NONE);
-        return;
+        return NULL;
+    struct fun_config *fc = fun_config_from_term(term, SLICE_NONE, &why);
+    const char *refused = judge_config(r, fc);
+    if (refused) {
+        fun_config_unref(fc);
+        return refused;
     }
-    /* The candidates are indices into the old list of nodes, so they hold only while the lists are the same. */
-    bool same_nodes = !r->nodes && fc->nodes_kind == NODES_LIST && fc->nodes_count == r->fc->nodes_count;
-    for (uint32_t i = 0; same_nodes && i < fc->nodes_count; i++)
-        same_nodes = slice_eq(fc->nodes[i], r->fc->nodes[i]);
-    if (!same_nodes) {
+    if (!same_nodes(r, fc)) {
         r->candidate_count = 0;
         node_list_unref(r->nodes);
         r->nodes = NULL;
     }
-    if (fun_config_set_origin(fc, r->fc->origin) != BG_OK) {
-        fun_config_unref(fc);
-        return;
-    }
     fun_config_unref(r->fc);
     r->fc = fc;
+    return NULL;
+}
+
+/* True when both were taken; else the request has been answered. */
+static bool take_both(struct request *r, struct slice request, struct slice config)
+{
+    struct buf text;
+    const char *refused = take_request(r, request);
+    if (!refused)
+        refused = take_fun_config(r, config);
+    if (!refused)
+        return true;
+    request_log(r, refused, SLICE_NONE);
+    buf_init(&text, 0);
+    buf_printf(&text, "\"%s\"", refused);
+    finish_rejected(r, buf_slice(&text));
+    buf_fini(&text);
+    return false;
 }
 
 /* E-042: {ok, Request, FunConfig} replaces both, {error, R} rejects, anything else changes nothing. */
@@ -276,8 +247,8 @@ static void on_before_done(void *owner, uint64_t tag, enum call_outcome outcome,
     }
     if (term_read_tagged(&t, "ok", &arity) == BG_OK && arity == 3 && term_skip(&t, &request) == BG_OK &&
         term_skip(&t, &config) == BG_OK) {
-        take_request(r, request);
-        take_fun_config(r, config);
+        if (!take_both(r, request, config))
+            return;
     }
     request_resume(r);
 }
@@ -287,7 +258,7 @@ bool hook_before(struct request *r, const struct asked *a)
     const struct mfa *hook = &r->fc->before_execute;
     if (!hook->present)
         return true;
-    struct buf *out = may_ask(r) ? ask_begin(r, hook, 2) : NULL;
+    struct buf *out = may_ask(r) ? hook_begin(r, hook, 2) : NULL;
     if (out) {
         put_request(out, a, &r->gw->o.json);
         fun_config_put_term(r->fc, out);
@@ -321,10 +292,10 @@ void hook_after(const struct request *r, const struct response *resp)
     const struct mfa *hook = &r->fc->after_execute;
     const struct call_ops *call = &r->gw->o.call;
     const struct session none = {0};
-    const struct session *who = r->gw->o.client.session(r->gw->o.client.ctx, r->channel);
+    const struct session *who = request_session(r);
     struct asked a = {.who = who ? who : &none, .overridden = !r->hooked && who && who->user_id.len > 0};
     request_fields_read(request_text(r, r->payload), &a.f);
-    struct buf *out = ask_begin(r, hook, 3);
+    struct buf *out = hook_begin(r, hook, 3);
     if (!out)
         return;
     put_request(out, &a, &r->gw->o.json);

@@ -3,6 +3,7 @@
  *   request.c         the record's life, the stages, and the way from a payload to a call
  *   request_answer.c  frames to the client and the ways to end a request
  *   request_hook.c    questions to the service node: hooks and permission callbacks
+ *   request_terms.c   the structs that are shown there
  *   request_nodes.c   nodes that are a question to the service
  *   request_limit.c   the rate limiter's answer
  *   request_call.c    the call: nodes in order, retry, the queue of async requests
@@ -22,7 +23,8 @@
 enum {
     CANDIDATES_MAX = 32,         /* nodes tried for one request */
     TIMEOUT_INFINITY_MS = 25000, /* E-181 */
-    INSPECT_MAX = 2048           /* bytes of an inspected reason */
+    INSPECT_MAX = 2048,          /* bytes of an inspected reason */
+    HOOK_ROLES_MAX = 64          /* roles that a hook may give; more are dropped, which only takes rights away */
 };
 
 /* Bytes of a request's text buffer. */
@@ -51,6 +53,7 @@ struct request {
     bool runs;          /* holds one of the places for async requests */
     bool override;      /* E-002, the channel's rule */
     bool hooked;        /* a hook took the place of the payload, and of the session's user */
+    bool roles_given;   /* and of its roles */
     bool streaming;     /* the initial call has returned */
     bool producer_gone; /* before it has */
     bool failed;        /* answered with an error */
@@ -60,6 +63,7 @@ struct request {
     struct span request_id;
     struct span request_type;
     struct span payload; /* len 0: not kept */
+    struct span roles;   /* roles_given: the term that the hook gave */
     struct buf args;     /* the call's argument terms, kept for the next node */
     struct buf early;    /* stream messages that came before the initial call returned */
     uint32_t args_count;
@@ -90,6 +94,8 @@ struct gateway {
     struct buf version;
     struct buf user;
     struct buf message;
+    struct session hook_session; /* what request_session() gives for a request whose hook gave roles */
+    struct slice hook_roles[HOOK_ROLES_MAX];
 };
 
 /* A request while it is being worked on: what the record does not keep. Slices point into the frame, or into
@@ -106,6 +112,9 @@ struct slice request_text(const struct request *r, struct span s);
 struct span request_keep(struct request *r, struct slice raw);
 /* From now on the request waits: it is in its channel's list, and when a is given the payload is kept. */
 void request_wait(struct request *r, const struct asked *a);
+/* Whose request it is: the channel's session, with the roles of the before hook if it gave any (E-042). NULL when the
+ * channel has gone. Valid until the next call. */
+const struct session *request_session(const struct request *r);
 /* Goes on with the next stage after a wait. */
 void request_resume(struct request *r);
 /* The one exit: whoever calls it has sent the terminal answer, or knows that nobody is there to get it. */
@@ -141,6 +150,14 @@ bool hook_before(struct request *r, const struct asked *a);
 void hook_after(const struct request *r, const struct response *resp);
 /* E-055..E-060: asks permission_callback. False: the request waits or has been answered. */
 bool permission_ask(struct request *r, const struct asked *a);
+
+/* request_terms.c */
+/* The value as a term, nil when there is none or it cannot be one. */
+void put_raw_or_nil(struct buf *out, struct slice raw, const struct json_limits *lim);
+/* %Request{} (F-100), with the user and the roles of the session (E-024 want). */
+void put_request(struct buf *out, const struct asked *a, const struct json_limits *lim);
+/* %Response{} (F-110). */
+void put_response(struct buf *out, const struct request *r, const struct response *resp);
 
 /* request_limit.c */
 /* E-070..E-077: asks the rate limiter, if there is one. False: the request has been answered. */

@@ -368,6 +368,7 @@ TABLES(security, SECURITY);
     R##_NUMBER(requests_settings, breaker_cooldown_ms, false, 1, 3600000, 5000) \
     R##_NUMBER(requests_settings, nodes_cache_ms, false, 1, 3600000, 7000) \
     R##_NUMBER(requests_settings, stream_grace_ms, false, 1, 86400000, 5000) \
+    R##_TEXT(requests_settings, hook_node, false, 255, NULL, config_check_node) \
     R##_SWITCH(requests_settings, retry_on_error, TOGGLE_OFF) \
     R##_SWITCH(requests_settings, detail_error, TOGGLE_OFF) \
     R##_SWITCH(requests_settings, pass_error_reason, TOGGLE_OFF) \

@@ -3,7 +3,7 @@
  * found again when their connection is lost, as long as some service names them. Without the second half a gateway
  * would look for every node of every release for ever.
  *
- * The nodes of the configuration file are the puller's from the start, and stay.
+ * The nodes of the configuration file are the puller's, or that of hooks, from the start, and stay.
  */
 #include "server_state.h"
 
@@ -31,6 +31,9 @@ void server_stay_connected(void *server, struct slice node)
 void server_release_node(void *server, struct slice node)
 {
     struct server *s = server;
+    const char *hooks = s->config ? s->config->requests.hook_node : NULL;
+    if (hooks && slice_is(node, hooks))
+        return;
     if (!is_pulled(s, node) && !config_receiver_names_node(s->receiver, node))
         cluster_remove_peer(s->cluster, node);
 }

@@ -328,6 +328,8 @@ static int start_gateway(struct server *s, struct err *e)
     o.breaker_threshold = r->breaker_threshold;
     o.breaker_cooldown_ms = r->breaker_cooldown_ms;
     o.nodes_cache_ms = r->nodes_cache_ms;
+    o.rules = &s->access.rules;
+    o.hook_node = r->hook_node ? slice_str(r->hook_node) : SLICE_NONE;
     o.retry_on_error = is_on(r->retry_on_error);
     o.detail_error = is_on(r->detail_error);
     o.pass_error_reason = is_on(r->pass_error_reason);
@@ -339,6 +341,8 @@ static int start_gateway(struct server *s, struct err *e)
     if (!s->gateway)
         return err_set(e, BG_ENOMEM, 0, "no memory for the gateway");
     edge_set_gateway(s->edge, s->gateway);
+    if (r->hook_node)
+        server_stay_connected(s, o.hook_node);
     return BG_OK;
 }
 

@@ -156,6 +156,23 @@ describe("hooks that fail (E-043, E-046)", () => {
   });
 });
 
+describe("hooks on a node of their own (E-046 want)", () => {
+  it("run there and nowhere else", async () => {
+    const text = config() + 'requests:\n  hook_node: "hooks@127.0.0.1"\n';
+    const gw = await run.gateway(text, { name: "companion" });
+    const conn = await (await Conn.open(gw)).join();
+    const refused = 'hook rejected: "hook could not be run"';
+    assert.equal((await conn.call("hook_where", { msg: "x" })).push.error, refused);
+    const hooks = await run.beam("hooks");
+    await eventually(async () => (await conn.call("hook_where", { msg: "x" })).push.result === "hooks@127.0.0.1", "the hook runs on its node");
+    assert.match((await conn.call("where", { msg: "x" })).push.result, /^svc@/);
+    await hooks.kill();
+    await eventually(async () => (await conn.call("hook_where", { msg: "x" })).push.error === refused, "the loss is noticed");
+    await conn.close();
+    await gw.stop();
+  });
+});
+
 describe("arguments that are converted (E-114)", () => {
   it("a date with any offset becomes a DateTime in UTC", async () => {
     const conn = await (await Conn.open(gateway)).join();

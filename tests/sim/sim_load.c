@@ -264,8 +264,8 @@ static const struct answer before_answers[] = {
     {3, CALL_EXIT, ":boom", false},
     {3, CALL_NODEDOWN, NULL, false},
     {40, CALL_RETURN, "REPLACE", true},
-    {4, CALL_RETURN, "{:ok, %{}, :garbage}", true},
-    {3, CALL_RETURN, "{:ok, 1, 2}", true},
+    {4, CALL_RETURN, "{:ok, %{}, :garbage}", false},
+    {3, CALL_RETURN, "{:ok, 1, 2}", false},
 };
 
 static const struct answer after_answers[] = {

@@ -18,6 +18,7 @@ enum { FAKE_CALLS = 64, FAKE_FRAMES = 256, FAKE_NODES = 8 };
 struct fake_call {
     handle_t handle;
     char node[64];
+    char function[128]; /* M:F */
     struct buf terms; /* the arguments as one list term */
     uint32_t nargs;
     call_done_fn *done;
@@ -72,8 +73,6 @@ static inline struct buf *fake_begin(void *ctx, struct slice node, struct slice 
                                      enum call_outcome *why)
 {
     struct fake_world *w = ctx;
-    (void)module;
-    (void)function;
     *why = CALL_NODEDOWN;
     if (!fake_node_up(ctx, node))
         return NULL;
@@ -82,6 +81,7 @@ static inline struct buf *fake_begin(void *ctx, struct slice node, struct slice 
         return NULL;
     struct fake_call *c = &w->call[w->calls % FAKE_CALLS];
     slice_cstr(node, c->node, sizeof(c->node));
+    snprintf(c->function, sizeof(c->function), "%.*s:%.*s", (int)module.len, module.ptr, (int)function.len, function.ptr);
     c->nargs = nargs;
     buf_reset(&c->terms);
     term_put_list(&c->terms, nargs);

@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "fake_world.h"
+#include "mfa_rules.h"
 #include "rate_limiter.h"
 
 #define OK_PUSH(id, result)                                                                                      \
@@ -463,6 +464,126 @@ static void a_before_hook_may_reject(void **state)
     assert_int_equal(w->calls, 5);
 }
 
+#define HOOK_REPLY(request, config) "{:ok, " request ", " config "}"
+#define HOOK_REQUEST(fields) "%{request_type: \"hooked\", request_id: \"r\", service: \"svc\", user_id: \"u1\", args: %{}" fields "}"
+#define HOOK_CONFIG(fields) "%{request_type: \"hooked\", service: \"svc\", nodes: [:svc@localhost], mfa: {M, :f, []}" fields "}"
+#define ADMINS_ONLY ", check_permission: {:role, [\"admin\"]}"
+
+/* E-042, E-024 want: roles are the session's or, when the service's own hook gives some, the hook's */
+static void roles_of_a_hooks_request_take_the_place_of_the_sessions(void **state)
+{
+    struct fake_world *w = *state;
+    static const struct slice admin[] = {SLICE_LIT("admin")};
+    static const struct {
+        uint32_t session_roles;
+        const char *given;
+        bool allowed;
+    } rows[] = {
+        {0, ", user_roles: [\"admin\"]", true}, {0, ", user_roles: [:admin, \"\", 1, \"admin\"]", true},
+        {0, ", user_roles: [:admin]", false},   {1, ", user_roles: nil", false},
+        {1, ", user_roles: []", false},         {1, ", user_roles: \"admin\"", false},
+        {1, "", true},                          {0, "", false},
+    };
+    fake_function(w, "hooked", ", before_execute: {H, :before}" ADMINS_ONLY);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char text[1024];
+        uint32_t before = w->frames;
+        w->session.roles = admin;
+        w->session.roles_count = rows[i].session_roles;
+        snprintf(text, sizeof(text), HOOK_REPLY("%%{request_type: \"hooked\", request_id: \"r\", service: \"svc\", args: %%{}%s}", "%s"),
+                 rows[i].given, HOOK_CONFIG(", before_execute: {H, :before}" ADMINS_ONLY));
+        fake_request(w, "1", ASK("hooked", "r", ""));
+        fake_answer(w, w->calls - 1, CALL_RETURN, text);
+        if (rows[i].allowed)
+            fake_answer(w, w->calls - 1, CALL_RETURN, "1");
+        assert_frame(w, before, rows[i].allowed ? OK_PUSH("r", "1") : ERROR_PUSH("r", "Permission denied", "false"));
+    }
+}
+
+/* E-045 want: what a hook returns is judged as what a service pushes, and what cannot be taken ends the request: the
+ * old config may allow more than the hook meant to. */
+static void what_a_hook_returns_must_be_valid_and_allowed(void **state)
+{
+    struct fake_world *w = *state;
+    static const struct {
+        const char *answer;
+        const char *what;
+    } rows[] = {
+        {HOOK_REPLY(HOOK_REQUEST(""), "%{request_type: \"hooked\", service: \"svc\", nodes: [:svc@localhost], mfa: {:os, :cmd, []}}"),
+         "FunConfig that is not allowed"},
+        {HOOK_REPLY(HOOK_REQUEST(""), HOOK_CONFIG(", permission_callback: {:erlang, :halt, []}")), "FunConfig that is not allowed"},
+        {HOOK_REPLY(HOOK_REQUEST(""), HOOK_CONFIG(", after_execute: {:rpc, :call}")), "FunConfig that is not allowed"},
+        {HOOK_REPLY(HOOK_REQUEST(""), HOOK_CONFIG(", timeout: 1")), "FunConfig that is not valid"},
+        {HOOK_REPLY(HOOK_REQUEST(""), ":garbage"), "FunConfig that is not valid"},
+        {HOOK_REPLY("1", HOOK_CONFIG("")), "Request that is not valid"},
+        {HOOK_REPLY("%{args: %{\"a\" => {1, 2}}}", HOOK_CONFIG("")), "Request that is not valid"},
+    };
+    fake_function(w, "hooked", ", before_execute: {H, :before}");
+    for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char push[256];
+        fake_request(w, "1", ASK("hooked", "r", ""));
+        fake_answer(w, i, CALL_RETURN, rows[i].answer);
+        snprintf(push, sizeof(push), "hook rejected: \\\"before_execute returned a %s\\\"", rows[i].what);
+        assert_non_null(strstr(w->frame[i * 2], push));
+        assert_frame(w, i * 2 + 1, "reply 7 1 ok \"hooked\"");
+        assert_int_equal(w->calls, i + 1);
+    }
+}
+
+static void adjust_rules(struct gateway_options *o)
+{
+    static const struct mfa_rule allow[] = {{SLICE_LIT("Elixir.M"), SLICE_LIT("")}, {SLICE_LIT("Elixir.H"), SLICE_LIT("")}};
+    static const struct mfa_rules rules = {true, allow, ARRAY_SIZE(allow)};
+    o->rules = &rules;
+}
+
+static void the_allow_list_holds_for_what_a_hook_returns(void **state)
+{
+    (void)state;
+    struct fake_world w;
+    fake_world_init(&w, adjust_rules);
+    fake_function(&w, "hooked", ", before_execute: {H, :before}");
+    fake_request(&w, "1", ASK("hooked", "r", ""));
+    fake_answer(&w, 0, CALL_RETURN, HOOK_REPLY(HOOK_REQUEST(""), "%{request_type: \"hooked\", service: \"svc\", nodes: [:svc@localhost], mfa: {Other, :f, []}}"));
+    assert_frame(&w, 0, ERROR_PUSH("r", "hook rejected: \\\"before_execute returned a FunConfig that is not allowed\\\"", "false"));
+    fake_request(&w, "2", ASK("hooked", "r2", ""));
+    fake_answer(&w, 1, CALL_RETURN, HOOK_REPLY(HOOK_REQUEST(""), HOOK_CONFIG(", timeout: 100")));
+    assert_string_equal(w.call[2].function, "Elixir.M:f");
+    fake_answer(&w, 2, CALL_RETURN, "1");
+    fake_world_fini(&w);
+}
+
+static void adjust_hook_node(struct gateway_options *o)
+{
+    o->hook_node = SLICE_LIT("hooks@localhost");
+}
+
+/* E-046 want: hooks on a node of their own, and nowhere else; callbacks stay on the node of the call (E-057 want) */
+static void hooks_run_on_the_companion_node(void **state)
+{
+    (void)state;
+    struct fake_world w;
+    fake_world_init(&w, adjust_hook_node);
+    fake_function(&w, "hooked", ", before_execute: {H, :before}, after_execute: {H, :after}, permission_callback: {P, :ask, []}");
+    fake_request(&w, "1", ASK("hooked", "r", ""));
+    assert_frame(&w, 0, ERROR_PUSH("r", "hook rejected: \\\"hook could not be run\\\"", "false"));
+    assert_int_equal(w.calls, 0);
+    w.up[1] = "hooks@localhost";
+    fake_request(&w, "2", ASK("hooked", "r", ""));
+    fake_answer(&w, 0, CALL_RETURN, ":go_on");
+    fake_answer(&w, 1, CALL_RETURN, "true");
+    fake_answer(&w, 2, CALL_RETURN, "1");
+    static const char *const want[][2] = {{"hooks@localhost", "Elixir.H:before"}, {"svc@localhost", "Elixir.P:ask"},
+                                          {"svc@localhost", "Elixir.M:f"}, {"hooks@localhost", "Elixir.H:after"}};
+    assert_int_equal(w.calls, ARRAY_SIZE(want));
+    for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
+        assert_string_equal(w.call[i].node, want[i][0]);
+        assert_string_equal(w.call[i].function, want[i][1]);
+    }
+    assert_frame(&w, 2, OK_PUSH("r", "1"));
+    fake_world_fini(&w);
+}
+
 /* E-044: told afterwards, its value ignored */
 static void an_after_hook_is_told(void **state)
 {
@@ -855,6 +976,10 @@ int main(void)
         T(a_service_reason_may_reach_the_client),
         T(a_before_hook_replaces_request_and_config),
         T(a_before_hook_may_reject),
+        T(roles_of_a_hooks_request_take_the_place_of_the_sessions),
+        T(what_a_hook_returns_must_be_valid_and_allowed),
+        cmocka_unit_test(the_allow_list_holds_for_what_a_hook_returns),
+        cmocka_unit_test(hooks_run_on_the_companion_node),
         T(an_after_hook_is_told),
         T(a_permission_callback_decides),
         T(retry_runs_further_rounds_after_growing_pauses),
