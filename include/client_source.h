@@ -13,11 +13,13 @@ struct client_source {
     struct ip_address address; /* the client's own: peer, unless a proxy that is trusted names another */
     char text[IP_TEXT_MAX];    /* of address: for logs, the session and rate limits */
     bool tls;                  /* the client speaks TLS, to us or to the trusted proxy */
+    handle_t transport;        /* HANDLE_NONE: the socket is the client's; else see entrance_tcp() */
+    uint64_t accepted_us;      /* when it came: what it has to say first counts from here */
     struct gate_address *at;   /* its place at the gate, once it is in; whoever has the connection gives it back */
 };
 
 /* From the peer's socket address: the client itself, without TLS. */
-void client_source_init(struct client_source *from, const struct sockaddr *peer);
+void client_source_init(struct client_source *from, const struct sockaddr *peer, uint64_t now_us);
 /* A trusted proxy says who the client is. */
 void client_source_set(struct client_source *from, const struct ip_address *address);
 

@@ -42,6 +42,20 @@ struct listen_settings {
     uint32_t max_pending;
     uint32_t max_head_bytes;
     uint32_t max_headers;
+    char *tls_certificate; /* files; NULL, and then the others too: no TLS */
+    char *tls_key;
+    char *tls_client_ca;   /* NULL: clients show no certificate */
+    char *tls_min_version; /* 1.2 or 1.3 */
+};
+
+/* One more port; the members mean what they mean in listen_settings. */
+struct listener_settings {
+    char *address;
+    uint16_t port;
+    char *tls_certificate;
+    char *tls_key;
+    char *tls_client_ca;
+    char *tls_min_version;
 };
 
 struct channel_settings {
@@ -218,6 +232,8 @@ struct security_settings {
 struct server_config {
     struct node_settings node;
     struct listen_settings listen;
+    struct listener_settings *listeners; /* besides listen */
+    uint32_t listeners_count;
     struct socket_settings *sockets;
     uint32_t sockets_count;
     struct service_settings *services;
@@ -237,6 +253,9 @@ static inline bool is_on(enum toggle t)
 {
     return t == TOGGLE_ON;
 }
+
+/* Port i of listeners_count + 1: listen is the first. */
+struct listener_settings config_listener(const struct server_config *c, uint32_t i);
 
 /* Every message for the operator, one a line, "FILE:LINE: text" (no line number where none applies). */
 struct config_report {

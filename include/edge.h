@@ -12,6 +12,7 @@
 #include "phoenix_token.h"
 #include "process_table.h"
 #include "request.h"
+#include "tls.h"
 
 struct edge;
 
@@ -67,11 +68,14 @@ struct socket_config {
     uint32_t channels_count;
 };
 
+enum { FILES_PER_TLS_CLIENT = 3 }; /* descriptors of one client that speaks TLS to us */
+
 /* One port that clients can reach. */
 struct listener_config {
     const char *address;
     uint16_t port;   /* 0: the kernel chooses */
     bool reuse_port; /* SO_REUSEPORT: several workers share the port */
+    struct tls_context *tls; /* borrowed; NULL: no TLS */
 };
 
 struct edge_options {
@@ -125,7 +129,7 @@ uint32_t edge_connections(const struct edge *ed);
 /* Addresses and users that are counted now. */
 uint32_t edge_addresses(const struct edge *ed);
 uint32_t edge_users(const struct edge *ed);
-/* The port of the first listener. */
-uint16_t edge_port(const struct edge *ed);
+/* The port of listener i. */
+uint16_t edge_port(const struct edge *ed, uint32_t i);
 
 #endif

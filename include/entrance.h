@@ -30,6 +30,10 @@ struct entrance *entrance_new(const struct entrance_options *o, struct err *e) M
 void entrance_stop(struct entrance *en);
 /* Runs the loop until its handles are closed. Not from a callback. NULL is allowed. */
 void entrance_free(struct entrance *en);
+/* Clients on their way to HTTP, and those whose TLS is not yet at its end though HTTP is. */
+uint32_t entrance_count(const struct entrance *en);
+/* The TCP socket of a client with from->transport, for asking the kernel about it and nothing else; -1: gone. */
+int entrance_tcp(const struct entrance *en, handle_t transport);
 /* The port of listener i. */
 uint16_t entrance_port(const struct entrance *en, uint32_t i);
 

@@ -33,7 +33,7 @@ struct http_options {
     uv_loop_t *loop;
     struct timers *timers;
     struct metrics *metrics;
-    struct client_limits *limits; /* LIMIT_HANDSHAKE: for the whole request head, and again for the response */
+    struct client_limits *limits; /* LIMIT_HANDSHAKE: from accept to the end of the request head, and again for the response */
     struct gate *gate;
     struct http_handlers handlers;
 };

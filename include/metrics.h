@@ -14,6 +14,9 @@
     X(CLIENT_ORIGIN_REFUSED, "client_origin_refused_total", "upgrades refused because of their Origin")  \
     X(CLIENT_AUTH_REFUSED, "client_auth_refused_total", "upgrades refused because of who asks")           \
     X(KEY_FILE_FAILURES, "key_file_failures_total", "files with JWT keys that changed and could not be used") \
+    X(TLS_HANDSHAKES, "tls_handshakes_total", "TLS handshakes with clients done")                       \
+    X(TLS_REFUSED, "tls_refused_total", "TLS handshakes with clients that failed")                       \
+    X(TLS_CERTIFICATE_DAYS, "tls_certificate_days", "days until the first of our certificates ends")     \
     X(LIMIT_CONNECTIONS, "limit_connections_total", "clients refused: too many connections")               \
     X(LIMIT_ADDRESS_CONNECTIONS, "limit_address_connections_total", "clients refused: too many of one address") \
     X(LIMIT_ADDRESS_CONNECTS, "limit_address_connects_total", "clients refused: one address connects too often") \

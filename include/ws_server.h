@@ -38,6 +38,7 @@ enum ws_close_code {
 struct ws_conn {
     uint32_t max_message_bytes; /* a longer message closes with 1009, P-075 */
     uint32_t idle_timeout_ms;   /* no data for so long closes with 1002, P-079; 0: never */
+    handle_t transport;         /* HANDLE_NONE: the socket is the client's; else ws_options.tcp knows which is */
     uint32_t id;                /* for log lines; given by ws_adopt() */
 
     uint8_t state; /* enum ws_state */
@@ -74,11 +75,15 @@ struct ws_options {
     struct timers *timers;
     struct metrics *metrics;
     struct client_limits *limits;
+    uint32_t max_descriptors; /* that clients may take, those included that are not given to ws_adopt() */
     size_t max_buffered_bytes; /* unsent bytes of one connection before it is closed as too slow */
     uint64_t max_unread_us;    /* time for it to take 64 KiB of them */
     size_t
         max_held_bytes; /* unsent bytes and unfinished messages of all: beyond it slow ones and long ones are closed */
     struct ws_handlers handlers;
+    /* The TCP socket of a client whose transport is not HANDLE_NONE, for asking the kernel about it; -1: it is gone. */
+    int (*tcp)(void *ctx, handle_t transport);
+    void *ctx;
 };
 
 struct ws_server *ws_server_new(const struct ws_options *o, struct err *e) MUST_CHECK;

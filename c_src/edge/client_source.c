@@ -5,9 +5,9 @@
  */
 #include "client_source.h"
 
-void client_source_init(struct client_source *from, const struct sockaddr *peer)
+void client_source_init(struct client_source *from, const struct sockaddr *peer, uint64_t now_us)
 {
-    *from = (struct client_source){.peer = ip_of_socket(peer)};
+    *from = (struct client_source){.peer = ip_of_socket(peer), .accepted_us = now_us};
     client_source_set(from, &from->peer);
 }
 

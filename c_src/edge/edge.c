@@ -97,6 +97,8 @@ static void on_upgrade(void *ctx, int fd, const struct http_head *h, struct clie
     (void)h;
     struct ws_conn *c =
         phoenix_socket_new(&ed->phoenix, up->config, up->serializer, &up->who, slice_str(from->text));
+    if (c)
+        c->transport = from->transport;
     if (!c) {
         gate_leave(ed->gate, from, ed->o.timers->now_us);
         close(fd);
@@ -119,6 +121,21 @@ static uint32_t others(void *ctx)
     return ws_count(ed->ws);
 }
 
+static int client_tcp(void *ctx, handle_t transport)
+{
+    const struct edge *ed = ctx;
+    return ed->entrance ? entrance_tcp(ed->entrance, transport) : -1;
+}
+
+/* libwebsockets makes tables by descriptor; of a TLS client it gets one in three (tls_server.h). */
+static uint32_t max_descriptors(const struct edge_options *o)
+{
+    for (uint32_t i = 0; i < o->listeners_count; i++)
+        if (o->listeners[i].tls)
+            return o->limits->value[LIMIT_CONNECTIONS] * FILES_PER_TLS_CLIENT;
+    return o->limits->value[LIMIT_CONNECTIONS];
+}
+
 static int start_ws(struct edge *ed, struct err *e)
 {
     const struct ws_options o = {
@@ -126,10 +143,13 @@ static int start_ws(struct edge *ed, struct err *e)
         .timers = ed->o.timers,
         .metrics = ed->o.metrics,
         .limits = ed->o.limits,
+        .max_descriptors = max_descriptors(&ed->o),
         .max_buffered_bytes = ed->o.max_buffered_bytes,
         .max_unread_us = (uint64_t)ed->o.max_unread_ms * 1000,
         .max_held_bytes = ed->o.max_held_bytes,
         .handlers = phoenix_handlers(),
+        .tcp = client_tcp,
+        .ctx = ed,
     };
     ed->ws = ws_server_new(&o, e);
     return ed->ws ? BG_OK : BG_ESYS;
@@ -201,6 +221,7 @@ void edge_free(struct edge *ed)
         return;
     timer_disarm(ed->o.timers, &ed->drain);
     entrance_free(ed->entrance);
+    ed->entrance = NULL; /* client_tcp() may still be asked */
     http_server_free(ed->http);
     ws_server_free(ed->ws);
     phoenix_fini(&ed->phoenix);
@@ -268,7 +289,7 @@ void edge_each_client(const struct edge *ed, uint32_t max,
 
 uint32_t edge_connections(const struct edge *ed)
 {
-    return ws_count(ed->ws) + http_server_count(ed->http);
+    return ws_count(ed->ws) + http_server_count(ed->http) + entrance_count(ed->entrance);
 }
 
 uint32_t edge_addresses(const struct edge *ed)
@@ -281,7 +302,7 @@ uint32_t edge_users(const struct edge *ed)
     return gate_users(ed->gate);
 }
 
-uint16_t edge_port(const struct edge *ed)
+uint16_t edge_port(const struct edge *ed, uint32_t i)
 {
-    return entrance_port(ed->entrance, 0);
+    return entrance_port(ed->entrance, i);
 }

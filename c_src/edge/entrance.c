@@ -7,9 +7,11 @@
 #include "entrance.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "listener.h"
 #include "log.h"
+#include "tls_server.h"
 
 struct way {
     struct entrance *entrance;
@@ -20,12 +22,23 @@ struct way {
 struct entrance {
     struct entrance_options o;
     struct way *ways; /* one per listener */
+    struct tls_server *tls;
 };
 
 static void refuse(const struct way *w, int fd, unsigned status)
 {
     metric_inc(w->entrance->o.metrics, METRIC_CLIENT_REFUSED);
-    http_refuse(fd, status);
+    if (w->config->tls)
+        close(fd); /* an answer would cost a handshake */
+    else
+        http_refuse(fd, status);
+}
+
+/* From here on it speaks HTTP in plaintext. */
+static void to_http(void *ctx, int fd, const struct client_source *from)
+{
+    const struct entrance *en = ctx;
+    http_server_adopt(en->o.http, fd, from);
 }
 
 static void on_starved(void *ctx, int fd)
@@ -49,8 +62,8 @@ static void on_accepted(void *ctx, int fd, const struct sockaddr *peer)
     struct client_source from;
     metric_inc(o->metrics, METRIC_CLIENT_ACCEPTED);
     pace(w);
-    client_source_init(&from, peer);
-    if (http_server_count(o->http) + o->others(o->ctx) >= o->limits->value[LIMIT_CONNECTIONS] &&
+    client_source_init(&from, peer, o->timers->now_us);
+    if (entrance_count(w->entrance) + http_server_count(o->http) + o->others(o->ctx) >= o->limits->value[LIMIT_CONNECTIONS] &&
         limit_refuse(o->limits, LIMIT_CONNECTIONS, 0, slice_str(from.text))) {
         refuse(w, fd, 503);
         return;
@@ -59,7 +72,10 @@ static void on_accepted(void *ctx, int fd, const struct sockaddr *peer)
         refuse(w, fd, 429);
         return;
     }
-    http_server_adopt(o->http, fd, &from);
+    if (w->config->tls)
+        tls_server_adopt(w->entrance->tls, fd, w->config->tls, &from);
+    else
+        to_http(w->entrance, fd, &from);
 }
 
 static int way_open(struct way *w, struct err *e)
@@ -78,9 +94,25 @@ static int way_open(struct way *w, struct err *e)
     w->listener = listener_new(&lo, e);
     if (!w->listener)
         return BG_ESYS;
-    log_info("edge", "listening for clients", "address=%s port=%u max_connections=%u", w->config->address,
-             listener_port(w->listener), o->limits->value[LIMIT_CONNECTIONS]);
+    log_info("edge", "listening for clients", "address=%s port=%u tls=%s max_connections=%u", w->config->address,
+             listener_port(w->listener), w->config->tls ? "yes" : "no", o->limits->value[LIMIT_CONNECTIONS]);
     return BG_OK;
+}
+
+static int start_tls(struct entrance *en, const struct entrance_options *o)
+{
+    const struct tls_server_options to = {
+        .loop = o->loop,
+        .timers = o->timers,
+        .metrics = o->metrics,
+        .limits = o->limits,
+        .gate = o->gate,
+        .ready = to_http,
+        .ctx = en,
+    };
+    en->o = *o;
+    en->tls = tls_server_new(&to);
+    return en->tls ? BG_OK : BG_ENOMEM;
 }
 
 struct entrance *entrance_new(const struct entrance_options *o, struct err *e)
@@ -88,12 +120,13 @@ struct entrance *entrance_new(const struct entrance_options *o, struct err *e)
     struct entrance *en = calloc(1, sizeof(*en));
     if (en)
         en->ways = calloc(o->listeners_count, sizeof(*en->ways));
-    if (!en || !en->ways) {
+    if (!en || !en->ways || start_tls(en, o) != BG_OK) {
+        if (en)
+            free(en->ways);
         free(en);
         err_set(e, BG_ENOMEM, 0, "no memory");
         return NULL;
     }
-    en->o = *o;
     for (uint32_t i = 0; i < o->listeners_count; i++) {
         en->ways[i] = (struct way){.entrance = en, .config = &o->listeners[i]};
         if (way_open(&en->ways[i], e) != BG_OK) {
@@ -117,8 +150,19 @@ void entrance_free(struct entrance *en)
         return;
     for (uint32_t i = 0; i < en->o.listeners_count; i++)
         listener_free(en->ways[i].listener);
+    tls_server_free(en->tls);
     free(en->ways);
     free(en);
+}
+
+uint32_t entrance_count(const struct entrance *en)
+{
+    return tls_server_count(en->tls);
+}
+
+int entrance_tcp(const struct entrance *en, handle_t transport)
+{
+    return tls_server_tcp(en->tls, transport);
 }
 
 uint16_t entrance_port(const struct entrance *en, uint32_t i)

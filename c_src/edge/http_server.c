@@ -336,7 +336,8 @@ void http_server_adopt(struct http_server *s, int fd, const struct client_source
     s->pending++;
     s->count++;
     s->handles++;
-    arm_deadline(c);
+    timer_arm(s->o.timers, &c->deadline,
+              from->accepted_us + (uint64_t)s->o.limits->value[LIMIT_HANDSHAKE] * 1000);
     uv_poll_start(&c->poll, UV_READABLE, on_client);
     drop_oldest(s);
 }

@@ -97,6 +97,12 @@ struct ws_server {
     uint8_t *serv_buf; /* where lws reads into; NULL until known */
 };
 
+/* The client's TCP socket, which knows how far the client has come; -1 when it is gone. */
+static int tcp_of(const struct ws_conn *c)
+{
+    return c->transport == HANDLE_NONE ? lws_get_socket_fd(c->wsi) : c->server->o.tcp(c->server->o.ctx, c->transport);
+}
+
 /* --- buffers ------------------------------------------------------------------------------------------------------ */
 
 static struct ws_buf *ws_buf_get(struct ws_server *ws, size_t limit)
@@ -314,7 +320,7 @@ static void expect_progress(struct ws_conn *c, struct ws_buf *out)
         return;
     out->conn = c;
     out->unread.fn = on_unread;
-    out->acked = tcp_bytes(lws_get_socket_fd(c->wsi)).acknowledged;
+    out->acked = tcp_bytes(tcp_of(c)).acknowledged;
     timer_arm_in(c->server->o.timers, &out->unread, c->server->o.max_unread_us);
 }
 
@@ -419,7 +425,7 @@ static void on_unread(struct timer *t)
     struct ws_conn *c = out->conn;
     if (c->state != WS_OPEN)
         return;
-    uint64_t acked = tcp_bytes(lws_get_socket_fd(c->wsi)).acknowledged;
+    uint64_t acked = tcp_bytes(tcp_of(c)).acknowledged;
     if (acked - out->acked >= WRITE_CHUNK)
         expect_progress(c, out);
     else
@@ -714,7 +720,7 @@ static uint64_t kernel_last_rx_us(const struct ws_conn *c, uint64_t now_us)
 {
     struct tcp_info info;
     socklen_t len = sizeof(info);
-    if (getsockopt(lws_get_socket_fd(c->wsi), IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+    if (getsockopt(tcp_of(c), IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
         return c->last_rx_us;
     uint64_t ago_us = (uint64_t)info.tcpi_last_data_recv * 1000;
     return ago_us < now_us ? now_us - ago_us : c->last_rx_us;
@@ -786,7 +792,7 @@ void ws_each(const struct ws_server *ws, uint32_t max, ws_seen_fn *fn, void *ctx
         const struct ws_conn *c = container_of(it, const struct ws_conn, all);
         if (!c->wsi)
             continue;
-        fn(ctx, c, lws_get_socket_fd(c->wsi), c->out ? unsent(c->out) : 0);
+        fn(ctx, c, tcp_of(c), c->out ? unsent(c->out) : 0);
         max--;
     }
 }
@@ -934,13 +940,13 @@ int ws_adopt(struct ws_server *ws, struct ws_conn *c, int fd, struct slice key, 
 
 /* lws makes tables for as many descriptors as the process may open, and clears them: 16 MB at a limit of a million.
  * It gets to see only what it can need. Returns the limit to restore. */
-static struct rlimit limit_fds(uint32_t max_connections)
+static struct rlimit limit_fds(uint32_t max_descriptors)
 {
     struct rlimit was, now;
     getrlimit(RLIMIT_NOFILE, &was);
     now = was;
-    if (now.rlim_cur > (rlim_t)max_connections + SPARE_FDS)
-        now.rlim_cur = (rlim_t)max_connections + SPARE_FDS;
+    if (now.rlim_cur > (rlim_t)max_descriptors + SPARE_FDS)
+        now.rlim_cur = (rlim_t)max_descriptors + SPARE_FDS;
     setrlimit(RLIMIT_NOFILE, &now);
     return was;
 }
@@ -967,7 +973,7 @@ static struct lws_context *context_new(struct ws_server *ws)
         .user = ws,
     };
     lws_set_log_level(0, NULL);
-    struct rlimit was = limit_fds(ws->o.limits->value[LIMIT_CONNECTIONS]);
+    struct rlimit was = limit_fds(ws->o.max_descriptors);
     struct lws_context *context = lws_create_context(&info);
     if (context)
         ws->vhost = lws_create_vhost(context, &info);

@@ -19,7 +19,7 @@
 #include "map.h"
 #include "node_identity.h"
 
-enum { FILE_MAX_BYTES = 4 * 1024 * 1024, REPORT_MAX_BYTES = 64 * 1024, SECRET_FILE_MAX_BYTES = 4096 };
+enum { FILE_MAX_BYTES = 4 * 1024 * 1024, REPORT_MAX_BYTES = 64 * 1024, SECRET_FILE_MAX_BYTES = 4096, LISTENERS_MAX = 8 };
 
 void config_report_init(struct config_report *r)
 {
@@ -273,6 +273,26 @@ static void check_node_settings(const struct whole *w)
                        "node.cookie: whoever reads this file can join the cluster; cookie_file keeps it apart");
 }
 
+/* Port 0 may come several times: the kernel chooses for each. */
+static void check_listener(const struct whole *w, uint32_t i)
+{
+    const struct listener_settings l = config_listener(w->c, i);
+    size_t line = i ? line_at(w, "listeners", i - 1, "port") : config_line_of(w->lines, "listen.port");
+    char name[32] = "listen";
+    if (i)
+        snprintf(name, sizeof(name), "listeners[%u]", i - 1);
+    if (!l.tls_certificate != !l.tls_key)
+        config_error(w->report, w->name, line, "%s: tls_certificate and tls_key go together; %s is missing", name,
+                     l.tls_key ? "tls_certificate" : "tls_key");
+    if (l.tls_client_ca && !l.tls_certificate)
+        config_error(w->report, w->name, line, "%s: tls_client_ca needs tls_certificate and tls_key", name);
+    for (uint32_t k = 0; k < i; k++) {
+        const struct listener_settings other = config_listener(w->c, k);
+        if (l.port && l.port == other.port && strcmp(l.address, other.address) == 0)
+            config_error(w->report, w->name, line, "%s: %s port %u is listed twice", name, l.address, l.port);
+    }
+}
+
 static void check_push_settings(const struct whole *w)
 {
     const struct push_settings *p = &w->c->push;
@@ -289,8 +309,27 @@ static void check_whole(const struct whole *w)
     check_node_settings(w);
     check_push_settings(w);
     check_services(w);
+    if (w->c->listeners_count > LISTENERS_MAX)
+        config_error(w->report, w->name, config_line_of(w->lines, "listeners"), "listeners: more than %d", LISTENERS_MAX);
+    for (uint32_t i = 0; i <= w->c->listeners_count && i <= LISTENERS_MAX; i++)
+        check_listener(w, i);
     for (uint32_t i = 0; i < w->c->sockets_count; i++)
         check_socket(w, i);
+}
+
+struct listener_settings config_listener(const struct server_config *c, uint32_t i)
+{
+    const struct listen_settings *l = &c->listen;
+    if (i)
+        return c->listeners[i - 1];
+    return (struct listener_settings){
+        .address = l->address,
+        .port = l->port,
+        .tls_certificate = l->tls_certificate,
+        .tls_key = l->tls_key,
+        .tls_client_ca = l->tls_client_ca,
+        .tls_min_version = l->tls_min_version,
+    };
 }
 
 /* ---- parse, read, free --------------------------------------------------------------------------------- */

@@ -62,6 +62,11 @@ static const char *check_address(const char *text)
     return ok ? NULL : "is not an IP address; write 0.0.0.0 for all IPv4 or :: for all addresses";
 }
 
+static const char *check_tls_version(const char *text)
+{
+    return strcmp(text, "1.2") == 0 || strcmp(text, "1.3") == 0 ? NULL : "is not a version; use \"1.2\" or \"1.3\"";
+}
+
 static const char *check_path(const char *text)
 {
     if (text[0] != '/')
@@ -260,6 +265,12 @@ static const cyaml_schema_value_t text_value = {CYAML_VALUE_STRING(CYAML_FLAG_PO
     R##_WORD(node_settings, call_way)
 TABLES(node, NODE);
 
+#define TLS(R, s) \
+    R##_TEXT(s, tls_certificate, false, TEXT_MAX, NULL, NULL) \
+    R##_TEXT(s, tls_key, false, TEXT_MAX, NULL, NULL) \
+    R##_TEXT(s, tls_client_ca, false, TEXT_MAX, NULL, NULL) \
+    R##_TEXT(s, tls_min_version, false, 3, "1.2", check_tls_version)
+
 #define LISTEN(R) \
     R##_TEXT(listen_settings, address, false, 64, "127.0.0.1", check_address) \
     R##_NUMBER(listen_settings, port, true, 0, 65535, 0) \
@@ -267,8 +278,17 @@ TABLES(node, NODE);
     R##_LIVE_NUMBER(listen_settings, handshake_timeout_ms, false, 100, 600000, 10000) \
     R##_LIVE_NUMBER(listen_settings, max_pending, false, 1, 1000000, 4096) \
     R##_LIVE_NUMBER(listen_settings, max_head_bytes, false, 256, HTTP_HEAD_MAX, HTTP_HEAD_MAX) \
-    R##_LIVE_NUMBER(listen_settings, max_headers, false, 5, HTTP_HEADERS_MAX, HTTP_HEADERS_MAX)
+    R##_LIVE_NUMBER(listen_settings, max_headers, false, 5, HTTP_HEADERS_MAX, HTTP_HEADERS_MAX) \
+    TLS(R, listen_settings)
 TABLES(listen, LISTEN);
+
+#define LISTENERS(R) \
+    R##_TEXT(listener_settings, address, false, 64, "127.0.0.1", check_address) \
+    R##_NUMBER(listener_settings, port, true, 0, 65535, 0) \
+    TLS(R, listener_settings)
+TABLES(listeners, LISTENERS);
+static const cyaml_schema_value_t listeners_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct listener_settings, listeners_fields)};
 
 #define CHANNELS(R) \
     R##_TEXT(channel_settings, topic, true, TEXT_MAX, NULL, check_topic) \
@@ -441,6 +461,7 @@ TABLES(drain, DRAIN);
 #define TOP(R) \
     R##_SECTION(server_config, node, false) \
     R##_SECTION(server_config, listen, true) \
+    R##_SECTIONS(server_config, listeners, false) \
     R##_SECTIONS(server_config, sockets, true) \
     R##_LIVE_SECTIONS(server_config, services, false) \
     R##_SECTION(server_config, pull, false) \

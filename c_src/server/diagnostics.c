@@ -22,7 +22,7 @@ void server_log_start(const struct server *s)
              "version=%s pid=%d node=%s node_port=%u hidden=true listen=%s:%u sockets=%u services=%u "
              "max_connections=%u max_in_flight=%u max_open_files=%llu start_ms=%.1f",
              BEAMGATE_VERSION, (int)getpid(), s->self.name, cluster_port(s->cluster), c->listen.address,
-             edge_port(s->edge), c->sockets_count, c->services_count, s->max_connections,
+             edge_port(s->edge, 0), c->sockets_count, c->services_count, s->max_connections,
              c->requests.max_in_flight, (unsigned long long)files.rlim_cur,
              (double)(clock_now_us() - s->started_us) / 1000.0);
 }

@@ -118,14 +118,16 @@ static void add(struct rows *r, const struct port *p)
 static void add_listeners(struct rows *r)
 {
     const struct server *s = r->server;
-    char local[2][160] = {"", ""};
+    char local[160];
     const char *node_address = s->config ? s->config->node.listen_address : NULL;
-    snprintf(local[0], sizeof(local[0]), "%s:%u", node_address ? node_address : "0.0.0.0", cluster_port(s->cluster));
-    add(r, &(struct port){.id = 1, .name = "nodes", .owner = s->observer.part[PART_CLUSTER], .local = local[0]});
+    snprintf(local, sizeof(local), "%s:%u", node_address ? node_address : "0.0.0.0", cluster_port(s->cluster));
+    add(r, &(struct port){.id = 1, .name = "nodes", .owner = s->observer.part[PART_CLUSTER], .local = local});
     if (!s->edge)
         return;
-    snprintf(local[1], sizeof(local[1]), "%s:%u", s->config->listen.address, edge_port(s->edge));
-    add(r, &(struct port){.id = 2, .name = "clients", .owner = s->observer.part[PART_CLIENTS], .local = local[1]});
+    for (uint32_t i = 0; i < s->listeners_count; i++) {
+        snprintf(local, sizeof(local), "%s:%u", s->listeners[i].address, edge_port(s->edge, i));
+        add(r, &(struct port){.id = 2 + i, .name = "clients", .owner = s->observer.part[PART_CLIENTS], .local = local});
+    }
 }
 
 static void add_links(struct rows *r)

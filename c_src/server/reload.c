@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 
+#include "certificates.h"
 #include "log.h"
 
 enum { PATHS_BYTES_MAX = 16 * 1024 };
@@ -37,6 +38,7 @@ static const struct reload_part parts[] = {
     {"log.", NULL, apply_log, NULL},
     {"pull.", NULL, apply_pull, NULL},
     {NULL, access_reload_prepare, access_reload_apply, access_reload_drop}, /* the token may stand in a file */
+    {NULL, certificates_prepare, certificates_apply, certificates_drop},
     {"rate_limiter.", NULL, limiter_reload, NULL},
     {"services", NULL, services_reload, NULL},
     {NULL, NULL, sockets_reload, NULL}, /* keys stand in files */

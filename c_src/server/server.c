@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+#include "certificates.h"
 #include "executor.h"
 
 /* Descriptors beside the clients': links to other nodes, epmd, the log, libuv's own. */
@@ -150,16 +151,25 @@ static void stop_signals(struct server *s)
 
 /* ---- starting ------------------------------------------------------------------------------------------ */
 
+static bool has_tls(const struct server_config *c)
+{
+    for (uint32_t i = 0; i <= c->listeners_count; i++)
+        if (config_listener(c, i).tls_certificate)
+            return true;
+    return false;
+}
+
 /* Sets the soft limit to what the configuration needs. Returns how many clients fit: more would be an accept() that
  * fails over and over instead of the answer that max_connections gives. */
 static uint32_t limit_files(const struct server_config *c)
 {
     struct rlimit r;
-    rlim_t clients = c->limits.max_connections, want = clients + FILES_BESIDE_CLIENTS;
+    rlim_t each = has_tls(c) ? FILES_PER_TLS_CLIENT : 1;
+    rlim_t clients = c->limits.max_connections, want = clients * each + FILES_BESIDE_CLIENTS;
     if (getrlimit(RLIMIT_NOFILE, &r) < 0)
         return c->limits.max_connections;
     if (r.rlim_max != RLIM_INFINITY && r.rlim_max < want) {
-        clients = r.rlim_max > 2 * FILES_BESIDE_CLIENTS ? r.rlim_max - FILES_BESIDE_CLIENTS : r.rlim_max / 2;
+        clients = (r.rlim_max > 2 * FILES_BESIDE_CLIENTS ? r.rlim_max - FILES_BESIDE_CLIENTS : r.rlim_max / 2) / each;
         want = r.rlim_max;
         log_warning("server", "the limit of open files allows fewer clients than limits.max_connections",
                     "max_connections=%llu open_files=%llu hint=\"raise LimitNOFILE in the systemd unit, or ulimit -n\"",
@@ -280,6 +290,8 @@ static int start_edge(struct server *s, struct err *e)
     const struct server_config *c = s->config;
     struct edge_options o;
     int rc = server_make_sockets(s, e);
+    if (rc == BG_OK)
+        rc = certificates_start(s, e);
     if (rc != BG_OK)
         return rc;
     edge_options_default(&o);
@@ -288,9 +300,8 @@ static int start_edge(struct server *s, struct err *e)
     o.metrics = &s->metrics;
     o.processes = s->processes;
     o.db = s->db;
-    s->listener = (struct listener_config){.address = c->listen.address, .port = c->listen.port};
-    o.listeners = &s->listener;
-    o.listeners_count = 1;
+    o.listeners = s->listeners;
+    o.listeners_count = s->listeners_count;
     o.sockets = s->sockets;
     o.sockets_count = c->sockets_count;
     o.limits = &s->limits;
@@ -391,7 +402,7 @@ struct server *server_new(const struct server_config *config, const char *cookie
 
 uint16_t server_port(const struct server *s)
 {
-    return edge_port(s->edge);
+    return edge_port(s->edge, 0);
 }
 
 /* ---- the loop ------------------------------------------------------------------------------------------ */
@@ -530,6 +541,7 @@ void server_free(struct server *s)
     server_free_sockets(s);
     stop_signals(s);
     close_loop(s);
+    certificates_end(s);
     timers_fini(&s->timers);
     config_free(s->reloaded);
     free(s);

@@ -52,6 +52,11 @@ struct executor {
     struct list handed_over; /* those of other nodes: rpc_executor.c */
 };
 
+struct certificate {
+    struct tls_context *tls;
+    const char *file;
+};
+
 struct server {
     const struct server_config *config;  /* of the start: for options that are not live */
     const struct server_config *live;    /* the newest: for options that are; see reload.h */
@@ -86,7 +91,11 @@ struct server {
     struct stream_processes streams;
     struct executor executor;
     struct gateway *gateway;
-    struct listener_config listener; /* the edge's view of config->listen */
+    struct listener_config *listeners; /* the edge's view of config->listen and config->listeners */
+    uint32_t listeners_count;
+    struct certificate *certificates; /* see certificates.c */
+    uint32_t certificates_count;
+    struct timer certificate_timer;
     struct socket_config *sockets;   /* the edge's view of config->sockets */
     struct auth_method *auth; /* of all sockets */
     uint32_t auth_count;

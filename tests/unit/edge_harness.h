@@ -256,7 +256,7 @@ enum { PATIENCE_MS = 5000 };
 
 static inline int tcp_open(struct rig *r)
 {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(edge_port(r->edge))};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(edge_port(r->edge, 0))};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
     assert_true(fd >= 0);

@@ -236,6 +236,18 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_int_equal(c->listen.port, 0);
     assert_int_equal(c->sockets_count, 2);
     assert_string_equal(c->listen.host, "gw.example.com");
+    assert_int_equal(c->listeners_count, 2);
+    const struct listener_settings first = config_listener(c, 0), last = config_listener(c, 2);
+    assert_string_equal(first.tls_certificate, "/c.pem");
+    assert_string_equal(first.tls_key, "/k.pem");
+    assert_string_equal(first.tls_client_ca, "/ca.pem");
+    assert_string_equal(first.tls_min_version, "1.3");
+    assert_string_equal(last.address, "::");
+    assert_int_equal(last.port, 4001);
+    assert_string_equal(last.tls_key, "/k2.pem");
+    assert_string_equal(last.tls_min_version, "1.2");
+    assert_string_equal(c->listeners[0].address, "127.0.0.1");
+    assert_null(c->listeners[0].tls_certificate);
     assert_int_equal(c->sockets[0].origins_count, 3);
     assert_string_equal(c->sockets[0].origins[2], "//*.example.com");
     assert_string_equal(c->sockets[1].check_origin, "conn");

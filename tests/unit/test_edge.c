@@ -682,7 +682,7 @@ static void address_that_cannot_be_had_is_told(void **state)
     rig_init(&r);
     rig_start(&r);
     rig_init(&second);
-    struct listener_config listener = {.address = "127.0.0.1", .port = edge_port(r.edge)};
+    struct listener_config listener = {.address = "127.0.0.1", .port = edge_port(r.edge, 0)};
     second.options.listeners = &listener;
     assert_null(edge_new(&second.options, &e));
     assert_non_null(strstr(e.text, "Address already in use"));
@@ -889,7 +889,7 @@ static void out_of_descriptors_turns_away_and_recovers(void **state)
     setrlimit(RLIMIT_NOFILE, &few);
     while (n < FILL && (fill[n] = dup(0)) >= 0)
         n++;
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(edge_port(r.edge))};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(edge_port(r.edge, 0))};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
     /* Turned away with the spare descriptor, not left hanging; the others go on. */
@@ -1513,7 +1513,7 @@ static void drain_closes_in_batches_with_1012(void **state)
         expect_close(&r, fd[i], 1012);
     expect_heartbeat(&r, fd[BATCH], false);
     int late = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(edge_port(r.edge))};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(edge_port(r.edge, 0))};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     assert_int_equal(connect(late, (struct sockaddr *)&to, sizeof(to)), -1);
     close(late);
