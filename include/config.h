@@ -200,6 +200,12 @@ struct log_settings {
     char *level;
 };
 
+/* The socket of `beamgate ctl`. */
+struct control_settings {
+    char *socket; /* NULL: where systemd says, or none; see ctl_socket_path() */
+    uint32_t max_clients;
+};
+
 struct drain_settings {
     uint32_t batch;
     uint32_t interval_ms;
@@ -247,6 +253,7 @@ struct server_config {
     struct console_settings console;
     struct log_settings log;
     struct drain_settings drain;
+    struct control_settings control;
 };
 
 static inline bool is_on(enum toggle t)

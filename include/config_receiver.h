@@ -62,6 +62,14 @@ void config_receiver_put_services(const struct config_receiver *r, struct buf *o
 void config_receiver_delete(struct config_receiver *r, struct slice service);
 /* True when a PushConfig held now names the node. */
 bool config_receiver_names_node(const struct config_receiver *r, struct slice node);
+/* One pushed service, for showing it: start with *pos = 0; false at the end. Borrowed until the next change. */
+struct config_receiver_status {
+    struct slice service;
+    struct slice version;
+    bool pulled; /* and pulled since: config_puller_next() has it too */
+    size_t functions;
+};
+bool config_receiver_next(const struct config_receiver *r, size_t *pos, struct config_receiver_status *status);
 /* S-044: appends #{status, pushed_services, pushed_configs}. */
 void config_receiver_put_status(const struct config_receiver *r, struct buf *out);
 

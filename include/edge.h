@@ -124,6 +124,19 @@ void edge_drain(struct edge *ed, uint32_t batch, uint32_t interval_ms, void (*do
 /* Calls fn for up to max WebSockets: for diagnostics. It must change nothing. */
 void edge_each_client(const struct edge *ed, uint32_t max,
                       void (*fn)(void *ctx, uint32_t id, int fd, size_t unsent_bytes), void *ctx);
+/* One WebSocket, for showing it. Slices and path are valid during the call. */
+struct edge_client {
+    uint32_t id; /* as in the log's conn=N */
+    size_t unsent_bytes;
+    struct slice user_id; /* empty: none */
+    struct slice ip_address;
+    const char *path; /* of its socket in the configuration */
+    uint32_t channels;
+};
+/* Calls fn for up to max WebSockets that came after the one called after (0: from the first), in the order in which they
+ * came. Returns how many these were. fn changes nothing. */
+uint32_t edge_next_clients(const struct edge *ed, uint32_t after, uint32_t max,
+                           void (*fn)(void *ctx, const struct edge_client *c), void *ctx);
 /* Clients that hold a socket now: WebSockets, and HTTP requests in progress. */
 uint32_t edge_connections(const struct edge *ed);
 /* Addresses and users that are counted now. */

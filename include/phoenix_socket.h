@@ -40,5 +40,7 @@ struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_confi
 /* Hands the socket the place at the gate, and the user (or NULL): it gives them back when it is freed. */
 void phoenix_socket_seat(struct ws_conn *c, struct client_source *from, struct gate_user *user);
 void phoenix_socket_free(struct ws_conn *c);
+/* Fills what the socket knows: user, address, path, channels. */
+void phoenix_socket_show(const struct ws_conn *c, struct edge_client *to);
 
 #endif

@@ -112,6 +112,8 @@ uint32_t ws_close_some(struct ws_server *ws, uint32_t max, enum ws_close_code co
  * change nothing. For diagnostics. */
 typedef void ws_seen_fn(void *ctx, const struct ws_conn *c, int fd, size_t unsent_bytes);
 void ws_each(const struct ws_server *ws, uint32_t max, ws_seen_fn *fn, void *ctx);
+/* The same for those that came after the one with this id; 0: from the first. */
+void ws_each_after(const struct ws_server *ws, uint32_t after, uint32_t max, ws_seen_fn *fn, void *ctx);
 /* Connections that lws still holds, the closing ones included. */
 uint32_t ws_count(const struct ws_server *ws);
 

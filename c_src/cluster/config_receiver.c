@@ -648,3 +648,16 @@ void config_receiver_put_status(const struct config_receiver *r, struct buf *out
         term_put_raw(out, buf_slice(&p->term));
     }
 }
+
+bool config_receiver_next(const struct config_receiver *r, size_t *pos, struct config_receiver_status *status)
+{
+    char bytes[SOURCE_MAX];
+    const struct pushed *p = map_next(&r->services, pos, NULL);
+    if (!p)
+        return false;
+    *status = (struct config_receiver_status){.service = p->key, .pulled = p->pulled};
+    if (!term_text(p->version, &status->version))
+        status->version = SLICE_NONE;
+    status->functions = config_db_source_count(r->o.db, source_key(p->key, p->pulled, bytes));
+    return true;
+}

@@ -287,6 +287,30 @@ void edge_each_client(const struct edge *ed, uint32_t max,
     ws_each(ed->ws, max, seen, &e);
 }
 
+struct next_clients {
+    void (*fn)(void *ctx, const struct edge_client *c);
+    void *ctx;
+    uint32_t count;
+};
+
+static void shown(void *ctx, const struct ws_conn *c, int fd, size_t unsent_bytes)
+{
+    struct next_clients *n = ctx;
+    struct edge_client client = {.id = c->id, .unsent_bytes = unsent_bytes};
+    (void)fd;
+    phoenix_socket_show(c, &client);
+    n->fn(n->ctx, &client);
+    n->count++;
+}
+
+uint32_t edge_next_clients(const struct edge *ed, uint32_t after, uint32_t max,
+                           void (*fn)(void *ctx, const struct edge_client *c), void *ctx)
+{
+    struct next_clients n = {fn, ctx, 0};
+    ws_each_after(ed->ws, after, max, shown, &n);
+    return n.count;
+}
+
 uint32_t edge_connections(const struct edge *ed)
 {
     return ws_count(ed->ws) + http_server_count(ed->http) + entrance_count(ed->entrance);

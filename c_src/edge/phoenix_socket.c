@@ -539,6 +539,15 @@ void phoenix_socket_free(struct ws_conn *c)
     free(s);
 }
 
+void phoenix_socket_show(const struct ws_conn *c, struct edge_client *to)
+{
+    const struct phoenix_socket *s = container_of(c, const struct phoenix_socket, ws);
+    to->user_id = slice_make(s->text, s->user_len);
+    to->ip_address = slice_make(s->text + s->user_len, s->ip_len);
+    to->path = s->config->path;
+    to->channels = s->channels_count;
+}
+
 struct ws_handlers phoenix_handlers(void)
 {
     return (struct ws_handlers){.message = on_message, .ended = on_ended, .release = phoenix_socket_free};

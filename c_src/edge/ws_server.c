@@ -788,9 +788,15 @@ uint32_t ws_close_some(struct ws_server *ws, uint32_t max, enum ws_close_code co
 
 void ws_each(const struct ws_server *ws, uint32_t max, ws_seen_fn *fn, void *ctx)
 {
+    ws_each_after(ws, 0, max, fn, ctx);
+}
+
+/* Ids are given in the order of the list. */
+void ws_each_after(const struct ws_server *ws, uint32_t after, uint32_t max, ws_seen_fn *fn, void *ctx)
+{
     for (const struct list *it = ws->all.next; it != &ws->all && max; it = it->next) {
         const struct ws_conn *c = container_of(it, const struct ws_conn, all);
-        if (!c->wsi)
+        if (!c->wsi || c->id <= after)
             continue;
         fn(ctx, c, tcp_of(c), c->out ? unsent(c->out) : 0);
         max--;

@@ -77,6 +77,11 @@ static const char *check_path(const char *text)
     return strpbrk(text, "?#% ") ? "must not hold ? # % or blanks" : NULL;
 }
 
+static const char *check_socket_path(const char *text)
+{
+    return text[0] == '/' ? NULL : "must begin with /: the gateway and its command line may be in different directories";
+}
+
 static const char *check_host(const char *text)
 {
     struct origin o;
@@ -458,6 +463,11 @@ TABLES(log, LOG);
     R##_LIVE_NUMBER(drain_settings, timeout_ms, false, 100, 3600000, 25000)
 TABLES(drain, DRAIN);
 
+#define CONTROL(R) \
+    R##_TEXT(control_settings, socket, false, 107, NULL, check_socket_path) \
+    R##_NUMBER(control_settings, max_clients, false, 1, 1000, 8)
+TABLES(control, CONTROL);
+
 #define TOP(R) \
     R##_SECTION(server_config, node, false) \
     R##_SECTION(server_config, listen, true) \
@@ -472,7 +482,8 @@ TABLES(drain, DRAIN);
     R##_SECTION(server_config, limits, false) \
     R##_SECTION(server_config, console, false) \
     R##_SECTION(server_config, log, false) \
-    R##_SECTION(server_config, drain, false)
+    R##_SECTION(server_config, drain, false) \
+    R##_SECTION(server_config, control, false)
 static const cyaml_schema_field_t top_fields[] = {TOP(FIELD) CYAML_FIELD_END};
 static const struct option top_options[] = {TOP(RULE)};
 const struct section config_section = {top_options, ARRAY_SIZE(top_options)};

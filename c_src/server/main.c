@@ -9,12 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ctl_table.h"
 #include "node_identity.h"
 
 #define DEFAULT_FILE "/etc/beamgate/beamgate.yml"
 
 static const char usage[] =
     "Usage: beamgate [options] [FILE]\n"
+    "       beamgate ctl COMMAND ...      ask a running gateway; beamgate ctl --help\n"
     "A gateway that joins an Erlang cluster and serves Phoenix-channel clients.\n"
     "\n"
     "  [-c, --config] FILE      the configuration (" DEFAULT_FILE ")\n"
@@ -187,6 +189,8 @@ int main(int argc, char **argv)
     struct environment environment;
     struct command cmd = {0};
     struct config_report report;
+    if (argc > 1 && strcmp(argv[1], "ctl") == 0)
+        return ctl_main(argc - 1, argv + 1);
     int rc = take_options(&cmd, argc, argv);
     if (rc != -1)
         return rc;

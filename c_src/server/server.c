@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 
 #include "certificates.h"
+#include "ctl.h"
 #include "executor.h"
 
 /* Descriptors beside the clients': links to other nodes, epmd, the log, libuv's own. */
@@ -373,6 +374,16 @@ static int start(struct server *s, const char *cookie, struct err *e)
     return rc == BG_OK ? server_add_services(s, e) : rc;
 }
 
+/* Last, so that whoever finds the socket finds everything. */
+static int start_ctl(struct server *s, struct err *e)
+{
+    char path[512];
+    if (!ctl_socket_path(s->config, path, sizeof(path)))
+        return BG_OK;
+    s->ctl = ctl_server_new(s, path, s->config->control.max_clients, e);
+    return s->ctl ? BG_OK : BG_ESYS;
+}
+
 struct server *server_new(const struct server_config *config, const char *cookie, bool handle_signals, struct err *e)
 {
     uint64_t now = clock_now_us();
@@ -392,7 +403,7 @@ struct server *server_new(const struct server_config *config, const char *cookie
     server_apply_limits(s, config);
     if (handle_signals)
         start_signals(s);
-    if (start(s, cookie, e) != BG_OK) {
+    if (start(s, cookie, e) != BG_OK || start_ctl(s, e) != BG_OK) {
         server_free(s);
         return NULL;
     }
@@ -534,6 +545,7 @@ void server_free(struct server *s)
     if (!s)
         return;
     timer_disarm(&s->timers, &s->drain_timer);
+    ctl_server_free(s->ctl);
     if (s->edge)
         edge_free(s->edge);
     leave_cluster(s);

@@ -102,6 +102,7 @@ struct server {
     struct key_watch **key_watches; /* one for each of auth; NULL where nothing is to be watched */
     struct channel_config *channels; /* all sockets' channels, one after another */
     uint32_t max_connections;        /* as configured, or fewer by the limit of open files */
+    struct ctl_server *ctl; /* NULL: no command line */
     struct timer drain_timer;
     uint64_t started_us;
     bool ready_told; /* READY=1 was sent */

@@ -299,6 +299,8 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_string_equal(c->security.admin_actions[1], "disable_tracing");
     assert_string_equal(c->log.level, "debug");
     assert_int_equal(c->drain.batch, 5);
+    assert_string_equal(c->control.socket, "/run/beamgate/x.sock");
+    assert_int_equal(c->control.max_clients, 3);
     config_free(c);
 }
 
