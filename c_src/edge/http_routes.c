@@ -122,6 +122,10 @@ static bool upgrade_headers_right(const struct http_head *h, struct http_respons
     const struct {
         const char *header, *token;
     } contains[] = {{"connection", "upgrade"}, {"upgrade", "websocket"}};
+    if (h->minor < 1) {
+        buf_puts(&res->body, "HTTP version HTTP/1.0 unsupported");
+        return false;
+    }
     for (size_t i = 0; i < ARRAY_SIZE(contains); i++) {
         if (http_header_has(h, contains[i].header, contains[i].token))
             continue;
@@ -134,6 +138,10 @@ static bool upgrade_headers_right(const struct http_head *h, struct http_respons
         return false;
     }
     http_header_next(h, "sec-websocket-key", &again, key);
+    if (http_header_next(h, "sec-websocket-key", &again, &version)) {
+        buf_puts(&res->body, "'sec-websocket-key' header must come once");
+        return false;
+    }
     if (!http_header_next(h, "sec-websocket-version", &pos, &version) || !slice_is(version, "13") ||
         http_header_next(h, "sec-websocket-version", &pos, &version)) {
         buf_puts(&res->body, "'sec-websocket-version' header must equal '13', got ");
