@@ -12,8 +12,8 @@ commands="gcc:gcc make:make pkg-config:pkg-config epmd:erlang-base elixirc:elixi
 packages="erlang-base erlang-dev elixir libwebsockets-dev libwebsockets-evlib-uv libuv1-dev libjansson-dev libssl-dev
     libcyaml-dev libyaml-dev libcmocka-dev"
 if [ "$what" = test ]; then
-    commands="$commands clang:clang valgrind:valgrind cppcheck:cppcheck clang-tidy:clang-tidy chromium:chromium"
-    packages="$packages libclang-rt-14-dev"
+    commands="$commands clang:clang valgrind:valgrind cppcheck:cppcheck clang-tidy:clang-tidy chromium:chromium openssl:openssl"
+    packages="$packages libclang-rt-14-dev erlang-ssl"
 fi
 
 missing=""
