@@ -10,10 +10,12 @@
 
 struct rpc_later;
 
-/* What the one who works on the answer hears; either may be NULL. */
+/* What the one who works on the answer hears; each may be NULL. */
 struct rpc_waiter_ops {
     /* A message to the call's process, whose handle rpc_later_begin() returned. */
     void (*message)(void *owner, handle_t waiter, struct dist_link *from, struct slice msg);
+    /* A monitor that was set for the call's process fired. */
+    void (*down)(void *owner, handle_t waiter, struct slice reason);
     /* Somebody has ended the process: nobody waits any more, and the handle is stale. */
     void (*gone)(void *owner, handle_t waiter);
 };

@@ -93,7 +93,16 @@ static void on_exit_signal(void *owner, handle_t self, struct slice from_pid, st
         ops->gone(works, self);
 }
 
-static const struct process_ops waiter_ops = {.kind = "rpc", .message = on_message, .exit = on_exit_signal};
+static void on_down(void *owner, handle_t self, handle_t monitor, struct slice reason)
+{
+    const struct waiter *w = owner;
+    (void)monitor;
+    if (w->ops->down)
+        w->ops->down(w->owner, self, reason);
+}
+
+static const struct process_ops waiter_ops = {
+    .kind = "rpc", .message = on_message, .exit = on_exit_signal, .down = on_down};
 
 /* ---- begin ---- */
 

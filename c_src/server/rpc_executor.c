@@ -315,7 +315,7 @@ static void stop_stream_process(struct server *s, struct slice pid)
 }
 
 /* E-152: by request id only what the same process has started. */
-static enum rpc_outcome rpc_stop_stream(void *server, const struct rpc_call *call, struct buf *out)
+enum rpc_outcome rpc_stop_stream(void *server, const struct rpc_call *call, struct buf *out)
 {
     struct server *s = server;
     struct term_reader r = term_reader(call->argv[0]);

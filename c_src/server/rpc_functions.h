@@ -30,5 +30,7 @@ rpc_fn rpc_puller_add, rpc_puller_delete, rpc_puller_services, rpc_puller_api_li
     rpc_puller_versions, rpc_puller_status, rpc_puller_pull;
 /* rpc_config_failed.c (04 §8) */
 rpc_fn rpc_failed_list, rpc_failed_count, rpc_failed_summary, rpc_failed_cleanup, rpc_failed_clear;
+/* rpc_executor.c (03 §8.1) */
+rpc_fn rpc_stop_stream;
 
 #endif

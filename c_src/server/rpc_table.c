@@ -143,6 +143,8 @@ static const struct {
     {rpc_entries, &rpc_entries_count},
     {module_entries, &module_entries_count},
     {executor_entries, &executor_entries_count},
+    {rate_limiter_entries, &rate_limiter_entries_count},
+    {print_entries, &print_entries_count},
     {observer_entries, &observer_entries_count},
     {diagnostics_entries, &diagnostics_entries_count},
 };

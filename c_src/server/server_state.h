@@ -133,6 +133,14 @@ extern const size_t module_entries_count;
 extern const struct rpc_entry executor_entries[];
 extern const size_t executor_entries_count;
 
+/* rpc_rate_limiter.c: limits and what they count. */
+extern const struct rpc_entry rate_limiter_entries[];
+extern const size_t rate_limiter_entries_count;
+
+/* rpc_print.c: text for the caller's screen, and PhoenixGenApi's functions that only pass on. */
+extern const struct rpc_entry print_entries[];
+extern const size_t print_entries_count;
+
 /* observer.c: what Observer and etop ask. */
 extern const struct rpc_entry observer_entries[];
 extern const size_t observer_entries_count;

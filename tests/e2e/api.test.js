@@ -84,3 +84,65 @@ describe("Executor", () => {
     await is(`${execute("slow_timeout", '%{"ms" => 1000}')}.error`, '"Internal Server Error"');
   });
 });
+
+describe("RateLimiter", () => {
+  const LIMITS = "rate_limiter:\n  global_limits: [{key: user_id, max_requests: 2, window_ms: 60000}]\n" +
+    "  api_limits: [{service: s, request_type: t, key: args.k, max_requests: 1, window_ms: 60000}]\n";
+  const call = (gw, fn, args = "") => `:rpc.call(:'${gw}@127.0.0.1', PhoenixGenApi.RateLimiter, :${fn}, [${args}])`;
+  const limiter = (fn, args) => call("limited", fn, args);
+  const request = `%PhoenixGenApi.Structs.Request{request_type: "t", request_id: "r", service: :s, user_id: "u2", args: %{"k" => "v"}}`;
+
+  before(async () => {
+    await run.gateway(config() + LIMITS, { name: "limited" });
+    await run.gateway(`${config()}${LIMITS}security:\n  admin_actions: [update_rate_limit_config]\n`, { name: "admin" });
+  });
+
+  it("checks a value and tells the details of a refusal (E-073, E-079, E-081)", async () => {
+    const check = limiter("check_rate_limit", '"u1", :global, :user_id');
+    await is(`{${check}, ${check}, elem(${check}, 1)}`, "{:ok, :ok, :rate_limited}");
+    await is(`{:error, :rate_limited, d} = ${check}; {d.retry_after_ms in 1..60_000, Map.delete(d, :retry_after_ms)}`,
+      '{true, %{current_requests: 2, key: "u1", max_requests: 2, scope: :global, window_ms: 60000}}');
+    await is(limiter("get_rate_limit_status", '"u1", :global, :user_id'),
+      '[%{current_requests: 2, key: "u1", max_requests: 2, remaining: 0, scope: :global, window_ms: 60000}]');
+    await is(limiter("reset_rate_limit", '"u1", :global, :user_id'), ":ok");
+    await is(`hd(${limiter("get_rate_limit_status", '"u1", :global, :user_id')}).remaining`, "2");
+  });
+
+  it("checks a request by all limits that apply to it (E-072)", async () => {
+    const check = limiter("check_rate_limit", request);
+    await is(check, ":ok");
+    await is(`{:error, :rate_limited, d} = ${check}; Map.take(d, [:key, :scope])`, '%{key: "s:t:v", scope: {"s", "t"}}');
+    await is(limiter("get_rate_limit_status", '"v", {:s, "t"}, "k"'),
+      '[%{current_requests: 1, key: "s:t:v", max_requests: 1, remaining: 0, scope: {:s, "t"}, window_ms: 60000}]');
+    await is(limiter("check_rate_limit", '"v", {"other", "t"}, "k"'), ":ok");
+  });
+
+  it("shows its limits and its state (E-070, O-050)", async () => {
+    await is(limiter("get_configured_limits"), '%{api: [%{key: "k", max_requests: 1, request_type: "t", service: "s", ' +
+      'window_ms: 60000}], global: [%{key: :user_id, max_requests: 2, window_ms: 60000}]}');
+    await is(`s = ${limiter("status")}; [i] = s.instances; {s.status, s.instance_count, i.instance_index, i.ets.api.size}`, "{:ok, 1, 0, 1}");
+  });
+
+  it("lets itself be changed only where the operator allows it (S-080, E-081)", async () => {
+    const limit = "%{key: :device_id, max_requests: 5, window_ms: 1000}";
+    for (const [fn, args] of [["update_config", "%{global_limits: []}"], ["set_global_limits", "[]"], ["clear", ""],
+      ["add_global_limit", limit], ["remove_global_limit", ":user_id"]]) {
+      await is(limiter(fn, args), "{:error, :admin_action_denied}");
+      await is(call("admin", fn, args), ":ok");
+    }
+    assert.match(await svc.run(`:rpc.call(:'limited@127.0.0.1', PhoenixGenApi, :rl_global, [[]])`), /^:ok$/);
+    await is(`length(${limiter("get_global_limits")})`, "1");
+    await is(call("admin", "get_global_limits"), "[%{key: :device_id, max_requests: 5, window_ms: 1000}]");
+    await is(call("admin", "update_config", "%{detail_error: true}"), "{:error, :admin_action_denied}");
+    await is(`${call("admin", "update_config", `%{api_limits: [], global_limits: [${limit}, ${limit}]}`)}; ${call("admin", "get_configured_limits")}`,
+      "%{api: [], global: [%{key: :device_id, max_requests: 5, window_ms: 1000}, %{key: :device_id, max_requests: 5, window_ms: 1000}]}");
+  });
+
+  it("refuses limits that are none (E-081)", async () => {
+    const set = (e) => `{:badrpc, {:EXIT, {%ArgumentError{message: m}, _}}} = ${call("admin", "set_global_limits", e)}; m`;
+    await is(set("[%{key: :user_id}]"), '"limit 1 must be a map with key, max_requests and window_ms"');
+    await is(set("[%{key: :user_id, max_requests: 1, window_ms: 0}]"), '"window_ms 0 is not 1 to 604800000"');
+    assert.match(await svc.run(call("admin", "set_global_limits", ":x")), /:function_clause/);
+    assert.match(await svc.run(call("admin", "set_global_limits", "[%{key: :user_id, max_requests: 1, window_ms: 9} | :x]")), /:function_clause/);
+  });
+});

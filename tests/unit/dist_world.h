@@ -81,7 +81,7 @@ static void world_gone(void *owner, handle_t waiter)
 /* Answers later; not at all when it cannot. */
 static enum rpc_outcome world_wait(void *server, const struct rpc_call *call, struct buf *out)
 {
-    static const struct rpc_waiter_ops ops = {world_heard, world_gone};
+    static const struct rpc_waiter_ops ops = {world_heard, NULL, world_gone};
     struct world *w = server;
     w->ran++;
     w->waiter = rpc_later_begin(w->later, call, &ops, w);
