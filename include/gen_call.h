@@ -13,6 +13,7 @@ struct gen_call {
     struct slice pid;     /* of the caller */
     struct slice tag;     /* any term */
     struct slice request; /* any term */
+    bool system;          /* of OTP's module sys */
 };
 
 /* True when msg is {'$gen_call', {Pid, Tag}, Request} or {system, {Pid, Tag}, Request}. */

@@ -42,6 +42,17 @@ uint32_t node_selector_choose(struct node_selector *s, const struct fun_config *
 
 /* Remembered sticky choices. */
 size_t node_selector_sticky_count(const struct node_selector *s);
+/* One of them, for people. Who sticks is kept as hashes (hash_bytes()), and so is the node's name. */
+struct node_sticky_view {
+    uint64_t service;
+    uint64_t request_type;
+    uint64_t value;
+    uint64_t node;
+    uint64_t created_us;
+};
+/* Walks them: start with *pos = 0; false at the end. When choices change between two steps, one may be shown twice or not
+ * at all. */
+bool node_selector_next_sticky(const struct node_selector *s, size_t *pos, struct node_sticky_view *v);
 /* Forgets those that are too old (S-062) and returns how many. Nobody must call it: new choices push old ones out. */
 size_t node_selector_cleanup(struct node_selector *s, uint64_t now_us);
 /* Replaces random_u64(): tests and the simulator choose the chances. */

@@ -13,6 +13,8 @@
 
 struct process_table;
 struct gen_call;
+struct process_row;
+struct process_state;
 
 /* What an actor does with what reaches it. Any callback may be NULL: then the event is ignored, except that
  * exit ends the process as on a BEAM (reason normal is ignored, kill ends it with killed), and call answers
@@ -27,8 +29,12 @@ struct process_ops {
     void (*exit)(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill);
     /* A monitor of ours fired: the remote process ended, or its node went (reason noconnection). */
     void (*down)(void *owner, handle_t self, handle_t monitor, struct slice reason);
-    /* {'$gen_call', From, Request}: answer with gen_reply() now, or later from a copy. */
+    /* {'$gen_call', From, Request}: answer with gen_reply() now, or later from a copy. The messages of OTP's module sys
+     * do not come here: they are answered before, from row and state. */
     void (*call)(void *owner, handle_t self, struct dist_link *from, const struct gen_call *call);
+    /* For people, see process_state.h: what a list shows of it, and its state. They change nothing. */
+    void (*row)(void *owner, handle_t self, struct process_row *row);
+    void (*state)(void *owner, handle_t self, struct process_state *st);
 };
 
 struct process_table *process_table_new(const struct node_identity *self, struct cluster *cluster, struct metrics *m,
@@ -88,6 +94,8 @@ uint32_t process_count(const struct process_table *pt);
 uint32_t process_relations(const struct process_table *pt);
 /* Walks the processes: start with *pos = 0; HANDLE_NONE at the end. */
 handle_t process_next(const struct process_table *pt, uint32_t *pos);
+/* Walks the registered names: start with *pos = 0; HANDLE_NONE at the end. */
+handle_t process_next_name(const struct process_table *pt, size_t *pos, struct slice *name);
 /* What Observer shows. Zero and NULL on a stale handle; name is empty where there is none. */
 struct process_info {
     const char *kind;

@@ -154,6 +154,18 @@ struct rate_limit_view {
 /* The limits in list order, global ones first: start with *pos = 0; false at the end. */
 bool rate_limiter_next_limit(const struct rate_limiter *rl, size_t *pos, struct rate_limit_view *v);
 
+/* A value with a counter, for people. */
+struct rate_value_view {
+    const struct rate_limit *limit;
+    struct slice value; /* valid until the next request */
+    uint32_t requests;  /* counted in the window that ends now */
+    uint64_t age_ms;    /* of the latest */
+};
+
+/* Walks all values of all limits, in no order: start with *pos = 0; false at the end. When counters come and go between
+ * two steps, one may be shown twice or not at all. */
+bool rate_limiter_next_value(const struct rate_limiter *rl, uint64_t now_us, uint64_t *pos, struct rate_value_view *v);
+
 /* -- upkeep ---------------------------------------------------------------------------------------------- */
 
 /* Gives back the memory of values whose window is over, at most max of them; each limit goes by its own window

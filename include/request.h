@@ -20,6 +20,7 @@ struct response;
 struct rate_limiter;
 struct breakers;
 struct mfa_rules;
+struct node_selector;
 
 /* Who asks. Filled by the edge from the authenticated socket, never from the payload. */
 struct session {
@@ -140,6 +141,16 @@ void gateway_node_down(struct gateway *gw, struct slice node);
 bool gateway_stream_stop(struct request_list *waiting, struct slice request_id);
 /* For showing them; valid as long as the gateway. */
 const struct breakers *gateway_breakers(const struct gateway *gw);
+const struct node_selector *gateway_node_selector(const struct gateway *gw);
+/* What a stream is about, for people; the slices are borrowed until the loop turns. False on a stale tag. */
+struct stream_view {
+    handle_t channel;
+    struct slice service;
+    struct slice request_type;
+    struct slice request_id; /* raw JSON */
+    bool started;            /* its initial call has returned */
+};
+bool gateway_stream_view(const struct gateway *gw, uint64_t tag, struct stream_view *v);
 uint32_t gateway_in_flight(const struct gateway *gw);
 
 /* The nodes that requests of this config may go to now, for showing them: its list, or the last answer of its {M, F, A}

@@ -15,6 +15,9 @@ struct stream_sink {
     /* Nobody feeds the stream any more. why: a constant for the log. Comes at most once between two
      * stream_process_calling(). */
     void (*orphaned)(void *ctx, uint64_t tag, const char *why);
+    /* What people are told of it, as in process_ops. May be NULL. */
+    void (*row)(void *ctx, uint64_t tag, struct process_row *row);
+    void (*state)(void *ctx, uint64_t tag, struct process_state *st);
 };
 
 struct stream_processes {

@@ -114,6 +114,8 @@ typedef void ws_seen_fn(void *ctx, const struct ws_conn *c, int fd, size_t unsen
 void ws_each(const struct ws_server *ws, uint32_t max, ws_seen_fn *fn, void *ctx);
 /* The same for those that came after the one with this id; 0: from the first. */
 void ws_each_after(const struct ws_server *ws, uint32_t after, uint32_t max, ws_seen_fn *fn, void *ctx);
+/* Bytes of frames that the kernel has not taken yet. */
+size_t ws_unsent(const struct ws_conn *c);
 /* Connections that lws still holds, the closing ones included. */
 uint32_t ws_count(const struct ws_server *ws);
 

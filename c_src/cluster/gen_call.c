@@ -20,7 +20,8 @@ bool gen_call_read(struct slice msg, struct gen_call *c)
     uint32_t n;
     if (term_read_tuple(&r, &n) != BG_OK || n != 3)
         return false;
-    if (!term_read_is_atom(&r, "$gen_call") && !term_read_is_atom(&r, "system"))
+    c->system = term_read_is_atom(&r, "system");
+    if (!c->system && !term_read_is_atom(&r, "$gen_call"))
         return false;
     return term_skip(&r, &from) == BG_OK && term_skip(&r, &c->request) == BG_OK && read_from(from, c);
 }

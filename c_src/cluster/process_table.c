@@ -19,6 +19,7 @@
 #include "log.h"
 #include "map.h"
 #include "peer_table.h"
+#include "process_state.h"
 
 /* A node that monitors more of our processes than this at once is answered system_limit. */
 enum { RELATIONS_PER_LINK_MAX = 1 << 17, RELATIONS_PER_PROCESS = 4, RELATIONS_BASE = 1 << 16 };
@@ -235,6 +236,12 @@ handle_t process_next(const struct process_table *pt, uint32_t *pos)
 {
     handle_t h;
     return slots_next(&pt->processes, pos, &h) ? h : HANDLE_NONE;
+}
+
+handle_t process_next_name(const struct process_table *pt, size_t *pos, struct slice *name)
+{
+    const struct process_name *n = map_next(&pt->names, pos, name);
+    return n ? n->process : HANDLE_NONE;
 }
 
 struct process_info process_info(const struct process_table *pt, handle_t h)
@@ -660,7 +667,9 @@ int process_send_name(struct process_table *pt, handle_t p, struct dist_link *l,
 static void on_call(struct process_table *pt, struct process *p, struct dist_link *from, const struct gen_call *call)
 {
     uint8_t pid[PROCESS_PID_MAX];
-    if (p->ops->call)
+    if (call->system)
+        process_answer_system(pt, p->self, from, call);
+    else if (p->ops->call)
         p->ops->call(p->owner, p->self, from, call);
     else
         gen_reply_notsup(from, process_pid(pt, p->self, pid), call);

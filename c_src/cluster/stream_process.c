@@ -16,6 +16,8 @@
 
 #include <stdlib.h>
 
+#include "process_state.h"
+
 struct producer {
     handle_t monitor; /* HANDLE_NONE: it has ended, while the call was running */
     bool crashed;
@@ -150,8 +152,30 @@ static void on_exit_signal(void *owner, handle_t self, struct slice from_pid, st
         tell_orphaned(st, "the stream's process got an exit signal");
 }
 
-static const struct process_ops stream_ops = {
-    .kind = "stream", .message = on_message, .exit = on_exit_signal, .down = on_down};
+static void stream_row(void *owner, handle_t self, struct process_row *row)
+{
+    const struct stream *st = owner;
+    (void)self;
+    row->bytes = sizeof(*st);
+    if (st->sp->sink.row)
+        st->sp->sink.row(st->sp->sink.ctx, st->tag, row);
+}
+
+static void stream_state(void *owner, handle_t self, struct process_state *state)
+{
+    const struct stream *st = owner;
+    (void)self;
+    process_state_uint(state, "producers", st->producers);
+    if (st->sp->sink.state)
+        st->sp->sink.state(st->sp->sink.ctx, st->tag, state);
+}
+
+static const struct process_ops stream_ops = {.kind = "stream",
+                                              .message = on_message,
+                                              .exit = on_exit_signal,
+                                              .down = on_down,
+                                              .row = stream_row,
+                                              .state = stream_state};
 
 static struct stream *stream_of(const struct stream_processes *sp, handle_t h)
 {

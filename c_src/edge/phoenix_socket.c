@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "log.h"
+#include "process_state.h"
 #include "request_decode.h"
 #include "term.h"
 
@@ -23,12 +24,14 @@ struct phoenix_socket {
     struct ws_conn ws;
     struct phoenix *px;
     const struct socket_config *config;
+    handle_t process; /* stands for the client: whoever ends it closes the connection */
     struct channel *channels;
     uint32_t channels_count;
     struct gate_address *at;
     struct gate_user *user; /* NULL: nobody in particular */
     struct token_bucket joins;
     struct request_quota in_flight;
+    uint32_t messages; /* from the client */
     uint8_t serializer;
     uint8_t ip_len;
     uint16_t user_len;
@@ -45,6 +48,7 @@ struct channel {
     struct request_list waiting;
     uint32_t topic_len;
     uint32_t join_ref_len;
+    uint32_t messages; /* from the client */
     /* Joined with join_ref null (P-052): join_ref holds the ref of the join, which pushes carry; the close
      * events carry null; any join_ref matches. */
     bool null_join_ref;
@@ -187,10 +191,130 @@ static void channel_on_message(void *owner, handle_t self, struct dist_link *fro
     metric_inc(ch->socket->px->metrics, METRIC_CHANNEL_UNKNOWN_MESSAGES);
 }
 
+/* --- what people see of them --------------------------------------------------------------------------------------- */
+
+static struct slice user_of(const struct phoenix_socket *s)
+{
+    return slice_make(s->text, s->user_len);
+}
+
+static struct slice ip_of(const struct phoenix_socket *s)
+{
+    return slice_make(s->text + s->user_len, s->ip_len);
+}
+
+/* A topic without its quotes; escapes stay as they are. */
+static struct slice topic_text(const struct channel *ch)
+{
+    struct slice t = channel_topic(ch);
+    return t.len >= 2 ? slice_make(t.ptr + 1, t.len - 2) : t;
+}
+
+static void about_user(const struct phoenix_socket *s, struct process_row *row)
+{
+    if (!s->user_len)
+        return;
+    process_row_about(row, SLICE_LIT(" user "));
+    process_row_about(row, user_of(s));
+}
+
+static void channel_row(void *owner, handle_t self, struct process_row *row)
+{
+    const struct channel *ch = owner;
+    (void)self;
+    row->parent = ch->socket->process;
+    row->group = slice_str(ch->config->topic);
+    row->waiting = ch->waiting.count;
+    row->work = ch->messages;
+    row->bytes = sizeof(*ch) + ch->topic_len + ch->join_ref_len;
+    process_row_about(row, topic_text(ch));
+    about_user(ch->socket, row);
+}
+
+/* What is the client's, for its socket and for each of its channels. */
+static void client_state(const struct phoenix_socket *s, struct process_state *st)
+{
+    process_state_text(st, "user_id", s->user_len ? user_of(s) : SLICE_NONE);
+    process_state_text(st, "address", ip_of(s));
+    process_state_text(st, "socket_path", slice_str(s->config->path));
+    process_state_uint(st, "connection", s->ws.id);
+    process_state_uint(st, "unsent_bytes", ws_unsent(&s->ws));
+}
+
+static void channel_state(void *owner, handle_t self, struct process_state *st)
+{
+    const struct channel *ch = owner;
+    (void)self;
+    process_state_text(st, "topic", topic_text(ch));
+    process_state_text(st, "event", slice_str(ch->config->event));
+    process_state_text(st, "topic_pattern", slice_str(ch->config->topic));
+    process_state_uint(st, "client_messages", ch->messages);
+    process_state_uint(st, "requests_waiting", ch->waiting.count);
+    process_state_pid(st, "socket", ch->socket->process);
+    client_state(ch->socket, st);
+}
+
+/* Of a slow reader it shows as its queue what is not yet sent (D-21), in bytes: frames are not counted. */
+static void socket_row(void *owner, handle_t self, struct process_row *row)
+{
+    const struct phoenix_socket *s = owner;
+    size_t unsent = ws_unsent(&s->ws);
+    (void)self;
+    row->group = slice_str(s->config->path);
+    row->waiting = unsent < UINT32_MAX ? (uint32_t)unsent : UINT32_MAX;
+    row->work = s->messages;
+    row->bytes = sizeof(*s) + s->user_len + s->ip_len + s->roles_len + unsent;
+    process_row_about(row, ip_of(s));
+    about_user(s, row);
+}
+
+static void socket_state(void *owner, handle_t self, struct process_state *st)
+{
+    const struct phoenix_socket *s = owner;
+    (void)self;
+    client_state(s, st);
+    process_state_text(st, "serializer", s->serializer == SERIALIZER_V1 ? SLICE_LIT("1.0.0") : SLICE_LIT("2.0.0"));
+    process_state_uint(st, "client_messages", s->messages);
+    process_state_uint(st, "channels", s->channels_count);
+    process_state_uint(st, "idle_timeout_ms", s->config->timeout_ms);
+}
+
 static const struct process_ops channel_ops = {
     .kind = "channel",
     .message = channel_on_message,
     .exit = channel_on_exit,
+    .row = channel_row,
+    .state = channel_state,
+};
+
+/* Whoever ends the socket's process closes the client's connection: as an error when it is killed, else as going away.
+ * Its channels end with it, in on_ended(). */
+static void socket_on_exit(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill)
+{
+    struct phoenix_socket *s = owner;
+    (void)self;
+    (void)from_pid;
+    if (!kill && term_is_atom(reason, "normal"))
+        return;
+    log_info("edge", "client closed by an exit signal", "conn=%u kill=%d", s->ws.id, kill);
+    ws_close(&s->ws, kill ? WS_CLOSE_SERVER_ERROR : WS_CLOSE_GOING_AWAY);
+}
+
+static void socket_on_message(void *owner, handle_t self, struct dist_link *from, struct slice msg)
+{
+    struct phoenix_socket *s = owner;
+    (void)self;
+    (void)from;
+    (void)msg;
+    metric_inc(s->px->metrics, METRIC_CHANNEL_UNKNOWN_MESSAGES);
+}
+
+static const struct process_ops socket_ops = {
+    .kind = "socket",
+    .message = socket_on_message,
+    .exit = socket_on_exit,
+    .row = socket_row,
+    .state = socket_state,
 };
 
 /* NULL when the channel has ended, also when another process has its place now. */
@@ -383,6 +507,7 @@ static void on_event(struct phoenix_socket *s, struct channel *ch, const struct 
     }
     if (!join_ref_matches(ch, f->join_ref))
         return;
+    ch->messages++;
     if (json_kind(f->event) == JSON_STRING && json_string_is(f->event, slice_str(ch->config->event))) {
         request(s, ch, f);
         return;
@@ -505,6 +630,7 @@ static void on_message(struct ws_conn *c, bool binary, struct slice message)
     struct phoenix_socket *s = socket_of(c);
     struct channel_frame f;
     struct err e = {.text = "no memory"};
+    s->messages++;
     if (parse(s, binary, message, &f, &e) != BG_OK || normalize(s->px, &f) != BG_OK)
         close_bad(s, binary, message, &e);
     else if (is_heartbeat(&f))
@@ -520,6 +646,8 @@ static void on_ended(struct ws_conn *c)
     log_debug("edge", "client gone", "conn=%u channels=%u", c->id, s->channels_count);
     while (s->channels)
         channel_end(s->channels, EXIT_TRANSPORT);
+    process_end(s->px->processes, s->process, exit_reasons[EXIT_TRANSPORT]);
+    s->process = HANDLE_NONE;
 }
 
 void phoenix_socket_seat(struct ws_conn *c, struct client_source *from, struct gate_user *user)
@@ -533,6 +661,7 @@ void phoenix_socket_seat(struct ws_conn *c, struct client_source *from, struct g
 void phoenix_socket_free(struct ws_conn *c)
 {
     struct phoenix_socket *s = socket_of(c);
+    process_end(s->px->processes, s->process, exit_reasons[EXIT_TRANSPORT]); /* a socket that was never adopted */
     struct client_source from = {.at = s->at};
     gate_leave(s->px->gate, &from, s->px->timers->now_us);
     gate_user_leave(s->px->gate, s->user);
@@ -578,6 +707,8 @@ struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_confi
     s->device_len = (uint16_t)device.len;
     put_text(put_text(put_text(put_text(s->text, user_id), ip), roles), device);
     s->in_flight.limit = LIMIT_SOCKET_IN_FLIGHT;
+    /* Without room for it the client lives, and is seen by its address only; its joins will be refused. */
+    s->process = process_start(px->processes, &socket_ops, s);
     s->ws.max_message_bytes = config->max_frame_bytes;
     s->ws.idle_timeout_ms = config->timeout_ms;
     return &s->ws;

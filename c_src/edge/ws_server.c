@@ -798,9 +798,14 @@ void ws_each_after(const struct ws_server *ws, uint32_t after, uint32_t max, ws_
         const struct ws_conn *c = container_of(it, const struct ws_conn, all);
         if (!c->wsi || c->id <= after)
             continue;
-        fn(ctx, c, tcp_of(c), c->out ? unsent(c->out) : 0);
+        fn(ctx, c, tcp_of(c), ws_unsent(c));
         max--;
     }
+}
+
+size_t ws_unsent(const struct ws_conn *c)
+{
+    return c->out ? unsent(c->out) : 0;
 }
 
 uint32_t ws_count(const struct ws_server *ws)

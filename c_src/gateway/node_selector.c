@@ -110,6 +110,15 @@ size_t node_selector_sticky_count(const struct node_selector *s)
     return s->sticky.count;
 }
 
+bool node_selector_next_sticky(const struct node_selector *s, size_t *pos, struct node_sticky_view *v)
+{
+    const struct sticky *e = map_next(&s->sticky, pos, NULL);
+    if (!e)
+        return false;
+    *v = (struct node_sticky_view){e->key.service, e->key.request_type, e->key.value, e->node, e->created_us};
+    return true;
+}
+
 /* n is at most 1024: the bias of the remainder is below 2^-53. */
 static uint32_t pick(struct node_selector *s, uint32_t n)
 {

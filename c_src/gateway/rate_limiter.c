@@ -480,6 +480,42 @@ size_t rate_limiter_bytes(const struct rate_limiter *rl)
     return rl->bytes;
 }
 
+/* How many of the counter's calls are in the window; the times are in order. */
+static uint32_t count_in_window(const struct rate_limiter *rl, struct counter *c, uint64_t later_ms)
+{
+    uint32_t low = 0, high = c->count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (age_ms(rl, c, mid) + later_ms >= c->limit->set.window_ms)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return c->count - low;
+}
+
+/* *pos: the bucket, and in the low half how many of its chain have been seen. */
+bool rate_limiter_next_value(const struct rate_limiter *rl, uint64_t now_us, uint64_t *pos, struct rate_value_view *v)
+{
+    uint64_t now_ms = now_us / 1000, later_ms = now_ms > rl->now_ms ? now_ms - rl->now_ms : 0;
+    for (uint64_t b = *pos >> 32; b <= rl->mask; *pos = ++b << 32) {
+        struct counter *c = rl->bucket[b];
+        for (uint32_t seen = (uint32_t)*pos; c && seen; seen--)
+            c = c->next;
+        for (; c; c = c->next) {
+            ++*pos;
+            if (list_linked(&c->limit->in_dead))
+                continue; /* forgotten, its memory not yet given back */
+            *v = (struct rate_value_view){.limit = &c->limit->set,
+                                          .value = slice_make(c->value, c->len),
+                                          .requests = count_in_window(rl, c, later_ms),
+                                          .age_ms = rl->now_ms - c->newest_ms + later_ms};
+            return true;
+        }
+    }
+    return false;
+}
+
 size_t rate_limiter_values(const struct rate_limiter *rl)
 {
     size_t n = 0;

@@ -106,6 +106,11 @@ const struct breakers *gateway_breakers(const struct gateway *gw)
     return gw->breakers;
 }
 
+const struct node_selector *gateway_node_selector(const struct gateway *gw)
+{
+    return gw->selector;
+}
+
 uint32_t gateway_in_flight(const struct gateway *gw)
 {
     return gw->requests.count;

@@ -177,6 +177,19 @@ bool gateway_stream_stop(struct request_list *waiting, struct slice request_id)
     return false;
 }
 
+bool gateway_stream_view(const struct gateway *gw, uint64_t tag, struct stream_view *v)
+{
+    const struct request *r = request_find(gw, tag);
+    if (!r || !r->fc)
+        return false;
+    *v = (struct stream_view){.channel = r->channel,
+                              .service = r->fc->service,
+                              .request_type = r->fc->request_type,
+                              .request_id = request_text(r, r->request_id),
+                              .started = r->streaming};
+    return true;
+}
+
 /* E-149 want: the client is told. */
 static void on_stream_timeout(struct timer *t)
 {

@@ -9,6 +9,7 @@
 #include <malloc.h>
 
 #include "observer.h"
+#include "process_state.h"
 
 void diag_key(struct buf *out, const char *key)
 {
@@ -69,9 +70,10 @@ void diag_put_process(const struct server *s, handle_t p, bool stacktrace, struc
         term_put_nil(out);
     diag_put_word(out, "node", s->self.name);
     diag_put_word(out, "status", "waiting"); /* the one that runs is the loop's, which is none of them */
-    diag_put_uint(out, "memory", observer_process_bytes(&info));
-    diag_put_uint(out, "message_queue_len", 0);
-    diag_put_uint(out, "reductions", info.messages);
+    struct process_row row = process_row(s->processes, p);
+    diag_put_uint(out, "memory", observer_process_bytes(s, p));
+    diag_put_uint(out, "message_queue_len", row.waiting);
+    diag_put_uint(out, "reductions", (uint64_t)info.messages + row.work);
     diag_put_uint(out, "total_heap_size", 0);
     diag_key(out, "current_function");
     put_mfa(out, info.kind ? info.kind : "undefined", 1);

@@ -71,7 +71,7 @@ static void put_vm(struct server *s, struct buf *out)
     diag_put_uint(out, "process_limit",
                   s->config ? s->config->limits.max_processes : process_count(s->processes));
     diag_put_uint(out, "port_count", observer_port_count(s));
-    diag_put_uint(out, "ets_count", observer_table_count());
+    diag_put_uint(out, "ets_count", observer_table_count(s));
     diag_put_uint(out, "schedulers", 1);
     diag_put_uint(out, "schedulers_online", 1);
     diag_key(out, "memory");
@@ -239,8 +239,7 @@ static uint32_t largest(const struct server *s, struct sized *heap, uint32_t lim
     uint32_t read = 0, pos = 0;
     handle_t p;
     for (; limit && read < DIAG_PROCESSES_READ && (p = process_next(s->processes, &pos)) != HANDLE_NONE; read++) {
-        struct process_info info = process_info(s->processes, p);
-        struct sized one = {p, observer_process_bytes(&info)};
+        struct sized one = {p, observer_process_bytes(s, p)};
         if (one.bytes > heap[0].bytes)
             replace_smallest(heap, limit, one);
     }

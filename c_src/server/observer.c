@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "json.h"
+
 /* ---- terms --------------------------------------------------------------------------------------------- */
 
 enum { STRING_EXT = 107, LIST_EXT = 108, STRING_MAX = 65535 };
@@ -41,16 +43,45 @@ void list_close(struct buf *b, const struct list_mark *m)
     term_put_nil(b);
 }
 
+/* Reads one character of valid UTF-8 and returns what follows. */
+static const char *next_character(const char *p, uint32_t *code)
+{
+    static const uint8_t more[16] = {[12] = 1, [13] = 1, [14] = 2, [15] = 3};
+    static const uint8_t bits[4] = {0x7f, 0x1f, 0x0f, 0x07};
+    unsigned n = more[(uint8_t)*p >> 4];
+    *code = (uint8_t)*p++ & bits[n];
+    for (; n > 0; n--)
+        *code = *code << 6 | ((uint8_t)*p++ & 0x3f);
+    return p;
+}
+
+static void put_characters(struct buf *b, const char *text)
+{
+    struct list_mark m = list_open(b);
+    for (uint32_t code; *text; m.count++) {
+        text = next_character(text, &code);
+        term_put_uint(b, code);
+    }
+    list_close(b, &m);
+}
+
 void put_string(struct buf *b, const char *text)
 {
     size_t n = strlen(text);
     uint8_t head[3] = {STRING_EXT};
+    bool ascii = true;
     if (n == 0) {
         term_put_nil(b);
         return;
     }
     if (n > STRING_MAX)
         n = STRING_MAX;
+    for (size_t i = 0; i < n && ascii; i++)
+        ascii = (uint8_t)text[i] < 0x80;
+    if (!ascii && utf8_valid_prefix(text, n) == n) {
+        put_characters(b, text);
+        return;
+    }
     put_be16(head + 1, (uint16_t)n);
     buf_add(b, head, sizeof(head));
     buf_add(b, text, n);
@@ -317,8 +348,15 @@ static void put_port_limit(const struct server *s, struct buf *b)
 
 static void put_tables(const struct server *s, struct buf *b)
 {
-    (void)s;
-    term_put_uint(b, observer_table_count());
+    term_put_uint(b, observer_table_count(s));
+}
+
+/* Tables come with what they belong to, and nobody can make one: there is room for just those that are there. Not 0,
+ * which Observer would divide by. */
+static void put_tables_limit(const struct server *s, struct buf *b)
+{
+    uint32_t n = observer_table_count(s);
+    term_put_uint(b, n ? n : 1);
 }
 
 static void put_busy_limit(const struct server *s, struct buf *b)
@@ -404,7 +442,7 @@ static const struct fact {
     {"port_count", put_ports, IN_BOTH},
     {"port_limit", put_port_limit, IN_BOTH},
     {"ets_count", put_tables, IN_BOTH},
-    {"ets_limit", put_tables, IN_BOTH},
+    {"ets_limit", put_tables_limit, IN_BOTH},
     /* No atoms, and no limit of them: a limit of 0 is a division by zero in Observer, a missing one "Not available". */
     {"atom_count", put_zero, IN_SYSTEM_INFO},
     {"dist_buf_busy_limit", put_busy_limit, IN_BOTH},
@@ -430,8 +468,7 @@ static OBSERVER_FN(rpc_sys_info)
     return RPC_RETURN;
 }
 
-/* error:badarg, as a BEAM that does not know the item. */
-static enum rpc_outcome badarg(struct buf *out)
+enum rpc_outcome observer_badarg(struct buf *out)
 {
     term_put_atom(out, "badarg");
     return RPC_ERROR;
@@ -445,7 +482,7 @@ static OBSERVER_FN(rpc_system_info)
         facts[i].put(server, out);
         return RPC_RETURN;
     }
-    return badarg(out);
+    return observer_badarg(out);
 }
 
 static OBSERVER_FN(rpc_memory)
@@ -475,13 +512,13 @@ static OBSERVER_FN(rpc_memory_of)
         return RPC_RETURN;
     }
     if (term_read_list(&r, &n) != BG_OK)
-        return badarg(out);
+        return observer_badarg(out);
     struct list_mark m = list_open(out);
     for (; m.count < n; m.count++) {
         k = term_skip(&r, &name) == BG_OK ? memory_kind(name) : NULL;
         if (!k) {
             buf_truncate(out, m.at);
-            return badarg(out);
+            return observer_badarg(out);
         }
         put_pair_uint(out, k->name, k->bytes(server));
     }
@@ -543,7 +580,7 @@ static OBSERVER_FN(rpc_statistics)
         statistics[i].put(server, out);
         return RPC_RETURN;
     }
-    return badarg(out);
+    return observer_badarg(out);
 }
 
 /* ---- what else they ask --------------------------------------------------------------------------------- */
@@ -564,27 +601,6 @@ static OBSERVER_FN(rpc_empty_list)
     (void)server;
     (void)call;
     term_put_nil(out);
-    return RPC_RETURN;
-}
-
-/* The pid's first function is said to be proc_lib's, whatever it is: any other answer makes Observer send it a
- * sys:get_status, which a process without callbacks cannot answer. */
-static OBSERVER_FN(rpc_initial_call)
-{
-    (void)server;
-    (void)call;
-    term_put_tuple(out, 3);
-    term_put_atom(out, "proc_lib");
-    term_put_atom(out, "init_p");
-    term_put_uint(out, 5);
-    return RPC_RETURN;
-}
-
-static OBSERVER_FN(rpc_no_label)
-{
-    (void)server;
-    (void)call;
-    term_put_atom(out, "undefined");
     return RPC_RETURN;
 }
 
@@ -615,6 +631,7 @@ const struct rpc_entry observer_entries[] = {
     {OBSERVER_BACKEND, "get_table_list", 2, observer_table_list},
     {OBSERVER_BACKEND, "get_table", 3, observer_get_table},
     {"appmon_info", "start_link2", 3, observer_start_appmon},
+    {"application", "loaded_applications", 0, rpc_applications},
     {"application", "which_applications", 0, rpc_applications},
     {"application", "which_applications", 1, rpc_applications},
     {"erlang", "system_info", 1, rpc_system_info},
@@ -625,9 +642,20 @@ const struct rpc_entry observer_entries[] = {
     {"erlang", "process_info", 1, observer_process_info},
     {"erlang", "process_info", 2, observer_process_item},
     {"erlang", "garbage_collect", 1, observer_collect_garbage},
+    {"erlang", "is_process_alive", 1, observer_is_alive},
+    {"erlang", "registered", 0, observer_registered},
+    {"ets", "all", 0, observer_ets_all},
     {"ets", "info", 1, observer_ets_info},
     {"ets", "info", 2, observer_ets_item},
-    {"proc_lib", "translate_initial_call", 1, rpc_initial_call},
-    {"proc_lib", "get_label", 1, rpc_no_label},
+    {"ets", "lookup", 2, observer_ets_lookup},
+    {"ets", "member", 2, observer_ets_member},
+    {"ets", "tab2list", 1, observer_ets_list},
+    {"ets", "whereis", 1, observer_ets_whereis},
+    {"proc_lib", "translate_initial_call", 1, observer_initial_call},
+    {"proc_lib", "get_label", 1, observer_label},
+    {"sys", "get_state", 1, observer_get_state},
+    {"sys", "get_state", 2, observer_get_state},
+    {"sys", "get_status", 1, observer_get_status},
+    {"sys", "get_status", 2, observer_get_status},
 };
 const size_t observer_entries_count = ARRAY_SIZE(observer_entries);

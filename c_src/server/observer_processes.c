@@ -1,27 +1,54 @@
 /*
  * observer_processes.c: the node's processes as Observer shows them: the Processes tab, a process's own window, the tree
  * of the application, etop. A process here is an actor of the process table (08 §5, D-21): channels, streams, the
- * services every node has. It has no queue, heap or stack: a message is worked on while its packet is read.
+ * services every node has. It has no heap or stack: a message is worked on while its packet is read.
  *
- * What is real: pid, name, kind (as initial call), messages worked on (as reductions), links, monitors, the memory of
- * its records. Never under a bound of rows: see observer.h.
+ * What is real: pid, name, kind (as initial call), messages worked on (as reductions), what waits (as message queue),
+ * links, monitors, the memory of its records, its state. Never more than a bound of rows: see observer.h.
  */
 #include "observer.h"
 
 #include <stdio.h>
 
+#include "json.h"
+#include "process_state.h"
+
 /* process_table.h: 56 bytes plus its slot of 16, in malloc's 64-byte class; a relation about 250. */
 enum { PROCESS_BYTES = 80, RELATION_BYTES = 250, RELATIONS_SHOWN = 1000, PROCESSES_LISTED = 100000 };
 
-uint64_t observer_process_bytes(const struct process_info *info)
+/* What stands for a process wherever it is shown. */
+struct subject {
+    const struct server *server;
+    handle_t p;
+    struct process_info info;
+    struct process_row row;
+};
+
+static struct subject subject(const struct server *s, handle_t p)
 {
-    return PROCESS_BYTES + (uint64_t)info->relations * RELATION_BYTES;
+    return (struct subject){
+        .server = s, .p = p, .info = process_info(s->processes, p), .row = process_row(s->processes, p)};
 }
 
+static uint64_t bytes_of(const struct subject *x)
+{
+    return PROCESS_BYTES + (uint64_t)x->info.relations * RELATION_BYTES + x->row.bytes;
+}
+
+uint64_t observer_process_bytes(const struct server *s, handle_t p)
+{
+    struct subject x = subject(s, p);
+    return x.info.kind ? bytes_of(&x) : 0;
+}
+
+/* Of channels and sockets it takes a round number for each: asking every one would take too long. */
 uint64_t observer_processes_bytes(const struct server *s)
 {
+    enum { CHANNEL_BYTES = 160, SOCKET_BYTES = 320 };
     return (uint64_t)process_count(s->processes) * PROCESS_BYTES +
-           (uint64_t)process_relations(s->processes) * RELATION_BYTES;
+           (uint64_t)process_relations(s->processes) * RELATION_BYTES +
+           s->metrics.value[METRIC_CHANNEL_JOINED] * CHANNEL_BYTES +
+           s->metrics.value[METRIC_CLIENT_CONNECTED] * SOCKET_BYTES;
 }
 
 handle_t observer_root(const struct server *s)
@@ -31,47 +58,76 @@ handle_t observer_root(const struct server *s)
 
 /* ---- rows ---------------------------------------------------------------------------------------------- */
 
-/* The name, or what it is as {beamgate, Kind, 1}. */
-static void put_name(struct buf *b, const struct process_info *info)
+/* An atom of at most 255 characters, whatever the configuration calls it. */
+static void put_initial_call(const struct subject *x, struct buf *b)
 {
-    if (info->name.len)
-        term_put_atom_slice(b, info->name);
+    enum { GROUP_BYTES = 200 };
+    char name[GROUP_BYTES + 32];
+    struct slice group = x->row.group;
+    size_t n = utf8_valid_prefix(group.ptr, group.len < GROUP_BYTES ? group.len : GROUP_BYTES);
+    snprintf(name, sizeof(name), "%s%s%.*s", x->info.kind, n ? " " : "", (int)n, n ? group.ptr : "");
+    put_mfa(b, name, 1);
+}
+
+void observer_put_initial_call(const struct server *s, struct buf *b, handle_t p)
+{
+    struct subject x = subject(s, p);
+    put_initial_call(&x, b);
+}
+
+/* A list of characters is shown as text: here, because the sort of the name's column knows atoms and functions only. */
+static void put_current(const struct subject *x, struct buf *b, enum observer_reader reader)
+{
+    if (reader == READER_OBSERVER && x->row.about[0])
+        put_string(b, x->row.about);
     else
-        put_mfa(b, info->kind, 1);
+        put_mfa(b, "wait", 1);
+}
+
+static uint64_t work_of(const struct subject *x)
+{
+    return (uint64_t)x->info.messages + x->row.work;
 }
 
 /* {etop_proc_info, Pid, Memory, Reductions, Name, Runtime, CurrentFunction, MessageQueue}: observer_backend.hrl. */
-static void put_row(const struct server *s, struct buf *b, handle_t p)
+static void put_row(const struct server *s, struct buf *b, handle_t p, enum observer_reader reader)
 {
-    struct process_info info = process_info(s->processes, p);
+    struct subject x = subject(s, p);
     term_put_tuple(b, 8);
     term_put_atom(b, "etop_proc_info");
     node_put_pid(&s->self, b, p);
-    term_put_uint(b, observer_process_bytes(&info));
-    term_put_uint(b, info.messages);
-    put_name(b, &info);
+    term_put_uint(b, bytes_of(&x));
+    term_put_uint(b, work_of(&x));
+    if (x.info.name.len)
+        term_put_atom_slice(b, x.info.name);
+    else
+        put_initial_call(&x, b);
     term_put_uint(b, 0);
-    put_mfa(b, "wait", 1);
-    term_put_uint(b, 0);
+    put_current(&x, b, reader);
+    term_put_uint(b, x.row.waiting);
+}
+
+uint32_t observer_put_rows_of_processes(const struct server *s, struct buf *b, uint32_t *pos, uint32_t max,
+                                        enum observer_reader reader)
+{
+    handle_t p = HANDLE_NONE;
+    uint32_t n = 0;
+    for (; n < max && (p = process_next(s->processes, pos)) != HANDLE_NONE; n++)
+        put_row(s, b, p, reader);
+    return n;
 }
 
 bool observer_put_processes(const struct server *s, struct buf *b, uint32_t *pos, uint32_t max)
 {
     struct list_mark m = list_open(b);
-    handle_t p = HANDLE_NONE;
-    while (m.count < max && (p = process_next(s->processes, pos)) != HANDLE_NONE) {
-        put_row(s, b, p);
-        m.count++;
-    }
+    m.count = observer_put_rows_of_processes(s, b, pos, max, READER_OBSERVER);
     list_close(b, &m);
     return m.count == max;
 }
 
-/* {etop_info, Now, Processes, WallClock, Runtime, RunQueue, AllocAreas, Memory, Rows} in one message. */
-static void put_etop_info(const struct server *s, struct buf *b)
+void observer_put_etop_head(const struct server *s, struct buf *b)
 {
     struct busy busy = observer_busy(s);
-    uint32_t pos = 0;
     term_put_tuple(b, 9);
     term_put_atom(b, "etop_info");
     term_put_tuple(b, 3);
@@ -88,25 +144,6 @@ static void put_etop_info(const struct server *s, struct buf *b)
     term_put_uint(b, 0);
     term_put_nil(b);
     observer_put_memory(s, b);
-    observer_put_processes(s, b, &pos, PROCESSES_ETOP);
-}
-
-/* etop_collect(Collector): Collector ! {self(), Info}, then the process ends, for which spawn_server cares. */
-OBSERVER_FN(observer_etop_collect)
-{
-    struct server *s = server;
-    struct buf msg;
-    if (call->self == HANDLE_NONE || !call->link)
-        return RPC_ERROR;
-    buf_init(&msg, 0);
-    term_put_tuple(&msg, 2);
-    node_put_pid(&s->self, &msg, call->self);
-    put_etop_info(s, &msg);
-    int rc = buf_ok(&msg) ? process_send_pid(s->processes, call->self, call->link, call->argv[0], buf_slice(&msg))
-                          : BG_ENOMEM;
-    buf_fini(&msg);
-    term_put_atom(out, rc == BG_OK ? "ok" : "system_limit");
-    return rc == BG_OK ? RPC_RETURN : RPC_EXIT;
 }
 
 OBSERVER_FN(observer_process_list)
@@ -122,13 +159,20 @@ OBSERVER_FN(observer_process_list)
     return RPC_RETURN;
 }
 
-/* ---- one process --------------------------------------------------------------------------------------- */
+OBSERVER_FN(observer_registered)
+{
+    const struct server *s = server;
+    struct list_mark m = list_open(out);
+    struct slice name;
+    size_t pos = 0;
+    (void)call;
+    for (; process_next_name(s->processes, &pos, &name) != HANDLE_NONE; m.count++)
+        term_put_atom_slice(out, name);
+    list_close(out, &m);
+    return RPC_RETURN;
+}
 
-struct subject {
-    const struct server *server;
-    handle_t p;
-    struct process_info info;
-};
+/* ---- one process --------------------------------------------------------------------------------------- */
 
 static void put_registered_name(const struct subject *x, struct buf *b)
 {
@@ -136,11 +180,6 @@ static void put_registered_name(const struct subject *x, struct buf *b)
         term_put_atom_slice(b, x->info.name);
     else
         term_put_nil(b);
-}
-
-static void put_initial_call(const struct subject *x, struct buf *b)
-{
-    put_mfa(b, x->info.kind, 1);
 }
 
 static void put_current_function(const struct subject *x, struct buf *b)
@@ -151,12 +190,45 @@ static void put_current_function(const struct subject *x, struct buf *b)
 
 static void put_memory(const struct subject *x, struct buf *b)
 {
-    term_put_uint(b, observer_process_bytes(&x->info));
+    term_put_uint(b, bytes_of(x));
 }
 
 static void put_reductions(const struct subject *x, struct buf *b)
 {
-    term_put_uint(b, x->info.messages);
+    term_put_uint(b, work_of(x));
+}
+
+static void put_waiting_count(const struct subject *x, struct buf *b)
+{
+    term_put_uint(b, x->row.waiting);
+}
+
+static void put_label(const struct subject *x, struct buf *b)
+{
+    if (x->row.about[0])
+        term_put_text(b, x->row.about);
+    else
+        term_put_atom(b, "undefined");
+}
+
+/* What OTP 27's proc_lib keeps there. */
+static void put_dictionary(const struct subject *x, struct buf *b)
+{
+    if (x->row.about[0]) {
+        term_put_list(b, 1);
+        put_key(b, "$process_label");
+        put_label(x, b);
+    }
+    term_put_nil(b);
+}
+
+static void put_parent(const struct subject *x, struct buf *b)
+{
+    handle_t parent = observer_parent(x->server, x->p);
+    if (parent != HANDLE_NONE)
+        node_put_pid(&x->server->self, b, parent);
+    else
+        term_put_atom(b, "undefined");
 }
 
 static void put_links(const struct subject *x, struct buf *b)
@@ -220,12 +292,6 @@ static void put_false(const struct subject *x, struct buf *b)
     term_put_atom(b, "false");
 }
 
-static void put_undefined(const struct subject *x, struct buf *b)
-{
-    (void)x;
-    term_put_atom(b, "undefined");
-}
-
 static void put_zero(const struct subject *x, struct buf *b)
 {
     (void)x;
@@ -248,9 +314,9 @@ static const struct item {
     {"current_function", put_current_function, true},
     {"initial_call", put_initial_call, true},
     {"status", put_waiting, true},
-    {"message_queue_len", put_zero, true},
+    {"message_queue_len", put_waiting_count, true},
     {"links", put_links, true},
-    {"dictionary", put_empty, true},
+    {"dictionary", put_dictionary, true},
     {"trap_exit", put_trap_exit, true},
     {"error_handler", put_error_handler, true},
     {"priority", put_normal, true},
@@ -271,8 +337,8 @@ static const struct item {
     {"last_calls", put_false, false},
     {"sequential_trace_token", put_empty, false},
     {"trace", put_zero, false},
-    {"label", put_undefined, false},
-    {"parent", put_undefined, false},
+    {"label", put_label, false},
+    {"parent", put_parent, false},
 };
 
 static const struct item *item_of(struct slice name)
@@ -289,12 +355,6 @@ static void put_item(const struct subject *x, const struct item *i, struct buf *
     i->put(x, b);
 }
 
-static enum rpc_outcome badarg(struct buf *out)
-{
-    term_put_atom(out, "badarg");
-    return RPC_ERROR;
-}
-
 /* False when the term is no pid of this node; x->p is HANDLE_NONE when the process is gone. */
 static bool read_subject(const struct server *s, struct slice term, struct subject *x)
 {
@@ -304,10 +364,8 @@ static bool read_subject(const struct server *s, struct slice term, struct subje
     if (term_read_pid(&r, &pid) != BG_OK || !slice_is(pid.node, s->self.name))
         return false;
     handle_t p = node_pid_handle(&s->self, &pid);
-    if (process_alive(s->processes, p)) {
-        x->p = p;
-        x->info = process_info(s->processes, p);
-    }
+    if (process_alive(s->processes, p))
+        *x = subject(s, p);
     return true;
 }
 
@@ -315,7 +373,7 @@ OBSERVER_FN(observer_process_info)
 {
     struct subject x;
     if (!read_subject(server, call->argv[0], &x))
-        return badarg(out);
+        return observer_badarg(out);
     if (x.p == HANDLE_NONE) {
         term_put_atom(out, "undefined");
         return RPC_RETURN;
@@ -338,13 +396,13 @@ static enum rpc_outcome put_items(const struct subject *x, struct slice names, s
     struct slice name;
     uint32_t n;
     if (term_read_list(&r, &n) != BG_OK || n > 2 * ARRAY_SIZE(items))
-        return badarg(out);
+        return observer_badarg(out);
     struct list_mark m = list_open(out);
     for (; m.count < n; m.count++) {
         const struct item *i = term_skip(&r, &name) == BG_OK ? item_of(name) : NULL;
         if (!i) {
             buf_truncate(out, m.at);
-            return badarg(out);
+            return observer_badarg(out);
         }
         put_item(x, i, out);
     }
@@ -358,7 +416,7 @@ OBSERVER_FN(observer_process_item)
     struct subject x;
     const struct item *i = item_of(call->argv[1]);
     if (!read_subject(server, call->argv[0], &x))
-        return badarg(out);
+        return observer_badarg(out);
     if (x.p == HANDLE_NONE) {
         term_put_atom(out, "undefined");
         return RPC_RETURN;
@@ -377,87 +435,218 @@ OBSERVER_FN(observer_collect_garbage)
 {
     struct subject x;
     if (!read_subject(server, call->argv[0], &x))
-        return badarg(out);
+        return observer_badarg(out);
     term_put_atom(out, x.p != HANDLE_NONE ? "true" : "false");
+    return RPC_RETURN;
+}
+
+OBSERVER_FN(observer_is_alive)
+{
+    struct subject x;
+    if (!read_subject(server, call->argv[0], &x))
+        return observer_badarg(out);
+    term_put_atom(out, x.p != HANDLE_NONE ? "true" : "false");
+    return RPC_RETURN;
+}
+
+static void put_proc_lib(struct buf *b)
+{
+    term_put_tuple(b, 3);
+    term_put_atom(b, "proc_lib");
+    term_put_atom(b, "init_p");
+    term_put_uint(b, 5);
+}
+
+/* Any other answer than proc_lib's own makes Observer ask for the module's attributes and sys:get_status. */
+OBSERVER_FN(observer_initial_call)
+{
+    struct subject x;
+    if (!read_subject(server, call->argv[0], &x) || x.p == HANDLE_NONE)
+        put_proc_lib(out);
+    else
+        put_initial_call(&x, out);
+    return RPC_RETURN;
+}
+
+OBSERVER_FN(observer_label)
+{
+    struct subject x;
+    if (read_subject(server, call->argv[0], &x))
+        put_label(&x, out);
+    else
+        term_put_atom(out, "undefined");
+    return RPC_RETURN;
+}
+
+/* A pid, a name, or {Name, Node}, as sys takes them. HANDLE_NONE when there is no such process. */
+static handle_t named(const struct server *s, struct slice term)
+{
+    struct term_reader r = term_reader(term);
+    uint32_t arity;
+    struct slice name;
+    if (term_read_tuple(&r, &arity) != BG_OK)
+        return process_resolve(s->processes, term);
+    return arity == 2 && term_skip(&r, &name) == BG_OK ? process_resolve(s->processes, name) : HANDLE_NONE;
+}
+
+/* exit:{noproc, {sys, Function, [Process]}} */
+static enum rpc_outcome noproc(const struct rpc_call *call, struct buf *out)
+{
+    term_put_tuple(out, 2);
+    term_put_atom(out, "noproc");
+    term_put_tuple(out, 3);
+    term_put_atom(out, "sys");
+    term_put_atom_slice(out, call->function);
+    term_put_list(out, 1);
+    term_put_raw(out, call->argv[0]);
+    term_put_nil(out);
+    return RPC_EXIT;
+}
+
+OBSERVER_FN(observer_get_state)
+{
+    const struct server *s = server;
+    handle_t p = named(s, call->argv[0]);
+    if (p == HANDLE_NONE)
+        return noproc(call, out);
+    process_put_state(s->processes, p, out);
+    return RPC_RETURN;
+}
+
+OBSERVER_FN(observer_get_status)
+{
+    const struct server *s = server;
+    handle_t p = named(s, call->argv[0]);
+    if (p == HANDLE_NONE)
+        return noproc(call, out);
+    process_put_status(s->processes, p, out);
     return RPC_RETURN;
 }
 
 /* ---- the tree ------------------------------------------------------------------------------------------ */
 
-enum { NODE_TEXT = 320 };
+enum { NODE_TEXT = 320, TREE_DEPTH = 8 };
+
+/* The processes that are drawn, each behind the one above it. */
+struct tree {
+    const struct server *server;
+    handle_t node[TREE_NODES];
+    handle_t parent[TREE_NODES];
+    unsigned count;
+};
 
 /* What stands in the tree's boxes. Names tell boxes apart, so one without a name carries its pid. */
-static void node_text(handle_t p, const struct process_info *info, char text[NODE_TEXT])
+static void node_text(const struct server *s, handle_t p, char text[NODE_TEXT])
 {
-    if (info->name.len)
-        slice_cstr(info->name, text, NODE_TEXT);
+    struct subject x = subject(s, p);
+    if (x.info.name.len)
+        slice_cstr(x.info.name, text, NODE_TEXT);
     else
-        snprintf(text, NODE_TEXT, "%s <0.%u.%u>", info->kind, handle_index(p), handle_generation(p));
+        snprintf(text, NODE_TEXT, "%s %s%s<0.%u.%u>", x.info.kind ? x.info.kind : "ended", x.row.about,
+                 x.row.about[0] ? " " : "", handle_index(p), handle_generation(p));
 }
 
-static enum server_part parent_of(const struct process_info *info)
+/* Where a process belongs that does not say itself. */
+static enum server_part part_of(const struct subject *x)
 {
     static const struct {
         const char *kind;
         enum server_part part;
-    } places[] = {{"channel", PART_CLIENTS},    {"stream", PART_STREAMS},        {"net_kernel", PART_CLUSTER},
-                  {"rex", PART_CLUSTER},        {"remote_calls", PART_CLUSTER}};
+    } places[] = {{"socket", PART_CLIENTS},  {"channel", PART_CLIENTS}, {"stream", PART_CLIENTS},
+                  {"link", PART_CLUSTER},    {"net_kernel", PART_CLUSTER}, {"rex", PART_CLUSTER},
+                  {"remote_calls", PART_CLUSTER}};
     for (size_t i = 0; i < ARRAY_SIZE(places); i++)
-        if (strcmp(info->kind, places[i].kind) == 0)
+        if (strcmp(x->info.kind, places[i].kind) == 0)
             return places[i].part;
-    return PART_ROOT;
+    static const struct slice library = SLICE_LIT("Elixir.PhoenixGenApi.");
+    bool ours = x->info.name.len > library.len && memcmp(x->info.name.ptr, library.ptr, library.len) == 0;
+    return ours ? PART_CONFIG : PART_ROOT;
 }
 
-static void put_tree_names(const struct server *s, struct buf *b)
+handle_t observer_parent(const struct server *s, handle_t p)
+{
+    struct subject x = subject(s, p);
+    if (p == observer_root(s) || !x.info.kind)
+        return HANDLE_NONE;
+    if (process_alive(s->processes, x.row.parent))
+        return x.row.parent;
+    handle_t part = s->observer.part[part_of(&x)];
+    return part == p ? observer_root(s) : part;
+}
+
+static bool tree_has(const struct tree *t, handle_t p)
+{
+    for (unsigned i = 0; i < t->count; i++)
+        if (t->node[i] == p)
+            return true;
+    return false;
+}
+
+/* Adds p and all above it that are not yet there; nothing when they do not all fit. Observer dies of a box that hangs
+ * on none. */
+static void tree_add(struct tree *t, handle_t p)
+{
+    handle_t chain[TREE_DEPTH], parent[TREE_DEPTH];
+    unsigned n = 0;
+    for (; p != HANDLE_NONE && !tree_has(t, p); p = parent[n++]) {
+        if (n == TREE_DEPTH)
+            return;
+        chain[n] = p;
+        parent[n] = observer_parent(t->server, p);
+    }
+    if (t->count + n > TREE_NODES)
+        return;
+    while (n-- > 0) {
+        t->node[t->count] = chain[n];
+        t->parent[t->count++] = parent[n];
+    }
+}
+
+static void put_tree_names(const struct tree *t, struct buf *b)
 {
     struct list_mark m = list_open(b);
-    uint32_t pos = 0;
-    handle_t p;
     char text[NODE_TEXT];
-    for (; m.count < TREE_NODES && (p = process_next(s->processes, &pos)) != HANDLE_NONE; m.count++) {
-        struct process_info info = process_info(s->processes, p);
-        node_text(p, &info, text);
+    for (; m.count < t->count; m.count++) {
+        node_text(t->server, t->node[m.count], text);
         term_put_tuple(b, 2);
-        node_put_pid(&s->self, b, p);
+        node_put_pid(&t->server->self, b, t->node[m.count]);
         put_string(b, text);
     }
     list_close(b, &m);
 }
 
-static void put_tree_edges(const struct server *s, struct buf *b)
+static void put_tree_edges(const struct tree *t, struct buf *b)
 {
     struct list_mark m = list_open(b);
-    uint32_t pos = 0;
-    handle_t p;
     char text[NODE_TEXT];
-    for (unsigned n = 0; n < TREE_NODES && (p = process_next(s->processes, &pos)) != HANDLE_NONE; n++) {
-        struct process_info info = process_info(s->processes, p), above;
-        handle_t parent = s->observer.part[parent_of(&info)];
-        if (p == observer_root(s))
+    for (unsigned i = 0; i < t->count; i++) {
+        if (t->parent[i] == HANDLE_NONE)
             continue;
-        if (p == parent)
-            parent = observer_root(s);
-        above = process_info(s->processes, parent);
         term_put_tuple(b, 2);
-        node_text(parent, &above, text);
+        node_text(t->server, t->parent[i], text);
         put_string(b, text);
-        node_text(p, &info, text);
+        node_text(t->server, t->node[i], text);
         put_string(b, text);
         m.count++;
     }
     list_close(b, &m);
 }
 
-/* The parts are the first processes of the node's life, so no number of channels keeps them, and with them the root,
- * out of the list: Observer dies of a tree whose root is not in it. */
+/* The parts come first, so no number of channels keeps them, and with them the root, out of the tree. */
 void observer_put_tree(const struct server *s, struct buf *b)
 {
-    struct process_info root = process_info(s->processes, observer_root(s));
+    struct tree t = {.server = s};
     char text[NODE_TEXT];
-    node_text(observer_root(s), &root, text);
+    uint32_t pos = 0, tries = 0;
+    handle_t p;
+    for (unsigned i = 0; i < SERVER_PARTS; i++)
+        tree_add(&t, s->observer.part[i]);
+    while (t.count < TREE_NODES && tries++ < 2 * TREE_NODES && (p = process_next(s->processes, &pos)) != HANDLE_NONE)
+        tree_add(&t, p);
+    node_text(s, observer_root(s), text);
     term_put_tuple(b, 4);
     put_string(b, text);
-    put_tree_names(s, b);
-    put_tree_edges(s, b);
+    put_tree_names(&t, b);
+    put_tree_edges(&t, b);
     term_put_nil(b);
 }

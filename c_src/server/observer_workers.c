@@ -34,8 +34,9 @@ struct worker {
     uint64_t period_us;
     uint32_t pos; /* procs_info: where the next chunk begins */
     uint32_t shown;
-    enum observer_table table; /* get_table */
-    size_t row;
+    const struct observer_table *table; /* get_table */
+    uint64_t row;
+    size_t rows_at; /* etop_collect: where the list of rows begins in msg */
     struct busy last; /* fetch_stats: the numbers sent last */
     bool tree_wanted; /* the application view */
     struct buf tree;  /* as sent last */
@@ -153,24 +154,7 @@ static bool worker_go(struct worker *w, struct dist_link *l, uint64_t delay_us)
     return false;
 }
 
-int observer_start(struct server *s)
-{
-    static const struct process_ops part_ops[SERVER_PARTS] = {
-        {.kind = "beamgate"}, {.kind = "clients"}, {.kind = "streams"}, {.kind = "cluster"}};
-    static const char *const names[SERVER_PARTS] = {"beamgate", "beamgate_clients", "beamgate_streams",
-                                                    "beamgate_cluster"};
-    list_init(&s->observer.workers);
-    for (unsigned i = 0; i < SERVER_PARTS; i++) {
-        handle_t p = process_start(s->processes, &part_ops[i], s);
-        int rc = p == HANDLE_NONE ? BG_ELIMIT : process_register(s->processes, p, slice_str(names[i]));
-        if (rc != BG_OK)
-            return rc;
-        s->observer.part[i] = p;
-    }
-    return BG_OK;
-}
-
-void observer_end(struct server *s)
+void observer_end_workers(struct server *s)
 {
     while (s->observer.workers.next && !list_empty(&s->observer.workers))
         worker_free(container_of(s->observer.workers.next, struct worker, all));
@@ -276,13 +260,45 @@ OBSERVER_FN(observer_procs_info)
     return w && worker_go(w, call->link, 0) ? RPC_RETURN : refuse(out);
 }
 
+/* ---- etop_collect/1 -------------------------------------------------------------------------------------- */
+
+/* etop takes one message: it grows by a chunk of rows a turn and goes when the last is there. */
+static bool etop_step(struct worker *w, struct dist_link *l)
+{
+    uint32_t max = PROCESSES_ETOP - w->shown;
+    uint32_t want = max < PROCESSES_A_TURN ? max : PROCESSES_A_TURN;
+    uint32_t n = observer_put_rows_of_processes(w->server, &w->msg, &w->pos, want, READER_ETOP);
+    struct list_mark m = {.at = w->rows_at, .count = w->shown + n};
+    w->shown += n;
+    w->period_us = STEP_US;
+    if (n == want && w->shown < PROCESSES_ETOP && buf_ok(&w->msg))
+        return true;
+    list_close(&w->msg, &m);
+    (void)message_send(w, l);
+    return false;
+}
+
+/* etop_collect(Collector): Collector ! {self(), Info}, then the process ends. */
+OBSERVER_FN(observer_etop_collect)
+{
+    if (call->self == HANDLE_NONE)
+        return RPC_ERROR;
+    struct worker *w = worker_new(server, &answer_ops, etop_step, call, call->argv[0]);
+    if (!w)
+        return refuse(out);
+    struct buf *b = message_begin(w, NULL, 2);
+    observer_put_etop_head(w->server, b);
+    w->rows_at = list_open(b).at;
+    return worker_go(w, call->link, 0) ? RPC_RETURN : refuse(out);
+}
+
 /* ---- get_table/3 --------------------------------------------------------------------------------------- */
 
 /* {self(), Objects} and in the end {self(), '$end_of_table'}. A table that changes meanwhile may show an object twice or
  * not at all, as ets:match/3 does without safe_fixtable. */
 static bool table_step(struct worker *w, struct dist_link *l)
 {
-    size_t row = w->row;
+    uint64_t row = w->row;
     struct buf *b = message_begin(w, NULL, 2);
     uint32_t n = w->shown < TABLE_ROWS_SHOWN ? observer_put_rows(w->server, w->table, &row, b) : 0;
     if (n == 0) {
@@ -304,8 +320,8 @@ static bool table_step(struct worker *w, struct dist_link *l)
 OBSERVER_FN(observer_get_table)
 {
     struct server *s = server;
-    enum observer_table t = observer_table_of(call->argv[1]);
-    if (t == TABLE_NONE || !term_is_atom(call->argv[2], "ets")) {
+    const struct observer_table *t = observer_table_of(s, call->argv[1]);
+    if (!t || !term_is_atom(call->argv[2], "ets")) {
         term_put_atom(out, "badarg");
         return RPC_ERROR;
     }

@@ -147,6 +147,7 @@ static const struct {
     {print_entries, &print_entries_count},
     {observer_entries, &observer_entries_count},
     {diagnostics_entries, &diagnostics_entries_count},
+    {shell_entries, &shell_entries_count},
 };
 
 int server_rpc_start(struct server *s)

@@ -38,6 +38,7 @@ static void on_link_up(void *ctx, struct dist_link *l)
 {
     struct server *s = ctx;
     dist_dispatch_link_up(s->dispatch, l);
+    observer_link_up(s, l);
     config_puller_link_up(s->puller, dist_link_node(l));
 }
 
@@ -45,6 +46,7 @@ static void on_link_down(void *ctx, struct dist_link *l, const char *reason)
 {
     struct server *s = ctx;
     (void)reason;
+    observer_link_down(s, l);
     dist_dispatch_link_down(s->dispatch, l);
     if (s->gateway)
         gateway_node_down(s->gateway, dist_link_node(l));

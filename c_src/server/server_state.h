@@ -21,12 +21,13 @@
 enum { SERVER_SIGNALS = 4 };
 
 /* The parts of the gateway that Observer draws as processes, each under the first. */
-enum server_part { PART_ROOT, PART_CLIENTS, PART_STREAMS, PART_CLUSTER, SERVER_PARTS };
+enum server_part { PART_ROOT, PART_CLIENTS, PART_CLUSTER, PART_CONFIG, SERVER_PARTS };
 
 struct observer {
     handle_t part[SERVER_PARTS];
     struct list workers; /* what is sent piece by piece: observer_workers.c */
     uint32_t worker_count;
+    struct list links; /* a process for each link to another node: observer_parts.c */
 };
 
 /* Totals as statistics were last asked for: the second number of a BEAM's pairs is what came since (O-044). */
@@ -144,8 +145,14 @@ extern const size_t print_entries_count;
 /* observer.c: what Observer and etop ask. */
 extern const struct rpc_entry observer_entries[];
 extern const size_t observer_entries_count;
-/* observer_workers.c. The parts as processes: BG_ELIMIT, BG_EEXIST, BG_ENOMEM when there is no room for them. */
+/* observer_shell.c: what people ask by rpc from a shell. */
+extern const struct rpc_entry shell_entries[];
+extern const size_t shell_entries_count;
+/* observer_parts.c. The parts as processes: BG_ELIMIT, BG_EEXIST, BG_ENOMEM when there is no room for them. */
 int observer_start(struct server *s) MUST_CHECK;
+/* A process stands for the link while it is up; without room for one the link is not shown. */
+void observer_link_up(struct server *s, const struct dist_link *l);
+void observer_link_down(struct server *s, const struct dist_link *l);
 /* Before the process table goes. */
 void observer_end(struct server *s);
 

@@ -110,14 +110,33 @@ const PROCS = `collect = fn collect, pid, acc -> receive do
       Process.flag(:trap_exit, true)
       procs = fn -> collect.(collect, Node.spawn_link(${GW}, :observer_backend, :procs_info, [self()]), []) end`;
 
+// pid: the process of the channel of that topic.
+const channel = (topic) => `pid = Enum.find(:rpc.call(${GW}, :erlang, :processes, []), fn p ->
+        match?({:label, "${topic}" <> _}, :rpc.call(${GW}, :erlang, :process_info, [p, :label])) and
+        match?({:initial_call, {_, :"channel api:*", _}}, :rpc.call(${GW}, :erlang, :process_info, [p, :initial_call])) end)`;
+const CHANNEL = channel("api:observer");
+
 describe("Processes (D-21, D-22)", () => {
   it("lists every process with name or kind, and says when that was all", async () => {
     await is(`${PROCS}
       rows = procs.()
-      true = Enum.all?(rows, fn {:etop_proc_info, p, mem, reds, name, 0, {:beamgate, :wait, 1}, 0} ->
-        node(p) == ${GW} and mem > 0 and reds >= 0 and (is_atom(name) or match?({:beamgate, _, 1}, name)) end)
+      true = Enum.all?(rows, fn {:etop_proc_info, p, mem, reds, name, 0, about, queue} ->
+        node(p) == ${GW} and mem > 0 and reds >= 0 and queue >= 0 and (is_atom(name) or match?({:beamgate, _, 1}, name)) and
+          (is_list(about) or about == {:beamgate, :wait, 1}) end)
       names = Enum.map(rows, &elem(&1, 4))
-      [:beamgate, :net_kernel, :rex, :user, {:beamgate, :channel, 1}] -- names`, "[]");
+      [:beamgate, :beamgate_clients, :beamgate_cluster, :beamgate_config, :net_kernel, :rex, :user,
+        {:beamgate, :"channel api:*", 1}, {:beamgate, :"socket /socket", 1}, {:beamgate, :"link peer@127.0.0.1", 1}] -- names`,
+      "[]");
+  });
+
+  it("says of a channel its topic and user, and counts its client's messages as work", async () => {
+    await is(`${PROCS}
+      row = fn -> Enum.find(procs.(), &(elem(&1, 4) == {:beamgate, :"channel api:*", 1})) end
+      {List.to_string(elem(row.(), 6)), elem(row.(), 3)}`, `{"api:observer user u1", 0}`);
+    client.send(["1", "9", "api:observer", "api", {}]);
+    await client.fence();
+    await is(`${PROCS}
+      Enum.find(procs.(), &(elem(&1, 4) == {:beamgate, :"channel api:*", 1})) |> elem(3)`, "1");
   });
 
   it("counts the messages of a process as reductions", async () => {
@@ -137,7 +156,52 @@ describe("Processes (D-21, D-22)", () => {
       {Keyword.keys(info) == items, info[:registered_name], info[:status], is_pid(info[:group_leader]),
         Keyword.keys(info[:garbage_collection]), :rpc.call(${GW}, :erlang, :process_info, [pid, :messages]),
         :rpc.call(${GW}, :proc_lib, :translate_initial_call, [pid])}`,
-      "{true, :rex, :waiting, true, [:min_heap_size, :fullsweep_after], {:messages, []}, {:proc_lib, :init_p, 5}}");
+      "{true, :rex, :waiting, true, [:min_heap_size, :fullsweep_after], {:messages, []}, {:beamgate, :rex, 1}}");
+  });
+
+  // As observer_procinfo: not proc_lib's own initial call, then the module's attributes, then get_status.
+  it("shows the state of a process in the words of its trade (sys:get_state, sys:get_status)", async () => {
+    await is(`${CHANNEL}
+      {:beamgate, _, 1} = :rpc.call(${GW}, :proc_lib, :translate_initial_call, [pid])
+      {:behaviour, [_]} = List.keyfind(:rpc.call(${GW}, :beamgate, :module_info, [:attributes]), :behaviour, 0)
+      {:status, ^pid, {:module, _}, [_, _, parent, _, [{:header, _}, {:data, _}, {:data, [{'State', state}]}]]} =
+        :rpc.call(${GW}, :sys, :get_status, [pid, 200])
+      ^state = %{:sys.get_state(pid) | messages: state.messages}
+      {:status, ^pid, _, _} = :sys.get_status(pid)
+      {state.kind, state.topic, state.user_id, state.address, state.socket == parent, is_integer(state.client_messages)}`,
+      `{:channel, "api:observer", "u1", "127.0.0.1", true, true}`);
+    await is(`s = :sys.get_state({:beamgate_config, ${GW}}); s.functions > 5 and s.kind == :config`);
+    await is(`link = Enum.find(${rpc(":erlang", ":processes")}, fn p ->
+        match?({:initial_call, {:beamgate, :"link peer@127.0.0.1", 1}}, :rpc.call(${GW}, :erlang, :process_info, [p, :initial_call])) end)
+      s = :sys.get_state(link); {s.node, s.bytes_in > 0, s.connected_by}`, '{"peer@127.0.0.1", true, :them}');
+  });
+
+  it("refuses what would change a process by sys, and answers for one that has ended", async () => {
+    await is(`${CHANNEL}
+      {:error, {:unknown_system_msg, :suspend}} = :sys.suspend(pid)
+      {:error, {:unknown_system_msg, {:terminate, :x}}} = :sys.terminate(pid, :x)
+      gone = Node.spawn(${GW}, :erlang, :node, [])
+      Process.sleep(50)
+      {:badrpc, {:EXIT, {:noproc, _}}} = :rpc.call(${GW}, :sys, :get_state, [gone])
+      ${rpc(":erlang", ":is_process_alive", "[pid]")}`, "true");
+  });
+
+  it("takes a message, and ends a client's connection when its process is killed", async () => {
+    const victim = await Conn.open(gateway);
+    await victim.join("api:victim");
+    await is(`${channel("api:victim")}
+      send(pid, {:hello, self()})
+      socket = :sys.get_state(pid).socket
+      {:rpc.call(${GW}, :erlang, :garbage_collect, [pid]), :rpc.call(${GW}, :erlang, :process_info, [pid, :parent]) == {:parent, socket}}`,
+      "{true, true}");
+    const { closed } = victim;
+    await is(`${channel("api:victim")}
+      socket = :sys.get_state(pid).socket
+      refs = for p <- [pid, socket], do: Process.monitor(p)
+      Process.exit(socket, :kill)
+      for r <- refs do receive do {:DOWN, ^r, _, _, reason} -> reason after 3000 -> :late end end`,
+      "[shutdown: :closed, shutdown: :closed]");
+    assert.equal((await closed).code, 1011);
   });
 
   it("shows links and monitors as they are", async () => {
@@ -172,6 +236,18 @@ describe("Applications (D-21)", () => {
       unreached = Enum.reject(strings, fn n -> n == root or List.keymember?(edges, n, 1) end)
       {is_pid(app), root in strings, Enum.uniq(strings) == strings, unreached, Enum.all?(edges, fn {a, _} -> a in strings end)}`,
       "{true, true, true, [], true}");
+  });
+
+  it("draws a channel under its socket, and a link under the cluster", async () => {
+    await is(`${start}
+      :gen_server.cast(srv, {self(), :app, :beamgate, true, []})
+      {root, _, edges, []} = receive do {:delivery, ^srv, :app, :beamgate, t} -> t after 3000 -> nil end
+      above = Map.new(edges, fn {a, b} -> {to_string(b), to_string(a)} end)
+      up = fn up, n -> [n | if(above[n], do: up.(up, above[n]), else: [])] end
+      find = fn prefix -> Enum.find(Map.keys(above), &String.starts_with?(&1, prefix)) end
+      chain = fn prefix -> Enum.map(up.(up, find.(prefix)), &hd(String.split(&1, " "))) end
+      {to_string(root), chain.("channel api:observer"), chain.("link"), chain.("beamgate_config")}`,
+      '{"beamgate", ["channel", "socket", "beamgate_clients", "beamgate"], ["link", "beamgate_cluster", "beamgate"], ["beamgate_config", "beamgate"]}');
   });
 
   it("delivers again only when the tree changed, and stops with its client", async () => {
@@ -211,7 +287,27 @@ describe("Table Viewer (D-21)", () => {
       tables = ${rpc(":observer_backend", ":get_table_list", "[:ets, opts]")}
       {Enum.map(tables, & &1[:name]), Enum.all?(tables, &(is_integer(&1[:size]) and is_integer(&1[:memory]))),
         ${rpc(":observer_backend", ":get_table_list", "[:mnesia, opts]")}}`,
-      "{[PhoenixGenApi.ConfigDb, PhoenixGenApi.ConfigFailed], true, []}");
+      "{[PhoenixGenApi.ConfigDb, PhoenixGenApi.ConfigFailed, :phoenix_gen_api_sticky_nodes, :rate_limiter_global, " +
+        ":rate_limiter_api], true, []}");
+  });
+
+  it("counts just the tables that it lists; there is none of relay groups", async () => {
+    await is(`info = ${rpc(":observer_backend", ":sys_info")}
+      all = ${rpc(":ets", ":all")}
+      {length(all) == info[:ets_count], info[:ets_count] <= info[:ets_limit],
+        ${rpc(":ets", ":whereis", "[:phoenix_gen_api_relay_groups]")}, ${rpc(":ets", ":whereis", "[PhoenixGenApi.ConfigDb]")}}`,
+      "{true, true, :undefined, PhoenixGenApi.ConfigDb}");
+  });
+
+  it("gives objects by key, and a whole table that fits one answer", async () => {
+    await is(`list = ${rpc(":ets", ":tab2list", "[PhoenixGenApi.ConfigDb]")}
+      {key, config} = hd(list)
+      {length(list) == ${rpc(":ets", ":info", "[PhoenixGenApi.ConfigDb, :size]")},
+        ${rpc(":ets", ":lookup", "[PhoenixGenApi.ConfigDb, key]")} == [{key, config}],
+        ${rpc(":ets", ":lookup", "[PhoenixGenApi.ConfigDb, :nothing]")}, ${rpc(":ets", ":member", "[PhoenixGenApi.ConfigDb, key]")},
+        match?({:badrpc, {:EXIT, {:badarg, _}}}, ${rpc(":ets", ":tab2list", "[:no_such_table]")}),
+        match?({:badrpc, {:EXIT, {:undef, _}}}, ${rpc(":ets", ":insert", "[PhoenixGenApi.ConfigDb, {1, 2}]")})}`,
+      "{true, true, [], true, true, true}");
   });
 
   it("sends the objects of a table and its end", async () => {
@@ -226,6 +322,31 @@ describe("Table Viewer (D-21)", () => {
       {length(rows) > 0 and length(rows) == ${rpc(":ets", ":info", "[PhoenixGenApi.ConfigDb, :size]")},
         Enum.all?(rows, fn [{{s, t, _v}, %{__struct__: PhoenixGenApi.Structs.FunConfig}}] -> is_binary(s) and is_binary(t) end),
         ended}`, "{true, true, :normal}");
+  });
+});
+
+describe("a shell", () => {
+  it("gets what there is to say of the system, the time, the application and its settings", async () => {
+    await is(`{{:unix, :linux}, {_, _, _}} = {${rpc(":os", ":type")}, ${rpc(":os", ":version")}}
+      pid = ${rpc(":os", ":getpid")}
+      {:ok, host} = ${rpc(":inet", ":gethostname")}
+      {{_, _, _}, {_, _, _}} = ${rpc(":erlang", ":localtime")}
+      t = ${rpc(":os", ":system_time", "[:second]")}
+      {:ok, limits} = ${rpc(":application", ":get_env", "[:beamgate, :limits]")}
+      [{:beamgate, _, _}] = ${rpc(":application", ":loaded_applications")}
+      {List.to_string(pid), is_list(host), abs(t - System.os_time(:second)) < 60, is_integer(limits[:max_connections])}`,
+      `{"${gateway.process.pid}", true, true, true}`);
+    await is(`{${rpc(":erlang", ":whereis", "[:beamgate]")} in ${rpc(":erlang", ":processes")}, :beamgate in ${rpc(":erlang", ":registered")}}`,
+      "{true, true}");
+  });
+
+  it("is told no text of the configuration, and has no way to end or change the node", async () => {
+    await is(`all = ${rpc(":application", ":get_all_env", "[:beamgate]")}
+      flat = fn flat, kv -> Enum.flat_map(kv, fn {_, v} -> if is_list(v), do: flat.(flat, v), else: [v] end) end
+      Enum.all?(flat.(flat, all), &(is_integer(&1) or is_boolean(&1))) and length(flat.(flat, all)) > 20`);
+    await is(`for {m, f, a} <- [{:init, :stop, []}, {:erlang, :halt, []}, {:erlang, :get_cookie, []}, {:os, :getenv, []},
+          {:os, :cmd, ['id']}, {:erlang, :trace, [:all, true, [:call]]}, {:code, :load_binary, [:x, 'x', ""]}],
+        not match?({:badrpc, {:EXIT, {:undef, _}}}, :rpc.call(${GW}, m, f, a)), do: {m, f}`, "[]");
   });
 });
 
@@ -248,7 +369,7 @@ describe("tools", () => {
       {_, text} = StringIO.contents(io)
       text`, 30000);
     assert.match(out, /net_kernel/);
-    assert.match(out, /beamgate:channel\/1/);
+    assert.match(out, /beamgate:'channel/);
   });
 
   it("knows one application, also for the Log menu's block_call", async () => {

@@ -148,7 +148,8 @@ static void on_down(void *owner, handle_t p, handle_t monitor, struct slice reas
     look_at(reason);
 }
 
-static const struct process_ops actor_ops = {"actor", on_message, on_exit, on_down, on_call};
+static const struct process_ops actor_ops = {
+    .kind = "actor", .message = on_message, .exit = on_exit, .down = on_down, .call = on_call};
 static const struct process_ops plain_ops = {.kind = "plain"};
 
 static enum rpc_outcome fn_echo(void *server, const struct rpc_call *call, struct buf *out)

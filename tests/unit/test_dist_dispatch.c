@@ -43,8 +43,8 @@ static void unknown_call_to_an_existing_name_gets_an_error(void **state)
         feed(textf("{6," A ",'',%s}", names[i]), "{'$gen_call',{" A "," REF "},{what,is,this}}");
         expect_sent(world.l, "{2,''," A "} | {" REF ",{error,notsup}}");
     }
-    feed("{6," A ",'',rex}", "{system,{" A "," REF "},get_state}");
-    expect_sent(world.l, "{2,''," A "} | {" REF ",{error,notsup}}");
+    feed("{6," A ",'',rex}", "{system,{" A "," REF "},suspend}");
+    expect_sent(world.l, "{2,''," A "} | {" REF ",{error,{unknown_system_msg,suspend}}}");
 }
 
 static void call_to_a_process_of_ours_gets_an_error_unless_it_takes_calls(void **state)

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE 1 /* strcasestr */
 #include "edge_harness.h"
 
+#include "process_state.h"
+
 #include <malloc.h>
 #include <sys/resource.h>
 
@@ -760,7 +762,7 @@ static void join_without_a_process_is_refused(void **state)
     (void)state;
     struct rig r;
     rig_init(&r);
-    slots_init(&r.processes.slots, 1);
+    slots_init(&r.processes.slots, 2); /* the socket has one of its own */
     rig_start(&r);
     int fd = ws_open(&r, V2);
     join_as(&r, fd, "room:a", "1", OK_REPLY);
@@ -1063,7 +1065,8 @@ static void reader_that_is_too_slow_is_closed_with_1008(void **state)
     r.gateway.push_bytes = BYTES;
     push_until_slow(&r, fd);
     rig_turn(&r);
-    assert_int_equal(r.processes.slots.count, 0); /* its channels have ended */
+    assert_null(fake_find(&r.processes, "channel")); /* its channels have ended */
+    assert_int_equal(r.processes.slots.count, 1);    /* and so has its own process; this is the other's */
     expect_heartbeat(&r, other, false);
     /* When it reads after all: whole frames, then the close. */
     int first;
@@ -1394,6 +1397,66 @@ static void exit_signals_end_the_channel(void **state)
     rig_stop(&r);
 }
 
+/* D-21: the client's own process. Whoever kills it closes the connection, and its channels end with it. */
+static void exit_signals_to_the_socket_close_the_client(void **state)
+{
+    static const struct {
+        struct slice reason;
+        bool kill;
+        int code;
+    } cases[] = {{SLICE_LIT("\x77\x04kill"), true, 1011}, {SLICE_LIT("\x77\x08shutdown"), false, 1001}};
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        int fd = ws_open(&r, V2);
+        join_as(&r, fd, "room:a", "1", OK_REPLY);
+        struct fake_process *p = fake_find(&r.processes, "socket");
+        p->ops->exit(p->owner, p->self, SLICE_NONE, SLICE_LIT("\x77\x06normal"), false);
+        p->ops->message(p->owner, p->self, NULL, SLICE_LIT("\x77\x02hi"));
+        assert_int_equal(r.metrics.value[METRIC_CHANNEL_UNKNOWN_MESSAGES], i + 1);
+        expect_heartbeat(&r, fd, false);
+        p->ops->exit(p->owner, p->self, SLICE_NONE, cases[i].reason, cases[i].kill);
+        expect_close(&r, fd, cases[i].code);
+        WAIT_FOR(&r, r.processes.slots.count == 0);
+        close(fd);
+    }
+    rig_stop(&r);
+}
+
+/* D-21: what Observer shows of them: who, what, how much. */
+static void sockets_and_channels_say_what_they_are(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct process_row row;
+    struct buf out;
+    struct process_state st = {.out = &out};
+    buf_init(&out, 0);
+    rig_init(&r);
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    join_as(&r, fd, "room:a", "1", OK_REPLY);
+    struct fake_process *socket = fake_find(&r.processes, "socket"), *channel = fake_find(&r.processes, "channel");
+    memset(&row, 0, sizeof(row));
+    channel->ops->row(channel->owner, channel->self, &row);
+    assert_true(row.parent == socket->self);
+    assert_true(strcmp(row.about, "room:a user u1") == 0);
+    assert_true(row.bytes > 6);
+    channel->ops->state(channel->owner, channel->self, &st);
+    socket->ops->state(socket->owner, socket->self, &st);
+    assert_true(buf_ok(&out) && st.pairs > 15);
+    memset(&row, 0, sizeof(row));
+    socket->ops->row(socket->owner, socket->self, &row);
+    assert_string_equal(row.about, "127.0.0.1 user u1");
+    assert_int_equal(row.work, 1);
+    assert_int_equal(row.waiting, 0);
+    buf_fini(&out);
+    close(fd);
+    rig_stop(&r);
+}
+
 static void channels_end_with_the_librarys_reasons(void **state)
 {
     (void)state; /* P-051, P-060, C-76 */
@@ -1406,7 +1469,7 @@ static void channels_end_with_the_librarys_reasons(void **state)
     expect_text(&r, fd, "[\"1\",\"1\",\"room:a\",\"phx_close\",{}]");
     assert_true(fake_ended(&r.processes, "shutdown", "duplicate_join"));
     ws_text(&r, fd, "[\"2\",\"3\",\"room:a\",\"phx_leave\",{}]");
-    WAIT_FOR(&r, r.processes.slots.count == 0);
+    WAIT_FOR(&r, r.processes.slots.count == 1); /* the socket's */
     assert_true(fake_ended(&r.processes, "shutdown", "left"));
     expect_text(&r, fd, "[\"2\",\"3\",\"room:a\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]");
     expect_text(&r, fd, "[\"2\",\"2\",\"room:a\",\"phx_close\",{}]");
@@ -1629,6 +1692,8 @@ int main(void)
         cmocka_unit_test(path_of_a_message_allocates_nothing),
         cmocka_unit_test(idle_joined_connection_fits_its_budget),
         cmocka_unit_test(exit_signals_end_the_channel),
+        cmocka_unit_test(exit_signals_to_the_socket_close_the_client),
+        cmocka_unit_test(sockets_and_channels_say_what_they_are),
         cmocka_unit_test(channels_end_with_the_librarys_reasons),
         cmocka_unit_test(late_answers_reach_only_a_living_channel),
         cmocka_unit_test(requests_before_the_gateway_is_there_are_answered),

@@ -1,6 +1,7 @@
 /* test_node_selector.c: on which node to call (E-160..E-169). */
 #include "unit.h"
 
+#include "map.h"
 #include "node_selector.h"
 #include "phash2.h"
 #include "term_text.h"
@@ -199,6 +200,22 @@ static void sticky_keeps_its_node_for_an_hour(void **state)
     assert_int_equal(node_selector_sticky_count(f->s), 1);
 }
 
+static void sticky_choices_can_be_walked(void **state)
+{
+    struct fixture *f = *state;
+    struct node_sticky_view v;
+    size_t pos = 0, n = 0;
+    use(f, "{:sticky, \"user_id\"}", three, "t");
+    f->choice.now_us = 7000;
+    choose(f, NULL, "{\"user_id\":\"u1\"}");
+    choose(f, NULL, "{\"user_id\":\"u2\"}");
+    for (; node_selector_next_sticky(f->s, &pos, &v); n++) {
+        assert_int_equal(v.created_us, 7000);
+        assert_true(v.node == hash_bytes("a@h", 3) || v.node == hash_bytes("b@h", 3) || v.node == hash_bytes("c@h", 3));
+    }
+    assert_int_equal(n, 2);
+}
+
 /* E-167 want: one function's choice says nothing about another's. */
 static void sticky_is_per_function(void **state)
 {
@@ -317,6 +334,7 @@ int main(void)
         TEST(hash_of_an_argument),
         TEST(round_robin_rotates_over_all_functions),
         TEST(sticky_keeps_its_node_for_an_hour),
+        TEST(sticky_choices_can_be_walked),
         TEST(sticky_is_per_function),
         TEST(sticky_follows_the_list_of_nodes),
         TEST(sticky_by_a_field_of_the_request),

@@ -2,6 +2,8 @@
 #include "dist_world.h"
 
 #include "gen_call.h"
+#include "json.h"
+#include "process_state.h"
 
 #define A "<svc@h:5.1>"
 #define A2 "<svc@h:6.1>"
@@ -65,7 +67,11 @@ static void on_call(void *owner, handle_t self, struct dist_link *from, const st
     assert_int_equal(gen_reply(from, process_pid(world.pt, self, pid), call, call->request), BG_OK);
 }
 
-static const struct process_ops actor_ops = {"actor", on_message, on_exit_signal, on_down, on_call};
+static const struct process_ops actor_ops = {.kind = "actor",
+                                             .message = on_message,
+                                             .exit = on_exit_signal,
+                                             .down = on_down,
+                                             .call = on_call};
 static const struct process_ops plain_ops = {.kind = "plain"};
 static struct actor actor;
 
@@ -318,6 +324,56 @@ static void process_without_an_exit_callback_behaves_as_on_a_beam(void **state)
     expect_sent(world.l, textf("{3,%s," A ",killed}", pid_text(p)));
 }
 
+static void described_row(void *owner, handle_t self, struct process_row *row)
+{
+    (void)owner;
+    (void)self;
+    row->waiting = 7;
+    process_row_about(row, SLICE_LIT("h\xc3\xa9llo "));
+    for (int i = 0; i < 40; i++)
+        process_row_about(row, SLICE_LIT("\xe2\x82\xac\xe2\x82\xac"));
+}
+
+static void described_state(void *owner, handle_t self, struct process_state *st)
+{
+    (void)owner;
+    process_state_text(st, "topic", SLICE_LIT("a:b"));
+    process_state_text(st, "user", SLICE_NONE);
+    process_state_pid(st, "me", self);
+}
+
+static const struct process_ops described_ops = {.kind = "described", .row = described_row, .state = described_state};
+
+/* D-21: sys:get_state and sys:get_status are answered from what the actor says; what would change it is refused. */
+static void system_messages_are_answered_from_the_state(void **state)
+{
+    (void)state;
+    handle_t p = process_start(world.pt, &described_ops, NULL);
+    char me_text[64];
+    snprintf(me_text, sizeof(me_text), "%s", pid_text(p));
+    feed(textf("{22," A ",%s}", me_text), "{system,{" A ",tag},get_state}");
+    expect_sent(world.l, textf("{2,''," A "} | {tag,#{kind=>described,messages=>1,topic=><<\"a:b\">>,user=>nil,me=>%s}}", me_text));
+    feed(textf("{22," A ",%s}", me_text), "{system,{" A ",tag},suspend}");
+    expect_sent(world.l, "{2,''," A "} | {tag,{error,{unknown_system_msg,suspend}}}");
+    feed(textf("{22," A ",%s}", me()), "{system,{" A ",tag},get_state}");
+    expect_sent(world.l, "{2,''," A "} | {tag,#{kind=>actor,messages=>1}}");
+    assert_int_equal(actor.calls, 0); /* they are not its own affair */
+}
+
+/* A row is cut between characters, whatever is appended. */
+static void rows_are_cut_to_whole_characters(void **state)
+{
+    (void)state;
+    struct process_row row = process_row(world.pt, process_start(world.pt, &described_ops, NULL));
+    assert_int_equal(row.waiting, 7);
+    assert_true(strlen(row.about) < sizeof(row.about) && strlen(row.about) > sizeof(row.about) - 5);
+    assert_int_equal(utf8_valid_prefix(row.about, strlen(row.about)), strlen(row.about));
+    process_row_about(&row, SLICE_LIT("\xff"));
+    assert_int_equal(utf8_valid_prefix(row.about, strlen(row.about)), strlen(row.about));
+    row = process_row(world.pt, HANDLE_NONE);
+    assert_string_equal(row.about, "");
+}
+
 static void system_processes_cannot_be_killed(void **state)
 {
     (void)state;
@@ -496,6 +552,8 @@ int main(void)
         TEST(exit2_reaches_the_owner_and_says_when_it_is_kill),
         TEST(process_without_an_exit_callback_behaves_as_on_a_beam),
         TEST(system_processes_cannot_be_killed),
+        TEST(system_messages_are_answered_from_the_state),
+        TEST(rows_are_cut_to_whole_characters),
         TEST(our_monitor_fires_once),
         TEST(names_are_monitored_and_demonitored),
         TEST(pids_of_a_third_node_are_refused),

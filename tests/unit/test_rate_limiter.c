@@ -109,6 +109,38 @@ static void a_call_is_over_exactly_when_the_window_has_passed(void **state)
     assert_int_equal(users_count(9000, "u"), 1);
 }
 
+/* What Observer's table shows: every value once, with the calls of the window that ends now. */
+static void values_can_be_walked(void **state)
+{
+    (void)state;
+    static const struct rate_limit api = {OF("f"), USER, 3, 1000, false};
+    struct rate_value_view v;
+    unsigned globals = 0, of_f = 0;
+    set_global(&(struct rate_limit){EVERY, USER, 9, 1000, false}, 1);
+    set_api(&api, 1);
+    for (unsigned i = 0; i < 50; i++) {
+        char user[16];
+        snprintf(user, sizeof(user), "u%u", i);
+        assert_int_equal(ask_as(5000, user, i % 2 ? "f" : "g"), RATE_ALLOWED);
+    }
+    assert_int_equal(ask_as(5600, "u1", "f"), RATE_ALLOWED);
+    for (uint64_t pos = 0; rate_limiter_next_value(rl, 5900 * 1000, &pos, &v);) {
+        bool twice = slice_is(v.value, "u1");
+        assert_int_equal(v.requests, twice ? 2 : 1);
+        assert_int_equal(v.age_ms, twice ? 300 : 900);
+        *(v.limit->scope.service.len ? &of_f : &globals) += 1;
+    }
+    assert_int_equal(globals, 50);
+    assert_int_equal(of_f, 25);
+    for (uint64_t pos = 0; rate_limiter_next_value(rl, 6100 * 1000, &pos, &v);)
+        assert_int_equal(v.requests, slice_is(v.value, "u1") ? 1 : 0);
+    set_api(NULL, 0); /* what is removed is no longer shown */
+    globals = 0;
+    for (uint64_t pos = 0; rate_limiter_next_value(rl, 6100 * 1000, &pos, &v); globals++)
+        assert_int_equal(v.limit->scope.service.len, 0);
+    assert_int_equal(globals, 50);
+}
+
 /* xorshift64: the same requests in every run. */
 static uint64_t next_random(void)
 {
@@ -627,6 +659,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(a_call_is_over_exactly_when_the_window_has_passed),
+        T(values_can_be_walked),
         T(it_agrees_with_a_naive_model_over_random_requests),
         T(a_limit_of_zero_refuses_always),
         T(each_key_counts_its_own_part_of_the_request),

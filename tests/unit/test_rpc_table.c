@@ -182,7 +182,7 @@ static void a_module_tells_what_it_has(void **state)
     expect("Elixir.PhoenixGenApi.ConfigReceiver", "__info__", "[:module]", "PhoenixGenApi.ConfigReceiver");
     expect_function_clause("Elixir.PhoenixGenApi.ConfigReceiver", "__info__", "[:nonsense]");
     expect("code", "module_info", "[]",
-           "[module: :code, exports: [__info__: 1, module_info: 0, module_info: 1, ensure_loaded: 1, is_loaded: 1, "
+           "[module: :code, exports: [__info__: 1, module_info: 0, module_info: 1, all_loaded: 0, ensure_loaded: 1, is_loaded: 1, "
            "which: 1], attributes: [], compile: []]");
     expect("code", "module_info", "[:native]", "false");
     bool known;

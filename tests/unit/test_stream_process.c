@@ -40,7 +40,8 @@ static int setup(void **state)
 {
     int rc = world_setup(state);
     memset(&heard, 0, sizeof(heard));
-    streams = (struct stream_processes){world.pt, &world.timers, {&heard, on_message, on_orphaned}, GRACE_MS * 1000};
+    streams = (struct stream_processes){
+        world.pt, &world.timers, {&heard, on_message, on_orphaned, NULL, NULL}, GRACE_MS * 1000};
     stream = stream_process_open(&streams, TAG);
     stream_process_calling(&streams, stream);
     return rc == 0 && stream != HANDLE_NONE ? 0 : -1;

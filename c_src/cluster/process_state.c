@@ -1,0 +1,55 @@
+/*
+ * process_state.c: see process_state.h: what actors write their rows and states with. The questions are in
+ * process_system.c.
+ *
+ * Invariant: texts that clients chose travel as binaries, never as atoms.
+ */
+#include "process_state.h"
+
+#include "json.h"
+
+void process_row_about(struct process_row *row, struct slice text)
+{
+    size_t used = strlen(row->about), room = sizeof(row->about) - 1 - used;
+    size_t n = utf8_valid_prefix(text.ptr, text.len < room ? text.len : room);
+    if (n)
+        memcpy(row->about + used, text.ptr, n);
+    row->about[used + n] = '\0';
+}
+
+static void put_key(struct process_state *st, const char *key)
+{
+    term_put_atom(st->out, key);
+    st->pairs++;
+}
+
+void process_state_text(struct process_state *st, const char *key, struct slice text)
+{
+    put_key(st, key);
+    if (text.ptr)
+        term_put_binary(st->out, text);
+    else
+        term_put_atom(st->out, "nil");
+}
+
+void process_state_uint(struct process_state *st, const char *key, uint64_t v)
+{
+    put_key(st, key);
+    term_put_uint(st->out, v);
+}
+
+void process_state_atom(struct process_state *st, const char *key, const char *atom)
+{
+    put_key(st, key);
+    term_put_atom(st->out, atom);
+}
+
+void process_state_pid(struct process_state *st, const char *key, handle_t p)
+{
+    uint8_t pid[PROCESS_PID_MAX];
+    put_key(st, key);
+    if (p == HANDLE_NONE)
+        term_put_atom(st->out, "nil");
+    else
+        buf_add_slice(st->out, process_pid(st->table, p, pid));
+}
