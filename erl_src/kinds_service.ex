@@ -322,6 +322,7 @@ defmodule KindsService.Supporter do
       before.("args", {k, :before_changing, ["by argument"]}, []),
       before.("config", {k, :before_config}, []),
       before.("user", {k, :before_user}, mfa: {k, :see, []}, request_info: true),
+      before.("forbidden", {k, :before_forbidden}, []),
       before.("reject", {k, :before_reject}, after_execute: {k, :after_note}),
       before.("other", {k, :before_other}, []),
       before.("raise", {k, :before_raise}, []),
