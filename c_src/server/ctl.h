@@ -68,6 +68,9 @@ void ctl_server_free(struct ctl_server *c);
 /* The job waits no more. Harmless on a stale handle. */
 void ctl_wake(struct ctl_server *c, handle_t job);
 
+/* ctl_call.c */
+ctl_step_fn ctl_step_call;
+
 /* Lines of an answer. The first leaves the object open for `"key":value` and ctl_row_end(). */
 void ctl_row_begin(struct buf *out);
 void ctl_row_text(struct buf *out, const char *key, struct slice text);

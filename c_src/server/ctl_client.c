@@ -201,7 +201,7 @@ static bool asks_help(char **argv)
 /* Options before the command. 0 with argv at the command, or an exit code. */
 static int take_head(struct invocation *in, char ***argv)
 {
-    for (; **argv && (**argv)[0] == '-'; (*argv)++) {
+    for (; **argv && (**argv)[0] == '-' && strcmp(**argv, "--help") != 0; (*argv)++) {
         const char *arg = **argv;
         bool is_socket = strcmp(arg, "-s") == 0 || strcmp(arg, "--socket") == 0;
         if (strcmp(arg, "--json") == 0)
@@ -269,6 +269,7 @@ struct answer {
     const struct invocation *in;
     json_t *rows; /* of a table, until the end */
     json_t *value;
+    unsigned responses;
     bool ended;
     int exit_code;
 };
@@ -283,12 +284,26 @@ static size_t terminal_width(void)
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 ? w.ws_col : 0;
 }
 
+/* For programs; on a terminal without the characters that it could obey. */
 static void put_json(const json_t *v, size_t flags, struct buf *out)
 {
-    char *text = json_dumps(v, flags | JSON_ENCODE_ANY);
+    char *text = json_dumps(v, flags | JSON_ENCODE_ANY | (isatty(STDOUT_FILENO) ? JSON_ENSURE_ASCII : 0));
     buf_puts(out, text ? text : "null");
     free(text);
     buf_putc(out, '\n');
+}
+
+/* For people: every line is made harmless by itself. */
+static void put_json_lines(const json_t *v, struct buf *out)
+{
+    char *text = json_dumps(v, JSON_INDENT(2) | JSON_ENCODE_ANY), *line = text;
+    for (char *nl; line; line = nl) {
+        nl = strchr(line, '\n');
+        size_t n = nl ? (size_t)(nl++ - line) : strlen(line);
+        ctl_put_safe(slice_make(line, n), out);
+        buf_putc(out, '\n');
+    }
+    free(text);
 }
 
 static void put_row_list(const json_t *rows, struct buf *out)
@@ -304,19 +319,48 @@ static void put_row_list(const json_t *rows, struct buf *out)
     buf_puts(out, "]\n");
 }
 
+static void tell_error(struct answer *a, const char *error)
+{
+    struct buf b;
+    buf_init(&b, 0);
+    ctl_put_safe(slice_str(error), &b);
+    fprintf(stderr, "beamgate ctl: %.*s\n", (int)b.len, b.data ? (char *)b.data : "");
+    buf_fini(&b);
+    a->exit_code = CTL_EXIT_REFUSED;
+}
+
+/* The result of a Response, as JSON, since it is the service's own; what only says that more will come is left out. */
+static void put_response(struct answer *a, const json_t *row, struct buf *out)
+{
+    const char *error = json_string_value(json_object_get(row, "error"));
+    const json_t *result = json_object_get(row, "result");
+    bool first = a->responses++ == 0;
+    bool ack = first && json_is_true(json_object_get(row, "async")) &&
+               (json_is_null(result) || (json_is_string(result) && strcmp(json_string_value(result), "init") == 0));
+    if (json_is_false(json_object_get(row, "success")))
+        tell_error(a, error ? error : "the request failed");
+    else if (!ack)
+        put_json_lines(result, out);
+}
+
 /* What goes on is shown as it comes; a table and a value when they are whole. */
 static void take_row(struct answer *a, json_t *row)
 {
     struct buf out;
-    if (a->in->command->view != VIEW_LINES) {
+    enum ctl_view view = a->in->command->view;
+    if (view != VIEW_LINES && view != VIEW_RESPONSES) {
         json_array_append(a->rows, row);
         return;
     }
     buf_init(&out, 0);
     if (a->in->json)
         put_json(row, JSON_COMPACT, &out);
+    else if (view == VIEW_RESPONSES)
+        put_response(a, row, &out);
     else
         ctl_print_line(row, &out);
+    if (a->in->json && json_is_false(json_object_get(row, "success")))
+        a->exit_code = CTL_EXIT_REFUSED;
     if (show(&out) != CTL_EXIT_OK)
         a->exit_code = CTL_EXIT_BROKEN;
     buf_fini(&out);
@@ -333,12 +377,7 @@ static void take_line(struct answer *a, const char *text, size_t n)
         json_decref(a->value);
         a->value = json_incref(value);
     } else if (error) {
-        struct buf b;
-        buf_init(&b, 0);
-        ctl_put_safe(slice_str(error), &b);
-        fprintf(stderr, "beamgate ctl: %.*s\n", (int)b.len, b.data ? (char *)b.data : "");
-        buf_fini(&b);
-        a->exit_code = CTL_EXIT_REFUSED;
+        tell_error(a, error);
         a->ended = true;
     } else {
         a->ended = json_is_true(json_object_get(line, "end"));
@@ -432,13 +471,13 @@ int ctl_main(int argc, char **argv)
     (void)argc;
     setlocale(LC_CTYPE, "C.UTF-8"); /* for the width of characters, whatever the terminal's language */
     argv++;
-    if (*argv && (strcmp(*argv, "--help") == 0 || strcmp(*argv, "help") == 0))
-        return print_help();
     int rc = take_head(&in, &argv);
     if (rc)
         return rc;
     if (!*argv)
         return usage_error("which command?", "");
+    if (strcmp(*argv, "--help") == 0 || strcmp(*argv, "help") == 0)
+        return print_help();
     in.command = ctl_find(slice_str(*argv));
     if (!in.command)
         return unknown_command(*argv);

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "breaker.h"
+#include "diag.h"
 #include "json.h"
 #include "log.h"
 #include "rpc_functions.h"
@@ -259,7 +261,7 @@ static enum ctl_step step_limits(struct ctl_job *job, struct buf *out)
     for (unsigned i = 0; i < CTL_ROWS_A_STEP; i++) {
         if (!rate_limiter_next_limit(job->server->limiter, &job->pos, &v))
             return CTL_DONE;
-        bool global = !v.limit->scope.service.ptr;
+        bool global = v.limit->scope.service.len == 0;
         rate_key_print(&v.limit->key, key, sizeof(key));
         ctl_row_begin(out);
         ctl_row_text(out, "service", global ? SLICE_LIT("*") : v.limit->scope.service);
@@ -324,6 +326,44 @@ static const struct ctl_column failed_columns[] = {
     {"TIMES", "times", CELL_NUMBER, false},  {"LAST", "failed_ms_ago", CELL_DURATION_MS, false},
     {"REASONS", "reasons", CELL_TEXT, true},
 };
+
+/* ---- pools --------------------------------------------------------------------------------------------- */
+
+static void put_breaker(struct buf *out, const struct breaker_info *b)
+{
+    static const char *const states[] = {
+        [BREAKER_CLOSED] = "closed", [BREAKER_OPEN] = "open", [BREAKER_TRYING] = "trying"};
+    buf_puts(out, "{\"service\":");
+    json_put_text(out, b->service);
+    buf_puts(out, ",\"node\":");
+    json_put_text(out, b->node);
+    buf_printf(out, ",\"state\":\"%s\",\"failures\":%u}", states[b->state], b->failures);
+}
+
+static enum ctl_step step_pools(struct ctl_job *job, struct buf *out)
+{
+    enum { BREAKERS_SHOWN = 1000 };
+    static const char *const names[] = {"async_pool", "stream_pool"};
+    struct breaker_info b;
+    struct buf term;
+    buf_puts(out, "{\"value\":{");
+    for (int stream = 0; stream < 2; stream++) {
+        buf_init(&term, 0);
+        diag_put_pool(job->server, stream, &term);
+        buf_printf(out, "\"%s\":", names[stream]);
+        ctl_put_term(buf_slice(&term), out);
+        buf_putc(out, ',');
+        buf_fini(&term);
+    }
+    buf_puts(out, "\"breakers\":[");
+    unsigned n = 0;
+    for (size_t pos = 0; n < BREAKERS_SHOWN && breakers_next(gateway_breakers(job->server->gateway), &pos, &b); n++) {
+        buf_puts(out, n ? "," : "");
+        put_breaker(out, &b);
+    }
+    buf_puts(out, "]}}\n");
+    return CTL_DONE;
+}
 
 /* ---- doing things -------------------------------------------------------------------------------------- */
 
@@ -402,6 +442,10 @@ static enum ctl_step step_log_level(struct ctl_job *job, struct buf *out)
 
 static const char *const user_option[] = {"user=ID", "only the sockets of this user", NULL};
 static const char *const version_option[] = {"version=V", "this version instead of the latest", NULL};
+static const char *const call_options[] = {
+    "user=ID", "who asks; none: nobody in particular", "roles=A,B", "his roles",
+    "version=V", "this version instead of the latest", "timeout=MS", "give up after so long; none: as the function says",
+    NULL};
 static const char *const wait_option[] = {"wait", "until the gateway has ended", NULL};
 
 const struct ctl_command ctl_commands[] = {
@@ -424,6 +468,12 @@ const struct ctl_command ctl_commands[] = {
      TABLE(service_columns, 1)},
     {"clients", "", "the WebSockets that are open", NULL, 0, 0, user_option, step_clients, NULL, NULL,
      TABLE(client_columns, 0)},
+    {"pools", "", "requests that run beside their channel, and circuit breakers", NULL, 0, 0, NULL, step_pools, NULL, NULL,
+     TREE},
+    {"call", "SERVICE TYPE [JSON]", "run a request as a client would, and print the answer",
+     "JSON is the object of arguments. The request goes through the whole pipeline: permission, rate limits, arguments,\n"
+     "node, hooks. Results are printed as they come; an error goes to standard error and gives exit code 1.",
+     2, 3, call_options, ctl_step_call, NULL, NULL, VIEW_RESPONSES, NULL, 0, 0, false},
     {"reload", "", "read the configuration again, as SIGHUP does",
      "Says which options were changed, which need a restart, and what is wrong with the file; a file that is wrong\n"
      "changes nothing (exit code 1).",

@@ -44,7 +44,8 @@ struct ctl_column {
 enum ctl_view {
     VIEW_TREE,  /* one value, as indented keys and values */
     VIEW_TABLE, /* rows, sorted by their first columns */
-    VIEW_LINES  /* rows as they come, one a line */
+    VIEW_LINES, /* rows as they come, one a line */
+    VIEW_RESPONSES /* rows are Responses: results as they come, errors to standard error */
 };
 
 struct ctl_command {
