@@ -28,7 +28,7 @@ SRC := $(sort $(foreach l,$(LAYERS),$(wildcard c_src/$(l)/*.c)))
 LIB_OBJ := $(patsubst c_src/%.c,$(BUILD)/%.o,$(filter-out c_src/server/main.c,$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 
-.PHONY: all bench-codec clean help unit layers fuzz fuzz-run sim sim-run bench demo test e2e deps erl_src cli
+.PHONY: all bench-codec clean help unit layers fuzz fuzz-run sim sim-run bench demo test e2e fuzz-e2e deps erl_src cli
 all: $(BUILD)/beamgate ## build the gateway
 
 $(BUILD)/beamgate: $(LIB_OBJ) $(BUILD)/server/main.o
@@ -124,6 +124,10 @@ test: ## install what is missing, then every test (ONLY="unit e2e" for some)
 
 e2e: all erl_src ## end-to-end tests (T=cluster for one file)
 	$(Q)BEAMGATE=$(BUILD)/beamgate node tests/e2e/run.js $(T)
+
+fuzz-e2e: ## hostile clients by seed against a sanitized gateway (SEED=1 ROUNDS=100)
+	$(Q)$(MAKE) --no-print-directory SANITIZE=address,undefined all erl_src
+	$(Q)BEAMGATE=build/$(CC)-san/beamgate E2E_SLOW=3 SEED=$(or $(SEED),1) ROUNDS=$(or $(ROUNDS),100) node tests/e2e/run.js fuzz
 
 interop: all erl_src ## the gateway among OTP 27 nodes, in a Debian 13 tree (root)
 	$(Q)sh tests/interop/otp27.sh
