@@ -31,7 +31,8 @@ struct loop_meter {
 };
 
 void loop_meter_init(struct loop_meter *m, uint64_t now_us);
-/* Events are there, or a timer is due: work begins. timer_due_us: the earliest timer's deadline, UINT64_MAX for none. */
+/* Events are there, or a timer is due: work begins. timer_due_us: the earliest timer's deadline, UINT64_MAX for none.
+ */
 void loop_meter_begin(struct loop_meter *m, uint64_t now_us, uint64_t timer_due_us);
 /* The turn's work is done. A turn that goes over a second's end belongs to the second in which it ends; its time to
  * those in which it was spent. */

@@ -91,6 +91,9 @@
     X(PUSHES, "pushes_total", "pushes of a service's functions accepted")                               \
     X(PUSHES_SKIPPED, "pushes_skipped_total", "pushes of a version that is here already")               \
     X(PUSHES_REFUSED, "pushes_refused_total", "pushes refused")                                         \
+    X(TRACES, "traces", "traces of requests on now")                                                    \
+    X(TRACE_MESSAGES, "trace_messages_total", "messages about traced requests")                         \
+    X(TRACE_DROPPED, "trace_dropped_total", "such messages dropped because they were too many")         \
     X(CONFIGS, "configs", "functions known now")                                                        \
     X(CONFIGS_FAILED, "configs_failed_total", "FunConfigs refused")
 

@@ -13,6 +13,7 @@
 #include "json.h"
 #include "limit.h"
 #include "list.h"
+#include "request_trace.h"
 #include "timers.h"
 
 struct gateway;
@@ -29,6 +30,7 @@ struct session {
     uint32_t roles_count;
     struct slice ip_address;
     struct slice device_id; /* raw JSON string; empty: the request's own counts (E-025) */
+    struct slice topic; /* of the channel, raw JSON; gateway_request() only, for traces */
 };
 
 /* The channel's part of the configuration. */
@@ -78,6 +80,7 @@ struct gateway_options {
     struct stream_ops stream;
     const struct mfa_rules *rules; /* hold for what hooks return too; NULL: the deny list alone */
     struct slice hook_node;        /* hooks run there and nowhere else (E-046); empty: on the node of the call */
+    struct trace_ops trace; /* event NULL: nobody is told */
     struct json_limits json;
     struct client_limits *limits;              /* quotas and dry runs; NULL: none */
     uint32_t max_in_flight;             /* requests waiting for an answer in all; more are refused (E-138) */

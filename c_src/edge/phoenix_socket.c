@@ -473,7 +473,9 @@ static void request(struct phoenix_socket *s, struct channel *ch, const struct c
                    SLICE_LIT("\"Service temporarily unavailable\""));
         return;
     }
-    gateway_request(s->px->gateway, ch->process, &ch->waiting, session_of(s), &ch->config->rules, f->ref,
+    const struct session *who = session_of(s);
+    s->px->session.topic = channel_topic(ch);
+    gateway_request(s->px->gateway, ch->process, &ch->waiting, who, &ch->config->rules, f->ref,
                     f->binary ? SLICE_NONE : f->payload);
 }
 

@@ -188,6 +188,7 @@ static struct request *request_take(struct gateway *gw, handle_t channel, const 
     r->channel = channel;
     r->call = r->stream = HANDLE_NONE;
     r->stage = 0;
+    r->traced = 0;
     r->dispatched = r->hooked = r->roles_given = r->failed = false;
     r->round = 0;
     r->payload = (struct span){0, 0};
@@ -214,6 +215,8 @@ static void leave_channel(struct request *r)
 void request_finish(struct request *r)
 {
     struct gateway *gw = r->gw;
+    if (r->traced)
+        trace_end(r);
     timer_disarm(gw->o.timers, &r->timer);
     /* A stream may end, and a client leave, while a call is on its way. */
     call_cancel(r);
@@ -294,11 +297,14 @@ static bool stage_config(struct request *r, struct asked *a)
     struct fun_config *fc = NULL;
     bool named = json_kind(a->f.service) == JSON_STRING && (!a->f.version.ptr || json_kind(a->f.version) == JSON_STRING);
     enum config_lookup found = named ? config_db_find(gw->o.db, service, type, version, &fc) : CONFIG_NOT_FOUND;
+    if (found == CONFIG_FOUND)
+        r->fc = fun_config_ref(fc);
+    if (gw->traces_on && r->fc)
+        trace_found(r, a);
     if (found != CONFIG_FOUND) {
         finish_no_function(r, found == CONFIG_DISABLED ? "disabled" : "unsupported", type, version);
         return false;
     }
-    r->fc = fun_config_ref(fc);
     if (fc->after_execute.present)
         r->payload = request_keep(r, a->payload);
     return true;
@@ -582,6 +588,8 @@ void gateway_request(struct gateway *gw, handle_t channel, struct request_list *
     r->ref = request_keep(r, ref);
     r->request_id = request_keep(r, request_id_usable(a.f.request_id) ? a.f.request_id : SLICE_LIT("\"unknown\""));
     r->request_type = request_keep(r, a.f.request_type.ptr ? a.f.request_type : SLICE_LIT("null"));
+    if (gw->traces_on)
+        trace_match(r, &a);
     if (!refuse_undecodable(r, &a, rules))
         advance(r, &a);
 }

@@ -16,7 +16,10 @@ int request_push(const struct request *r, const struct response *resp, struct er
     struct buf *out = client->push_begin(client->ctx, r->channel);
     if (!out)
         return BG_OK;
+    size_t before = out->len;
     int rc = response_put(out, request_text(r, r->request_id), resp, e);
+    if (r->traced && rc == BG_OK)
+        trace_send(r, resp, out->len - before);
     client->push_end(client->ctx, r->channel, rc == BG_OK);
     return rc;
 }

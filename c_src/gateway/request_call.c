@@ -145,6 +145,8 @@ static void on_call_done(void *owner, uint64_t tag, enum call_outcome outcome, s
     if (!r)
         return;
     r->call = HANDLE_NONE;
+    if (r->traced)
+        trace_result(r, current_node(r), outcome, value.len);
     report(r, outcome);
     if (outcome != CALL_RETURN) {
         request_log(r, outcome_text[outcome], value);
@@ -183,6 +185,8 @@ static bool call_node(struct request *r, struct slice node, enum call_outcome *w
     *why = CALL_BUSY;
     if (r->call == HANDLE_NONE)
         breaker_forgotten(r->gw->breakers, fc->service, node);
+    else if (r->traced)
+        trace_call(r, node);
     return r->call != HANDLE_NONE;
 }
 

@@ -8,6 +8,7 @@
  *   request_limit.c   the rate limiter's answer
  *   request_call.c    the call: nodes in order, retry, the queue of async requests
  *   request_stream.c  what follows a call that answers in pieces
+ *   request_trace.c   telling an operator what becomes of it
  * Nobody else includes it.
  */
 #ifndef BEAMGATE_REQUEST_INTERNAL_H
@@ -58,6 +59,7 @@ struct request {
     bool producer_gone; /* before it has */
     bool failed;        /* answered with an error */
     uint8_t pool;       /* of gateway.pools, once it waits for a place */
+    uint32_t traced;    /* a bit for each trace that wants to see it */
     struct buf text;    /* raw JSON that must outlive the frame */
     struct span ref;
     struct span request_id;
@@ -85,6 +87,8 @@ struct gateway {
     struct list async_queue; /* async requests that wait for a place */
     uint32_t async_queued;
     uint32_t async_running;
+    uint32_t traces_on; /* a bit for each trace */
+    struct trace_filter traces[TRACES_MAX];
     struct gateway_pool pools[2]; /* the same by kind: async and none, stream */
     struct map node_lists; /* answers of {M, F, A}, see request_nodes.c */
     bool held; /* nothing is taken from the queue: it is being run already, or a channel is ending */
@@ -192,5 +196,18 @@ void stream_called(struct request *r, struct slice value);
 /* The call goes to a node: what the producer of an earlier one has sent is not this one's. */
 void stream_calling(struct request *r);
 void stream_release(struct request *r);
+
+/* request_trace.c: called only when there is somebody to tell. */
+/* A request has come in: which traces want it. */
+void trace_match(struct request *r, const struct asked *a);
+/* Its config is known. */
+void trace_found(struct request *r, const struct asked *a);
+/* It is called on node, with the arguments in r->args. */
+void trace_call(const struct request *r, struct slice node);
+/* That call has ended; bytes: of the value. */
+void trace_result(const struct request *r, struct slice node, enum call_outcome outcome, size_t bytes);
+/* A Response of so many bytes goes to the client. */
+void trace_send(const struct request *r, const struct response *resp, size_t bytes);
+void trace_end(const struct request *r);
 
 #endif

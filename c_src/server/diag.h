@@ -11,11 +11,11 @@
 #include "rpc_functions.h"
 
 enum {
-    DIAG_PROCESSES_DEFAULT = 20,    /* of a debug report (O-060) */
-    DIAG_PROCESSES_MAX = 1000,      /* the most it shows */
-    DIAG_PROCESSES_READ = 100000,   /* the most among which it looks for the largest */
-    DIAG_FLOWS_MAX = 1000,          /* call flows in one list */
-    DIAG_NODES_MAX = 1000           /* connected nodes in one answer */
+    DIAG_PROCESSES_DEFAULT = 20,  /* of a debug report (O-060) */
+    DIAG_PROCESSES_MAX = 1000,    /* the most it shows */
+    DIAG_PROCESSES_READ = 100000, /* the most among which it looks for the largest */
+    DIAG_FLOWS_MAX = 1000,        /* call flows in one list */
+    DIAG_NODES_MAX = 1000         /* connected nodes in one answer */
 };
 
 /* health_check (O-040..O-044). max_memory_bytes 0: memory is not judged. */
@@ -24,8 +24,9 @@ void diag_put_health(struct server *s, uint64_t max_memory_bytes, struct buf *ou
 void diag_put_statistics(struct server *s, struct buf *out);
 /* debug_report (O-060). process_limit is cut to DIAG_PROCESSES_MAX. */
 void diag_put_debug_report(const struct server *s, uint32_t process_limit, bool stacktraces, struct buf *out);
-/* trace_status (O-095): the traces that run, without what they match when that is a user. */
+/* trace_status (O-098), and the traces that are on with what they match, which is ours. */
 void diag_put_trace_status(const struct server *s, struct buf *out);
+void diag_put_traces(const struct server *s, struct buf *out);
 /* What only this program has: the loop, malloc, clients, counters. A part of health and statistics, and on its own for
  * the command line. */
 void diag_put_loop(const struct server *s, struct buf *out);
@@ -61,6 +62,13 @@ bool diag_put_answer(struct server *s, const char *module, const char *function,
 /* The functions of PhoenixGenApi.Diagnostics, and PhoenixGenApi's that only pass on to them. */
 extern const struct rpc_entry diagnostics_entries[];
 extern const size_t diagnostics_entries_count;
+
+/* rpc_trace.c (O-095..O-097). */
+rpc_fn rpc_trace_processes, rpc_trace_functions, rpc_stop_trace, rpc_stop_trace_functions;
+
+/* The value of {key, Value} in a keyword list, of several the first as in Keyword.get; ptr NULL when there is none, or
+ * no list. False when options is no proper list of pairs with atom keys. */
+bool diag_option(struct slice options, const char *key, struct slice *value);
 
 /* Shared by the files behind this header: a map's key and value. */
 void diag_key(struct buf *out, const char *key);

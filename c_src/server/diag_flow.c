@@ -291,7 +291,8 @@ static void put_retry(struct flow *f)
     }
     diag_put_word(f->out, "mode", same ? "same_node" : "all_nodes");
     diag_put_uint(f->out, "attempts", fc->retry_count);
-    buf_printf(text_begin(f), "Retry up to %u times %s", fc->retry_count, same ? "on the same node" : "across all nodes");
+    buf_printf(text_begin(f), "Retry up to %u times %s", fc->retry_count,
+               same ? "on the same node" : "across all nodes");
     put_text(f, "description");
 }
 

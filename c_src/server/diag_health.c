@@ -121,7 +121,8 @@ static void put_registered_name(const char *name, struct buf *out)
     buf_fini(&text);
 }
 
-/* A part that is switched off, or that this version does not have, is no failure: not_available, which counts as well. */
+/* A part that is switched off, or that this version does not have, is no failure: not_available, which counts as well.
+ */
 static void put_part(const struct server *s, const struct part *p, struct buf *out)
 {
     handle_t of_its_own = process_whereis(s->processes, slice_str(p->name));

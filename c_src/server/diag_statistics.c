@@ -68,8 +68,7 @@ static void put_vm(struct server *s, struct buf *out)
 {
     term_put_map(out, 14);
     diag_put_uint(out, "process_count", process_count(s->processes));
-    diag_put_uint(out, "process_limit",
-                  s->config ? s->config->limits.max_processes : process_count(s->processes));
+    diag_put_uint(out, "process_limit", s->config ? s->config->limits.max_processes : process_count(s->processes));
     diag_put_uint(out, "port_count", observer_port_count(s));
     diag_put_uint(out, "ets_count", observer_table_count(s));
     diag_put_uint(out, "schedulers", 1);
@@ -233,7 +232,8 @@ static void replace_smallest(struct sized *heap, uint32_t n, struct sized one)
     heap[at] = one;
 }
 
-/* The largest of the first DIAG_PROCESSES_READ, limit of them at most, in no order. heap holds limit zeros. */
+/* Puts the largest of the first DIAG_PROCESSES_READ into heap, which holds limit zeros, and sorts it: they come first.
+ * Returns how many there are. */
 static uint32_t largest(const struct server *s, struct sized *heap, uint32_t limit)
 {
     uint32_t read = 0, pos = 0;
@@ -243,6 +243,8 @@ static uint32_t largest(const struct server *s, struct sized *heap, uint32_t lim
         if (one.bytes > heap[0].bytes)
             replace_smallest(heap, limit, one);
     }
+    if (limit > 0)
+        qsort(heap, limit, sizeof(*heap), by_size);
     return read < limit ? read : limit;
 }
 
@@ -251,8 +253,6 @@ static void put_processes(const struct server *s, uint32_t limit, bool stacktrac
     limit = limit < DIAG_PROCESSES_MAX ? limit : DIAG_PROCESSES_MAX;
     struct sized *kept = calloc(limit + 1u, sizeof(*kept));
     uint32_t n = kept ? largest(s, kept, limit) : 0;
-    if (n > 0)
-        qsort(kept, n, sizeof(*kept), by_size);
     struct list_mark m = list_open(out);
     for (; m.count < n; m.count++)
         diag_put_process(s, kept[m.count].process, stacktraces, out);

@@ -1,6 +1,6 @@
 /*
- * rpc_diagnostics.c: PhoenixGenApi.Diagnostics over rpc (O-040..O-098), and PhoenixGenApi's functions that only pass on to
- * it: options and arguments are read here, what is answered is made by the diag_*.c files.
+ * rpc_diagnostics.c: PhoenixGenApi.Diagnostics over rpc (O-040..O-098), and PhoenixGenApi's functions that only pass on
+ * to it: options and arguments are read here, what is answered is made by the diag_*.c files.
  *
  * Options that are not known are passed over, as in the library; a list of options that is none is function_clause.
  */
@@ -10,34 +10,31 @@
 
 /* ---- options ------------------------------------------------------------------------------------------- */
 
-/* The value of {key, Value} in a keyword list, the first one as in Keyword.get; ptr NULL when there is none. False when
- * options is no proper list of pairs with atom keys, up to there. */
-static bool find_option(struct slice options, const char *key, struct slice *value)
+bool diag_option(struct slice options, const char *key, struct slice *value)
 {
     struct term_reader r = term_reader(options);
-    struct slice name;
+    struct slice name, v;
     uint32_t n, arity;
     *value = SLICE_NONE;
+    if (options.len == 0)
+        return true;
     if (term_read_list(&r, &n) != BG_OK)
         return false;
-    while (n-- > 0) {
-        struct slice v;
+    for (uint32_t left = n; left > 0; left--) {
         if (term_read_tuple(&r, &arity) != BG_OK || arity != 2 || term_read_atom(&r, &name) != BG_OK ||
             term_skip(&r, &v) != BG_OK)
             return false;
-        if (slice_is(name, key)) {
+        if (!value->ptr && slice_is(name, key))
             *value = v;
-            return true;
-        }
     }
-    return true;
+    return n == 0 || term_read_tail(&r) == BG_OK;
 }
 
 /* The options of a call that may come without them. */
 static bool option(const struct rpc_call *call, unsigned at, const char *key, struct slice *value)
 {
     *value = SLICE_NONE;
-    return call->argc <= at || find_option(call->argv[at], key, value);
+    return call->argc <= at || diag_option(call->argv[at], key, value);
 }
 
 static bool read_count(struct slice value, int64_t *n)
@@ -81,7 +78,8 @@ DIAG_FN(debug_report)
     if (!option(call, 0, "process_limit", &limit) || !option(call, 0, "include_current_stacktrace", &stacktrace) ||
         (limit.ptr && !read_count(limit, &n)))
         return RPC_ERROR;
-    diag_put_debug_report(server, n < DIAG_PROCESSES_MAX ? (uint32_t)n : DIAG_PROCESSES_MAX, is_truthy(stacktrace), out);
+    diag_put_debug_report(server, n < DIAG_PROCESSES_MAX ? (uint32_t)n : DIAG_PROCESSES_MAX, is_truthy(stacktrace),
+                          out);
     return RPC_RETURN;
 }
 
@@ -133,6 +131,13 @@ DIAG_FN(trace_status)
     return RPC_RETURN;
 }
 
+DIAG_FN(traces)
+{
+    (void)call;
+    diag_put_traces(server, out);
+    return RPC_RETURN;
+}
+
 /* WorkerPool.status(Name), which is what its callers print. */
 DIAG_FN(pool_status)
 {
@@ -143,17 +148,12 @@ DIAG_FN(pool_status)
     return RPC_RETURN;
 }
 
-/* trace_control_word is the emulator's, which is not here. */
-void diag_put_trace_status(const struct server *s, struct buf *out)
-{
-    term_put_map(out, 2);
-    diag_put_word(out, "node", s->self.name);
-    diag_put_uint(out, "trace_control_word", 0);
-}
-
 #define LIBRARY "Elixir.PhoenixGenApi"
-#define BOTH(function, arity, fn) \
-    {LIBRARY ".Diagnostics", function, arity, fn}, {LIBRARY, function, arity, fn}
+#define BOTH(function, arity, fn)                                                                                      \
+    {LIBRARY ".Diagnostics", function, arity, fn},                                                                     \
+    {                                                                                                                  \
+        LIBRARY, function, arity, fn                                                                                   \
+    }
 
 const struct rpc_entry diagnostics_entries[] = {
     BOTH("health_check", 0, health_check),
@@ -169,6 +169,16 @@ const struct rpc_entry diagnostics_entries[] = {
     BOTH("list_call_flows", 1, list_call_flows),
     BOTH("cluster_view", 0, cluster_view),
     BOTH("trace_status", 0, trace_status),
+    BOTH("trace_processes", 1, rpc_trace_processes),
+    BOTH("trace_processes", 2, rpc_trace_processes),
+    BOTH("trace_functions", 1, rpc_trace_functions),
+    BOTH("trace_functions", 2, rpc_trace_functions),
+    BOTH("stop_trace", 0, rpc_stop_trace),
+    BOTH("stop_trace", 1, rpc_stop_trace),
+    BOTH("stop_trace", 2, rpc_stop_trace),
+    BOTH("stop_trace_functions", 0, rpc_stop_trace_functions),
+    BOTH("stop_trace_functions", 1, rpc_stop_trace_functions),
+    {LIBRARY ".Diagnostics", "traces", 0, traces}, /* ours */
     {LIBRARY ".WorkerPool", "status", 1, pool_status},
 };
 const size_t diagnostics_entries_count = ARRAY_SIZE(diagnostics_entries);

@@ -351,7 +351,10 @@ static int start_gateway(struct server *s, struct err *e)
     o.string_max_bytes = r->string_max_bytes;
     o.list_max_items = r->list_max_items;
     o.map_max_items = r->map_max_items;
-    s->gateway = gateway_new(&o);
+    s->tracer = tracer_new(s);
+    if (s->tracer)
+        o.trace = tracer_ops(s->tracer);
+    s->gateway = s->tracer ? gateway_new(&o) : NULL;
     if (!s->gateway)
         return err_set(e, BG_ENOMEM, 0, "no memory for the gateway");
     edge_set_gateway(s->edge, s->gateway);
@@ -526,6 +529,7 @@ static void close_loop(struct server *s)
 static void free_parts(struct server *s)
 {
     executor_end(s);
+    tracer_free(s->tracer);
     gateway_free(s->gateway);
     server_stop_limiter(s);
     config_receiver_free(s->receiver);

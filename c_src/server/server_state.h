@@ -16,6 +16,7 @@
 #include "rate_limiter.h"
 #include "rpc_later.h"
 #include "server.h"
+#include "tracer.h"
 #include "stream_process.h"
 
 enum { SERVER_SIGNALS = 4 };
@@ -92,6 +93,7 @@ struct server {
     struct stream_processes streams;
     struct executor executor;
     struct gateway *gateway;
+    struct tracer *tracer;
     struct listener_config *listeners; /* the edge's view of config->listen and config->listeners */
     uint32_t listeners_count;
     struct certificate *certificates; /* see certificates.c */

@@ -75,6 +75,8 @@ static int rig_start(void **state)
     if (rig_start_configs() != 0)
         return -1;
     o.db = server.db;
+    server.tracer = tracer_new(&server);
+    o.trace = tracer_ops(server.tracer);
     server.gateway = gateway_new(&o);
     return server.gateway ? 0 : -1;
 }
@@ -82,6 +84,7 @@ static int rig_start(void **state)
 static int rig_stop(void **state)
 {
     (void)state;
+    tracer_free(server.tracer);
     gateway_free(server.gateway);
     rate_limiter_free(server.limiter);
     config_receiver_free(server.receiver);
@@ -159,6 +162,16 @@ static void expect_at(struct slice map, const char *path, const char *want)
         fail_msg("%s is %s, not %s", path, got, want);
 }
 
+/* The same term, whatever the order of its maps' keys. */
+static void expect_term(struct slice got, const char *want)
+{
+    struct buf b;
+    buf_init(&b, 0);
+    if (!term_equal(got, term_of(&b, want)))
+        fail_msg("got %s, want %s", shown(got), want);
+    buf_fini(&b);
+}
+
 /* The map at path has exactly these keys, separated by blanks. */
 static void expect_keys(struct slice map, const char *path, const char *keys)
 {
@@ -195,10 +208,11 @@ static void rig_put(const char *service, const char *type, const char *more)
     char source[4000];
     struct buf t;
     buf_init(&t, 0);
-    snprintf(source, sizeof(source),
-             "%%{__struct__: PhoenixGenApi.Structs.FunConfig, service: %s, request_type: %s, mfa: {MyApp.Api, :get, []}, "
-             "%s}",
-             service, type, more);
+    snprintf(
+        source, sizeof(source),
+        "%%{__struct__: PhoenixGenApi.Structs.FunConfig, service: %s, request_type: %s, mfa: {MyApp.Api, :get, []}, "
+        "%s}",
+        service, type, more);
     struct fun_config *fc = fun_config_from_term(term_of(&t, source), SLICE_NONE, &why);
     if (!fc)
         fail_msg("%s: %s", source, why.text[0]);

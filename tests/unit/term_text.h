@@ -129,7 +129,7 @@ static inline void text_charlist(const char **p, struct buf *b)
     buf_add_slice(b, s);
 }
 
-static inline void text_number(const char **p, struct buf *b)
+static inline void text_numeral(const char **p, struct buf *b)
 {
     char *end_int, *end_float;
     long long i = strtoll(*p, &end_int, 10);
@@ -166,7 +166,7 @@ static inline void text_term(const char **p, struct buf *b)
     } else if (isalpha((unsigned char)**p)) {
         term_put_atom_slice(b, text_word(p));
     } else {
-        text_number(p, b);
+        text_numeral(p, b);
     }
 }
 

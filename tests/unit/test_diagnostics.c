@@ -1,11 +1,11 @@
-/* test_diagnostics.c: PhoenixGenApi.Diagnostics (O-040..O-090): the key sets and types of the library, and that no number is
- * made up. */
+/* test_diagnostics.c: PhoenixGenApi.Diagnostics (O-040..O-090): the key sets and types of the library, and that no
+ * number is made up. */
 #include "diag_rig.h"
 
 #define MEMORY "total processes processes_used system atom atom_used binary code ets"
 #define PROCESS "pid registered_name node status memory message_queue_len reductions total_heap_size current_function"
-#define TABLE                                                                                                     \
-    "id name named_table type keypos protection owner heir node size memory compressed read_concurrency "         \
+#define TABLE                                                                                                          \
+    "id name named_table type keypos protection owner heir node size memory compressed read_concurrency "              \
     "write_concurrency decentralized_counters exists"
 #define LOAD "elapsed_us busy_us turns longest_turn_us timer_lag_us"
 #define NODE ", nodes: [:\"svc@h\", :\"gw@127.0.0.1\"]"
@@ -193,18 +193,23 @@ static void a_pool_is_asked_by_name(void **state)
 
 /* ---- debug_report (O-060) ---- */
 
-static void a_debug_report_shows_the_largest_processes_first(void **state)
+static void a_debug_report_shows_every_process_when_there_are_few(void **state)
 {
     (void)state;
+    assert_int_not_equal(process_start(server.processes, &channel_ops, NULL), HANDLE_NONE);
     struct slice d = rig_answer("debug_report", "[]");
     expect_keys(d, "", "node collected_at_ms processes ets_tables trace");
     struct term_reader r = term_reader(at(d, "processes"));
     struct slice first;
     uint32_t n;
     assert_int_equal(term_read_list(&r, &n), BG_OK);
-    assert_int_equal(n, SERVER_PARTS);
+    assert_int_equal(n, process_count(server.processes));
     assert_int_equal(term_skip(&r, &first), BG_OK);
     expect_keys(first, "", PROCESS);
+    const char *all = shown(at(d, "processes"));
+    assert_non_null(strstr(all, "{:beamgate, :channel, 1}"));
+    assert_non_null(strstr(all, "registered_name: :beamgate,"));
+    assert_null(strstr(all, ":undefined"));
 }
 
 static uint32_t processes_shown(const char *args)
@@ -245,8 +250,8 @@ static void tables_are_named_as_elixir_shows_them(void **state)
 
 /* ---- call_flow (O-070..O-077) ---- */
 
-#define FLOW                                                                                                       \
-    "service request_type version config local? nodes reachable_nodes unreachable_nodes response_type "            \
+#define FLOW                                                                                                           \
+    "service request_type version config local? nodes reachable_nodes unreachable_nodes response_type "                \
     "choose_node_mode timeout mfa rate_limit permission hooks retry steps"
 
 static void a_flow_has_the_keys_of_the_library(void **state)
@@ -309,8 +314,9 @@ static void each_kind_of_permission_has_a_strategy(void **state)
     rig_put("\"p\"", "\"role\"", "check_permission: {:role, [\"admin\"]}" NODE);
     rig_put("\"p\"", "\"any\"", "check_permission: :any_authenticated" NODE);
     rig_put("\"p\"", "\"own\"", "permission_callback: {MyApp.Auth, :check, []}" NODE);
-    expect_at(rig_answer("call_flow", "[:p, \"arg\"]"), "permission",
-              "%{strategy: :arg_based, field: \"user_id\", description: \"Checks permission via request arg 'user_id'\"}");
+    expect_at(
+        rig_answer("call_flow", "[:p, \"arg\"]"), "permission",
+        "%{strategy: :arg_based, field: \"user_id\", description: \"Checks permission via request arg 'user_id'\"}");
     expect_at(rig_answer("call_flow", "[:p, \"role\"]"), "permission",
               "%{strategy: :role_based, roles: [\"admin\"], description: \"Requires one of roles: [\\\"admin\\\"]\"}");
     expect_at(rig_answer("call_flow", "[:p, \"any\"]"), "permission.raw", ":any_authenticated");
@@ -388,7 +394,8 @@ static void choosing_nodes_by_a_key_can_be_shown(void **state)
     rig_put("\"chat\"", "\"send\"", "choose_node_mode: {:hash, \"room\"}" NODE);
     struct slice f = rig_answer("call_flow", "[\"chat\", \"send\"]");
     expect_at(f, "choose_node_mode", "{:hash, \"room\"}");
-    assert_non_null(strstr(shown(at(f, "steps")), "NodeSelector picks {:hash, \\\"room\\\"} from [svc@h, gw@127.0.0.1]"));
+    assert_non_null(
+        strstr(shown(at(f, "steps")), "NodeSelector picks {:hash, \\\"room\\\"} from [svc@h, gw@127.0.0.1]"));
 }
 
 /* Nodes that are a question are not known before it was asked. */
@@ -404,8 +411,8 @@ static void nodes_of_a_function_that_gives_them_are_unknown_at_first(void **stat
 static void terms_of_any_kind_find_nothing(void **state)
 {
     (void)state;
-    static const char *const args[] = {"[1, 2]", "[[], %{}]", "[nil, nil, nil]", "[{}, \"x\", 1.5]", "[\"\", \"\"]",
-                                       "[:a, [1 | 2]]"};
+    static const char *const args[] = {"[1, 2]",           "[[], %{}]",    "[nil, nil, nil]",
+                                       "[{}, \"x\", 1.5]", "[\"\", \"\"]", "[:a, [1 | 2]]"};
     for (size_t i = 0; i < ARRAY_SIZE(args); i++)
         expect_at(rig_answer("call_flow", args[i]), "error", ":not_found");
 }
@@ -437,7 +444,8 @@ static void a_request_is_inspected_by_atom_or_text_keys(void **state)
     expect_keys(f, "request", "service request_type version user_id device_id request_id");
     expect_at(f, "request.user_id", "7");
     expect_at(f, "request.version", "nil");
-    f = rig_answer("inspect_request", "[%{\"service\" => \"chat\", \"request_type\" => \"nope\", \"request_id\" => \"r\"}]");
+    f = rig_answer("inspect_request",
+                   "[%{\"service\" => \"chat\", \"request_type\" => \"nope\", \"request_id\" => \"r\"}]");
     expect_keys(f, "", "service request_type config error steps request");
     expect_at(f, "request.request_id", "\"r\"");
 }
@@ -536,6 +544,98 @@ static void the_library_s_own_module_has_them_too(void **state)
     expect_at(buf_slice(&out), "trace_control_word", "0");
 }
 
+/* ---- tracing (O-095..O-098): what is refused; what works needs a node that asks, see diagnostics.test.js ---- */
+
+static void tracing_is_denied_unless_the_configuration_allows_it(void **state)
+{
+    (void)state;
+    expect_term(rig_answer("trace_processes", "[:all]"), "{:error, :admin_action_denied}");
+    expect_term(rig_answer("trace_processes", "[1, 2]"), "{:error, :admin_action_denied}");
+    expect_term(rig_answer("trace_functions", "[{:a, :b}]"), "{:error, :admin_action_denied}");
+    expect_term(rig_answer("stop_trace", "[]"), "{:error, :admin_action_denied}");
+    expect_term(rig_answer("stop_trace_functions", "[]"), "{:error, :admin_action_denied}");
+}
+
+static char enable[] = "enable_tracing", disable[] = "disable_tracing";
+static char *both_actions[] = {enable, disable};
+
+static void allow_tracing(void)
+{
+    config.security.admin_actions = both_actions;
+    config.security.admin_actions_count = 2;
+}
+
+/* A caller without a connection, as here, has no process that could be told. */
+static void a_tracer_must_be_a_process_of_the_asking_node(void **state)
+{
+    (void)state;
+    allow_tracing();
+    expect_term(rig_answer("trace_processes", "[:all]"), "{:error, :invalid_tracer}");
+    expect_term(rig_answer("trace_processes", "[:all, [tracer: :x]]"), "{:error, :invalid_tracer}");
+    rig_refuses("trace_processes", "[:all, :x]");
+    rig_refuses("trace_functions", "[:all, [1]]");
+}
+
+static void stopping_what_is_not_on_stops_nothing(void **state)
+{
+    (void)state;
+    allow_tracing();
+    expect_term(rig_answer("stop_trace", "[]"),
+                "{:ok, %{flags: [:call, :return_to, :procs], targets: [:all], results: %{\":all\" => 0}}}");
+    expect_term(rig_answer("stop_trace", "[[], [flags: [:call]]]"),
+                "{:ok, %{flags: [:call], targets: [], results: %{}}}");
+    expect_term(rig_answer("stop_trace", "[[:all, :all]]"),
+                "{:ok, %{flags: [:call, :return_to, :procs], targets: [:all], results: %{\":all\" => 0}}}");
+    expect_term(rig_answer("stop_trace", "[:x]"), "{:error, :invalid_trace_target}");
+    expect_term(rig_answer("stop_trace", "[[:all | :x]]"), "{:error, :invalid_trace_target}");
+    expect_term(rig_answer("stop_trace", "['all']"), "{:error, :invalid_trace_target}");
+    expect_term(rig_answer("stop_trace", "[:all, [flags: [:fast]]]"), "{:error, :invalid_trace_flag}");
+    expect_term(rig_answer("stop_trace", "[:all, [flags: :call]]"), "{:error, :invalid_trace_flag}");
+}
+
+/* Two that are the same to the library are one: they become keys of a map. */
+static void functions_to_stop_are_read_and_named_once(void **state)
+{
+    (void)state;
+    allow_tracing();
+    expect_term(rig_answer("stop_trace_functions", "[]"),
+                "{:ok, %{mfas: [{:_, :_, :_}], results: %{\"{:_, :_, :_}\" => 0}}}");
+    expect_term(rig_answer("stop_trace_functions", "[[{:a, :b}, {:a, :b, :_}, {:a, :b, 2}]]"),
+                "{:ok, %{mfas: [{:a, :b, :_}, {:a, :b, 2}], results: %{\"{:a, :b, :_}\" => 0, \"{:a, :b, 2}\" => 0}}}");
+    static const char *const bad[] = {"[{:a}]", "[{:a, 1}]", "[{:a, :b, -1}]",   "[{:a, :b, :c}]",  "[\"x\"]",
+                                      "[[1]]",  "['ab']",    "[{:a, :b, 1, 2}]", "[[{:a, :b} | 1]]"};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        expect_term(rig_answer("stop_trace_functions", bad[i]), "{:error, :invalid_mfa}");
+}
+
+static void the_traces_that_are_on_are_listed(void **state)
+{
+    (void)state;
+    struct trace_wanted w;
+    struct err e;
+    uint32_t id;
+    expect_term(rig_answer("traces", "[]"), "[]");
+    trace_wanted_init(&w);
+    w.filter.module = SLICE_LIT("Elixir.MyApp");
+    w.filter.function = SLICE_LIT("get");
+    w.to_log = false;
+    assert_int_equal(tracer_start(server.tracer, &w, &id, &e), BG_OK);
+    struct term_reader r = term_reader(rig_answer("traces", "[]"));
+    struct slice one;
+    uint32_t n;
+    assert_int_equal(term_read_list(&r, &n), BG_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(term_skip(&r, &one), BG_OK);
+    expect_keys(one, "",
+                "id service request_type user_id topic request_id module function channel messages dropped "
+                "expires_in_ms tracer log");
+    expect_at(one, "function", "\"get\"");
+    allow_tracing();
+    expect_term(rig_answer("stop_trace_functions", "[{:\"Elixir.MyApp\", :get}]"),
+                "{:ok, %{mfas: [{MyApp, :get, :_}], results: %{\"{MyApp, :get, :_}\" => 1}}}");
+    expect_term(rig_answer("traces", "[]"), "[]");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_start, rig_stop)
 
 int main(void)
@@ -555,7 +655,7 @@ int main(void)
         TEST(the_store_is_counted),
         TEST(only_counters_that_count_something_are_shown),
         TEST(a_pool_is_asked_by_name),
-        TEST(a_debug_report_shows_the_largest_processes_first),
+        TEST(a_debug_report_shows_every_process_when_there_are_few),
         TEST(a_debug_report_is_as_long_as_asked_for_and_no_longer_than_its_bound),
         TEST(tables_are_named_as_elixir_shows_them),
         TEST(a_flow_has_the_keys_of_the_library),
@@ -576,6 +676,11 @@ int main(void)
         TEST(the_cluster_is_shown_as_seen_from_here),
         TEST(options_that_are_no_keyword_list_are_refused),
         TEST(the_library_s_own_module_has_them_too),
+        TEST(tracing_is_denied_unless_the_configuration_allows_it),
+        TEST(a_tracer_must_be_a_process_of_the_asking_node),
+        TEST(stopping_what_is_not_on_stops_nothing),
+        TEST(functions_to_stop_are_read_and_named_once),
+        TEST(the_traces_that_are_on_are_listed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
