@@ -40,6 +40,8 @@ void node_selector_free(struct node_selector *s);
 uint32_t node_selector_choose(struct node_selector *s, const struct fun_config *fc, const struct node_choice *choice,
                               uint16_t *order, uint32_t max);
 
+/* The next round robin begins at the first node again. */
+void node_selector_reset_turn(struct node_selector *s);
 /* Remembered sticky choices. */
 size_t node_selector_sticky_count(const struct node_selector *s);
 /* One of them, for people. Who sticks is kept as hashes (hash_bytes()), and so is the node's name. */

@@ -154,6 +154,8 @@ struct stream_view {
     bool started;            /* its initial call has returned */
 };
 bool gateway_stream_view(const struct gateway *gw, uint64_t tag, struct stream_view *v);
+/* For choosing a node outside a request, with the same counters and memory. Valid as long as the gateway. */
+struct node_selector *gateway_selector(struct gateway *gw);
 uint32_t gateway_in_flight(const struct gateway *gw);
 
 /* The nodes that requests of this config may go to now, for showing them: its list, or the last answer of its {M, F, A}

@@ -75,15 +75,17 @@ static bool is_args(struct slice list)
     return rc == BG_OK;
 }
 
-/* S-083 want: asking for configs must not be a way to run what no config may name. */
-static bool may_call(const struct service_config *s)
+/* S-083 want: asking for configs must not be a way to run what no config may name. What the operator has written into
+ * the configuration needs no allow-list. */
+static bool may_call(const struct service_config *s, const struct mfa_rules *rules)
 {
-    return mfa_rules_allow(NULL, s->module, s->function) &&
-           mfa_rules_allow(NULL, s->version_module, s->version_function);
+    const struct mfa_rules *r = s->start == PULL_CONFIGURED ? NULL : rules;
+    return mfa_rules_allow(r, s->module, s->function) &&
+           (s->version_module.len == 0 || mfa_rules_allow(r, s->version_module, s->version_function));
 }
 
 /* Everything that copying could stumble over, told in words; what is left for it is memory. */
-static int check_config(const struct service_config *s, struct err *e)
+static int check_config(const struct service_config *s, const struct mfa_rules *rules, struct err *e)
 {
     enum { ATOM_MAX = 255 };
     const char *service = log_text(s->service);
@@ -98,8 +100,8 @@ static int check_config(const struct service_config *s, struct err *e)
         return err_set(e, BG_EINVAL, 0, "service %s needs the module and function that give its configs", service);
     if (s->version_module.len > ATOM_MAX || s->version_function.len > ATOM_MAX)
         return err_set(e, BG_EINVAL, 0, "service %s: the version module or function has too long a name", service);
-    if (!may_call(s))
-        return err_set(e, BG_EINVAL, 0, "service %s: its module is one that is never called", service);
+    if (!may_call(s, rules))
+        return err_set(e, BG_EINVAL, 0, "service %s: a function by which it is pulled may not be called", service);
     if (!is_args(s->args) || !is_args(s->version_args))
         return err_set(e, BG_EINVAL, 0, "service %s: args must be a list", service);
     return BG_OK;
@@ -134,7 +136,7 @@ static int make_room(struct config_puller *p)
 
 int config_puller_add(struct config_puller *p, const struct service_config *config, struct err *e)
 {
-    int rc = check_config(config, e);
+    int rc = check_config(config, p->o.rules, e);
     if (rc != BG_OK)
         return rc;
     uint32_t at = find(p, config->service);

@@ -105,6 +105,11 @@ void node_selector_set_sticky_max(struct node_selector *s, size_t max)
     s->sticky_max = max;
 }
 
+void node_selector_reset_turn(struct node_selector *s)
+{
+    s->turn = 0;
+}
+
 size_t node_selector_sticky_count(const struct node_selector *s)
 {
     return s->sticky.count;

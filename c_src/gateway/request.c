@@ -111,6 +111,11 @@ const struct node_selector *gateway_node_selector(const struct gateway *gw)
     return gw->selector;
 }
 
+struct node_selector *gateway_selector(struct gateway *gw)
+{
+    return gw->selector;
+}
+
 uint32_t gateway_in_flight(const struct gateway *gw)
 {
     return gw->requests.count;

@@ -12,6 +12,11 @@ enum rpc_outcome rpc_put_atom(struct buf *out, const char *name);
 enum rpc_outcome rpc_put_count(struct buf *out, size_t n);
 void rpc_put_pair(struct buf *out, const char *a, const char *b); /* {a, b} */
 
+/* Keyword.get(options, key): false when there is none, or options is no list. */
+bool rpc_option(struct slice options, const char *key, struct slice *value);
+/* True for a proper list. */
+bool rpc_is_options(struct slice term);
+
 /* Wall clock in milliseconds, as failed configs are dated. */
 int64_t rpc_now_ms(void);
 

@@ -485,21 +485,6 @@ static void reasons(struct page *p, struct slice list)
     buf_putc(&p->text, '\n');
 }
 
-/* An option of a keyword list that the data function has accepted. */
-static struct slice option(const struct rpc_call *call, const char *key)
-{
-    struct slice item, name, value;
-    uint32_t arity;
-    struct page_list l = page_list(call->argc > 0 ? call->argv[0] : SLICE_NONE, NULL);
-    while (page_next(&l, &item)) {
-        struct term_reader r = term_reader(item);
-        if (term_read_tuple(&r, &arity) == BG_OK && arity == 2 && term_skip(&r, &name) == BG_OK &&
-            term_skip(&r, &value) == BG_OK && term_is_atom(name, key))
-            return value;
-    }
-    return SLICE_NONE;
-}
-
 static void failed_entry(struct page *p, struct slice e)
 {
     size_t at = page_mark(p);
@@ -514,17 +499,18 @@ static void failed_entry(struct page *p, struct slice e)
 
 static void print_failed(struct page *p, const struct rpc_call *call, struct slice entries)
 {
-    struct slice source = option(call, "source"), limit = option(call, "limit"), entry;
+    struct slice options = call->argc > 0 ? call->argv[0] : SLICE_NONE, source, limit, entry;
+    bool has_source = rpc_option(options, "source", &source), has_limit = rpc_option(options, "limit", &limit);
     uint32_t n;
     struct page_list l = page_list(entries, &n);
     page_line(p, "\n=== Failed FunConfig Entries ===");
-    if (source.len && !term_is_nil(source)) {
+    if (has_source && !term_is_nil(source)) {
         buf_puts(&p->text, "Source: ");
         page_value(p, source);
         buf_putc(&p->text, '\n');
     }
     page_add(p, "Showing: %u entries (limit: ", n);
-    if (limit.len)
+    if (has_limit)
         page_value(p, limit);
     else
         buf_puts(&p->text, "100");

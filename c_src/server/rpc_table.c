@@ -34,6 +34,35 @@ void rpc_put_pair(struct buf *out, const char *a, const char *b)
     term_put_atom(out, b);
 }
 
+bool rpc_option(struct slice options, const char *key, struct slice *value)
+{
+    struct term_reader r = term_reader(options), pair;
+    struct slice item, name;
+    uint32_t n, arity;
+    if (options.len == 0 || term_read_list(&r, &n) != BG_OK)
+        return false;
+    for (uint32_t i = 0; i < n && term_skip(&r, &item) == BG_OK; i++) {
+        pair = term_reader(item);
+        if (term_read_tuple(&pair, &arity) == BG_OK && arity == 2 && term_read_atom(&pair, &name) == BG_OK &&
+            slice_is(name, key))
+            return term_skip(&pair, value) == BG_OK;
+    }
+    return false;
+}
+
+bool rpc_is_options(struct slice term)
+{
+    struct term_reader r = term_reader(term);
+    struct slice item;
+    uint32_t n;
+    if (term_read_list(&r, &n) != BG_OK)
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (term_skip(&r, &item) != BG_OK)
+            return false;
+    return n == 0 || term_read_tail(&r) == BG_OK;
+}
+
 /* ---- erlang -------------------------------------------------------------------------------------------- */
 
 static enum rpc_outcome rpc_node(void *server, const struct rpc_call *call, struct buf *out)
@@ -145,6 +174,8 @@ static const struct {
     {executor_entries, &executor_entries_count},
     {rate_limiter_entries, &rate_limiter_entries_count},
     {print_entries, &print_entries_count},
+    {rules_entries, &rules_entries_count},
+    {json_config_entries, &json_config_entries_count},
     {observer_entries, &observer_entries_count},
     {diagnostics_entries, &diagnostics_entries_count},
     {shell_entries, &shell_entries_count},

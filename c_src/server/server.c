@@ -231,6 +231,8 @@ static int start_processes(struct server *s, struct err *e)
     if (!s->dispatch)
         return err_set(e, BG_ENOMEM, 0, "no memory for the dispatcher");
     int rc = observer_start(s);
+    if (rc == BG_OK)
+        rc = library_servers_start(s);
     return rc == BG_OK ? BG_OK : err_set(e, rc, 0, "no room for the gateway's own processes");
 }
 

@@ -46,6 +46,13 @@ struct access {
     uint32_t push_rules_count;
 };
 
+/* One of the processes that an Elixir gateway registers; library_servers.c. */
+enum { LIBRARY_SERVERS = 6 };
+struct library_server {
+    struct server *server;
+    const char *name;
+};
+
 /* executor.c */
 struct executor {
     struct client_ops clients; /* the edge's, for channels that are none of ours */
@@ -79,6 +86,7 @@ struct server {
     struct rpc_table rpc;
     struct rpc_later *later; /* calls of other nodes whose answer is not there yet */
     struct dist_dispatch *dispatch;
+    struct library_server library[LIBRARY_SERVERS];
     struct observer observer;
     struct diag_last diag_last;
     struct config_db *db;
@@ -144,6 +152,12 @@ extern const size_t rate_limiter_entries_count;
 extern const struct rpc_entry print_entries[];
 extern const size_t print_entries_count;
 
+/* rpc_rules.c: the library's pure functions; rpc_json_config.c: examples of requests. */
+extern const struct rpc_entry rules_entries[];
+extern const size_t rules_entries_count;
+extern const struct rpc_entry json_config_entries[];
+extern const size_t json_config_entries_count;
+
 /* observer.c: what Observer and etop ask. */
 extern const struct rpc_entry observer_entries[];
 extern const size_t observer_entries_count;
@@ -171,6 +185,9 @@ void server_free_sockets(struct server *s);
 
 /* services.c: the services of the configuration. 0, or a negative code with the text for the operator. */
 int server_add_services(struct server *s, struct err *e);
+
+/* library_servers.c: starts and registers them; they end with the process table. BG_ELIMIT, BG_EEXIST or BG_ENOMEM. */
+int library_servers_start(struct server *s) MUST_CHECK;
 
 /* streams.c: the processes behind streams. */
 struct stream_ops server_stream_ops(struct server *s);

@@ -146,3 +146,108 @@ describe("RateLimiter", () => {
     assert.match(await svc.run(call("admin", "set_global_limits", "[%{key: :user_id, max_requests: 1, window_ms: 9} | :x]")), /:function_clause/);
   });
 });
+
+const FUN = `TestService.Supporter.fun("f", :echo, [{"msg", :string}], nodes: [:a@h, :b@h, :c@h], choose_node_mode: :hash)`;
+const REQ = `%PhoenixGenApi.Structs.Request{request_type: "f", request_id: "req_123", service: "user_service", user_id: "u1", args: %{"msg" => "m"}}`;
+
+describe("the rules", () => {
+  const raised = (call) => `(try do ${call.replace(":rpc.call", ":erpc.call")} rescue e -> elem(e.original, 1) end)`;
+
+  it("NodeSelector chooses as for a request (E-161..E-169, E-192)", async () => {
+    const selector = (fn, args) => rpc("PhoenixGenApi.NodeSelector", `:${fn}`, `[${args}]`);
+    await is(selector("get_node", `${FUN}, ${REQ}`), "{:ok, :a@h}");
+    await is(`nodes = [:a@h, :b@h, :c@h]; first = Enum.at(nodes, :erlang.phash2("m", 3)); {:ok, [first | nodes -- [first]]} ==
+      ${selector("get_nodes", `%{${FUN} | choose_node_mode: {:hash, "msg"}}, ${REQ}`)}`, "true");
+    await is(`${selector("reset_round_robin", "")}; for _ <- 1..4, do: elem(${selector("get_node", `%{${FUN} | choose_node_mode: :round_robin}, ${REQ}`)}, 1)`,
+      "[:a@h, :b@h, :c@h, :a@h]");
+    await is(`${raised(selector("get_node", `%{${FUN} | nodes: :local}, ${REQ}`))}.message`, '"invalid FunConfig: nodes :local cannot run on a native gateway"');
+    await is(selector("resolve_nodes_list", `%{${FUN} | nodes: {M, :f, []}}`), "{:error, {:dynamic_node_resolution_failed, :not_run_here}}");
+    await is(selector("resolve_nodes_list", FUN), "{:ok, [:a@h, :b@h, :c@h]}");
+    await is(`{:ok, c} = ${selector("resolve_nodes", FUN)}; c == ${FUN}`, "true");
+    await is(`{${selector("choose_node_valid?", FUN)}, ${selector("choose_node_valid?", `%{${FUN} | choose_node_mode: :best}`)}}`, "{true, false}");
+    await is(`for n <- [1, 3, 9, 99], do: ${selector("calculate_backoff", "n, [jitter: false]")}`, "[100, 400, 5000, 5000]");
+    await is(`${selector("calculate_backoff", "2")} in 100..300`, "true");
+    await is(selector("cleanup_sticky_table", ""), ":ok");
+  });
+
+  it("Permission says what a request would be told (E-050..E-055)", async () => {
+    const allowed = (mode, req = REQ) => rpc("PhoenixGenApi.Permission", ":check_permission", `[${req}, %{${FUN} | check_permission: ${mode}}]`);
+    await is(`{${allowed("false")}, ${allowed(":any_authenticated")}, ${allowed('{:arg, "msg"}')}, ${allowed('{:role, ["admin"]}')}}`, "{true, true, false, false}");
+    await is(allowed('{:role, ["admin"]}', `%{${REQ} | user_roles: ["admin"]}`), "true");
+    const must = (mode) => rpc("PhoenixGenApi.Permission", ":check_permission!", `[${REQ}, %{${FUN} | check_permission: ${mode}}]`);
+    await is(must("false"), "nil");
+    await is(`e = ${raised(must('{:arg, "msg"}'))}; {e.__struct__, e.user_id, e.permission_mode}`, '{PhoenixGenApi.Permission.PermissionDenied, "u1", {:arg, "msg"}}');
+    await is(`${raised(rpc("PhoenixGenApi.Permission", ":check_permission", `[${REQ}, %{${FUN} | permission_callback: {M, :f, []}}]`))}.message`,
+      '"a permission_callback runs on its service\'s node only"');
+  });
+
+  it("ArgumentHandler converts and refuses as for a request (E-100..E-104)", async () => {
+    const convert = (fn, args) => rpc("PhoenixGenApi.ArgumentHandler", `:${fn}`, `[${args}]`);
+    await is(convert("convert_args!", `${FUN}, ${REQ}`), '["m"]');
+    await is(convert("validate_args!", `${FUN}, ${REQ}`), ":ok");
+    await is(`${raised(convert("convert_args!", `${FUN}, %{${REQ} | args: %{}}`))}.message`, '"missing or nil argument \\"msg\\" in \\"f\\""');
+    await is(`${raised(convert("convert_args!", `%{${FUN} | timeout: 1}, ${REQ}`))}.message`,
+      '"invalid FunConfig: timeout must be a positive integer between 100 and 300000, or :infinity"');
+    await is(`for f <- [:string_max_bytes, :list_max_items, :map_max_items], do: ${rpc("PhoenixGenApi.ArgumentHandler", "f", "[]")}`, "[3000, 1000, 1000]");
+  });
+
+  it("Security and Telemetry answer (S-080, S-082, O-033)", async () => {
+    const security = (fn, args) => rpc("PhoenixGenApi.Security", `:${fn}`, `[${args}]`);
+    await is(security("admin_action_allowed?", ":enable_tracing"), "false");
+    assert.match(await svc.run(security("admin_action_allowed?", ":nonsense")), /:function_clause/);
+    await is(security("validate_mfa", "{M, :f, []}"), ":ok");
+    await is(security("validate_mfa", "{:os, :cmd, []}"), "{:error, {:mfa_not_allowed, {:os, :cmd, []}}}");
+    await is(`e = ${rpc("PhoenixGenApi.Telemetry", ":list_events", "[]")}; {length(e), hd(e), List.last(e)}`,
+      "{30, [:phoenix_gen_api, :executor, :request, :start], [:phoenix_gen_api, :config, :enable]}");
+  });
+});
+
+describe("JsonConfig", () => {
+  const generate = (fn, args) => rpc("PhoenixGenApi.JsonConfig", `:${fn}`, `[${args}]`);
+
+  it("makes example requests of what is registered (F-140..F-142)", async () => {
+    await is(`${generate("export_service", '"user_service"')} |> Enum.filter(& &1.request_type == "get_user") |> Enum.map(& &1.version)`, '["2.0.0"]');
+    await is(`m = ${generate("generate", '"user_service", [format: :map, user_id: "u9"]')}; m["get_user - get_user"]`,
+      '%{"data" => %{"args" => %{"user_id" => ""}, "device_id" => "device_1", "request_id" => "request_1", "request_type" => "get_user", ' +
+      '"service" => "user_service", "user_id" => "u9", "version" => "2.0.0"}, "event" => "phoenix_gen_api"}');
+    const json = JSON.parse(JSON.parse(await svc.run(`${generate("export_all", '[format: :json, arg_values: %{"echo" => %{"msg" => "hey"}}, descriptions: %{"echo" => "says"}]')}`)));
+    assert.deepEqual(json["echo - says"].data.args, { msg: "hey" });
+    assert.deepEqual(json["d_num - d_num"].data.args, { v: 18 });
+    assert.equal(json["echo - says"].data.version, null);
+    await is(`{k, v} = ${generate("export_single", FUN)}; {k, v["data"]["args"]}`, '{"f - f", %{"msg" => ""}}');
+    await is(generate("generate", "[:nobody]"), "[]");
+  });
+
+  it("refuses what it does not know (F-143)", async () => {
+    const message = (args) => `{:badrpc, {:EXIT, {e, _}}} = ${generate("generate", args)}; e.message`;
+    await is(message('"x", [format: :xml]'), '"invalid format: :xml"');
+    await is(message('"x", [descriptions: 1]'), '"invalid descriptions option: 1"');
+    await is(message('"x", [arg_values: :y]'), '"invalid arg_values option: :y"');
+  });
+});
+
+describe("GenServer calls", () => {
+  const call = (name, request) => `GenServer.call({${name}, ${GW}}, ${request})`;
+
+  it("to the processes that an Elixir gateway registers are answered in its shapes (S-101)", async () => {
+    await is(`${call("PhoenixGenApi.ConfigReceiver", ":get_all_pushed_services")}`, "%{}");
+    await is(call("PhoenixGenApi.ConfigReceiver", '{:verify, "x", "1"}'), "{:error, :not_found}");
+    await is(call("PhoenixGenApi.ConfigReceiver", "{:push, :x, false}"), "{:error, :invalid_push_config_data}");
+    await is(`${call("PhoenixGenApi.ConfigReceiver", ":status")}.status`, ":ok");
+    await is(`Map.keys(${call("PhoenixGenApi.ConfigPuller", ":get_services")})`, '["user_service"]');
+    await is(`${call("PhoenixGenApi.ConfigDb", '{:disable, {"user_service", "plain", nil}}')}; ${rpc("PhoenixGenApi.ConfigDb", ":get", '["user_service", "plain"]')}`,
+      "{:error, :disabled}");
+    await is(call("PhoenixGenApi.ConfigDb", '{:enable, {"user_service", "plain", nil}}'), ":ok");
+    await is(call(":rate_limiter_instance_0", ":get_configured_limits"), "%{api: [], global: []}");
+    await is(`${call(":async_pool", ":status")}.circuit_open`, "false");
+    await is(`GenServer.cast({PhoenixGenApi.ConfigPuller, ${GW}}, :pull)`, ":ok");
+    await is(`GenServer.multi_call([${GW}], PhoenixGenApi.ConfigPuller, :get_all_versions, 3000) |> elem(1) |> length()`, "0");
+  });
+
+  it("that nobody knows are told so, and nobody is killed", async () => {
+    await is(call("PhoenixGenApi.ConfigDb", ":dance"), "{:error, :notsup}");
+    await is(call("PhoenixGenApi.ConfigDb", "{:disable, :x}"), "{:error, :notsup}");
+    await is(call("PhoenixGenApi.ConfigDb", "{:disable, {1, 2, 3}}"), "{:error, :function_clause}");
+    await is(`p = ${rpc(":erlang", ":whereis", "[PhoenixGenApi.ConfigDb]")}; Process.exit(p, :kill); Process.sleep(50); p == ${rpc(":erlang", ":whereis", "[PhoenixGenApi.ConfigDb]")}`, "true");
+  });
+});

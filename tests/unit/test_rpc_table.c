@@ -431,7 +431,7 @@ static void what_is_no_list_of_services_raises(void **state)
     expect_argument_error("add", "[[" SERVICE("nodes: {MyApp, :nodes, []}, " SUPPORTER) "]]",
                           "service \"chat\": nodes must be a list of 1 to 1024 node names");
     expect_argument_error("add", "[[" SERVICE("nodes: [:svc@localhost], module: :os, function: :cmd") "]]",
-                          "service \"chat\": its module is one that is never called");
+                          "service \"chat\": a function by which it is pulled may not be called");
     expect(PULLER, "get_services", "[]", "%{}");
 }
 
