@@ -5,7 +5,7 @@ const assert = require("node:assert/strict");
 const fs = require("node:fs");
 const net = require("node:net");
 const { Conn } = require("./client");
-const { patience, sleep, within } = require("./harness");
+const { eventually, patience, sleep, within } = require("./harness");
 
 const TICK_MS = 10; // CLK_TCK is 100 on every Linux that this runs on
 
@@ -61,7 +61,7 @@ class Witness {
     w.conn = await (await Conn.open(gateway, "user_id=witness&vsn=2.0.0")).join();
     w.times = [];
     w.done = w.loop();
-    w.done.catch(() => {}); // told by stop()
+    w.done.catch((e) => (w.failed = e)); // told by answered() and stop()
     return w;
   }
 
@@ -73,6 +73,13 @@ class Witness {
       this.times.push(Number(process.hrtime.bigint() - began) / 1e6);
       await sleep(10);
     }
+  }
+
+  // Until n more calls have been answered, so that a short attack has its witness too.
+  async answered(n) {
+    const want = this.times.length + n;
+    await eventually(() => this.failed || this.times.length >= want, "the witness is answered");
+    if (this.failed) throw this.failed;
   }
 
   // The slowest hundredth of the calls since the last time, in milliseconds.
@@ -104,6 +111,7 @@ async function withstand(gateway, { rssMb, cpuMs }, attack) {
     let peak = rss;
     const sampler = setInterval(() => (peak = Math.max(peak, gateway.rss())), 20);
     const result = await attack(attempt).finally(() => clearInterval(sampler));
+    await witness.answered(5);
     peak = Math.max(peak, gateway.rss());
     const spent = cpu(gateway.process.pid) - used;
     const during = witness.p99();
