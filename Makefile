@@ -146,7 +146,7 @@ cli: $(BUILD)/beamgate ## the command line, exit codes, start and stop
 layers: ## check that a file includes only its own or lower layers
 	$(Q)sh tests/layers.sh $(LAYERS)
 
-citations: ## check that every number and metric is in the documents
+citations: ## check that numbers, metrics and the tests of promises are where the documents say
 	$(Q)sh tests/citations.sh
 
 cppcheck: ## cppcheck over the sources

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Every number of the contract that code, tests or documents cite must have an entry in docs/protocol.md, and every metric a
-# place in docs/operations.md. An entry is the number in bold, at the start of a table row, or inside a range such as
+# place in docs/operations.md. Every promise of docs/threat-model.md must name tests that exist: `FILE: NAME`, where NAME stands
+# in tests/unit/FILE.c or tests/e2e/FILE.test.js, or `fuzz_X`. An entry is the number in bold, at the start of a table row, or inside a range such as
 # C-42..C-44 that begins one.
 cd "$(dirname "$0")/.." || exit 1
 bad=0
@@ -21,4 +22,24 @@ for m in $(sed -n 's/^ *X([A-Z_]*, "\([a-z_]*\)".*/\1/p' include/metrics.h); do
     echo "the metric $m is not in docs/operations.md"
     bad=1
 done
+promises=$(mktemp)
+trap 'rm -f "$promises"' EXIT
+sed -n '/^| promise | test |$/,/^$/p' docs/threat-model.md | grep -v '^| promise\|^| ---\|^$' >"$promises"
+[ -s "$promises" ] || { echo "docs/threat-model.md promises nothing"; bad=1; }
+while IFS= read -r row; do
+    tests=$(printf '%s\n' "$row" | sed 's/^| [^|]* | \(.*\) |$/\1/' | grep -o '`[^`]*`' | tr -d '`')
+    [ -n "$tests" ] || { echo "no test for the promise: $row"; bad=1; }
+    while IFS= read -r t; do
+        file=${t%%: *} name=${t#*: }
+        case $file in
+        fuzz_*) [ -f "tests/fuzz/$file.c" ] && continue ;;
+        test_*) grep -qsF "void $name(" "tests/unit/$file.c" && continue ;;
+        *) grep -qsF -- "$name" "tests/e2e/$file.test.js" && continue ;;
+        esac
+        echo "the test of a promise does not exist: $t"
+        bad=1
+    done <<EOT
+$tests
+EOT
+done <"$promises"
 exit $bad
