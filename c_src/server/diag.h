@@ -14,7 +14,7 @@ enum {
     DIAG_PROCESSES_DEFAULT = 20,  /* of a debug report (O-060) */
     DIAG_PROCESSES_MAX = 1000,    /* the most it shows */
     DIAG_PROCESSES_READ = 100000, /* the most among which it looks for the largest */
-    DIAG_FLOWS_MAX = 1000,        /* call flows in one list */
+    DIAG_FLOWS_MAX = 500,         /* call flows in one list */
     DIAG_NODES_MAX = 1000         /* connected nodes in one answer */
 };
 
@@ -52,7 +52,7 @@ void diag_put_call_flow(const struct server *s, const struct diag_function *f, s
 void diag_put_call_flows(const struct server *s, bool include_disabled, uint32_t offset, struct buf *out);
 /* inspect_request (O-080): request is any map with atom or binary keys. */
 void diag_put_request(const struct server *s, struct slice request, struct buf *out);
-/* cluster_view (O-085). */
+/* cluster_view (O-085): what is known without asking other nodes. */
 void diag_put_cluster_view(const struct server *s, struct buf *out);
 
 /* Appends what the row {module, function, 0} of the rpc table answers, so that a part of a report is what the part says
@@ -62,6 +62,12 @@ bool diag_put_answer(struct server *s, const char *module, const char *function,
 /* The functions of PhoenixGenApi.Diagnostics, and PhoenixGenApi's that only pass on to them. */
 extern const struct rpc_entry diagnostics_entries[];
 extern const size_t diagnostics_entries_count;
+
+/* The same with their answers. */
+rpc_fn rpc_cluster_view;
+/* What waits for answers: before and after there can be any. diag_end() before the calls and the process table go. */
+void diag_start(struct server *s);
+void diag_end(struct server *s);
 
 /* rpc_trace.c (O-095..O-097). */
 rpc_fn rpc_trace_processes, rpc_trace_functions, rpc_stop_trace, rpc_stop_trace_functions;

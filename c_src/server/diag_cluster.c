@@ -1,12 +1,48 @@
 /*
- * diag_cluster.c: cluster_view (O-085): the cluster as this node sees it. Which services a node has is what their
- * configs say; the library asks each node instead, and hears nothing from service nodes, which keep no store.
+ * diag_cluster.c: cluster_view (O-085): the cluster as this node sees it. As the library does, it asks each node for
+ * its registered names and for the services of its store; service nodes keep none, and there the services are those
+ * whose configs name the node.
+ *
+ * Whoever asks from another node waits for the others' answers, ANSWER_TIMEOUT_US at most; the command line, and one
+ * who asks while VIEWS_MAX wait already, gets what is known without asking.
  */
 #include "diag.h"
 
 #include <stdlib.h>
 
 #include "observer.h"
+
+enum {
+    VIEWS_MAX = 8,
+    NODES_ASKED = 128, /* of the connected ones; the others are shown with what is known here */
+    ANSWER_TIMEOUT_US = 2000000,
+    ANSWER_MAX_BYTES = 256 * 1024 /* a longer one is as good as none */
+};
+
+enum question { ASK_REGISTERED, ASK_SERVICES, QUESTIONS };
+
+struct answer {
+    struct buf value; /* a list term; empty: none */
+    handle_t call;
+};
+
+struct asked_node {
+    struct slice name;
+    struct answer answer[QUESTIONS];
+};
+
+/* One who waits. Each answer is told apart by its tag: node * QUESTIONS + question. */
+struct cluster_view {
+    struct list all;
+    struct server *server;
+    handle_t waiter;
+    uint32_t nodes;
+    uint32_t open; /* questions without an answer yet */
+    struct arena memory;
+    struct asked_node node[NODES_ASKED];
+};
+
+/* ---- what is known here -------------------------------------------------------------------------------- */
 
 /* The names of this node's processes. */
 static void put_registered(const struct server *s, struct buf *out)
@@ -56,7 +92,17 @@ static uint32_t count_nodes(const struct server *s)
     return n;
 }
 
-static void put_services(const struct server *s, uint32_t nodes, struct buf *out)
+/* The node's own answer; NULL when it was not asked or gave none. */
+static const struct buf *answer_of(const struct cluster_view *v, struct slice node, enum question q)
+{
+    for (uint32_t i = 0; v && i < v->nodes; i++)
+        if (slice_eq(v->node[i].name, node))
+            return v->node[i].answer[q].value.len ? &v->node[i].answer[q].value : NULL;
+    return NULL;
+}
+
+/* #{Node => Services}; an answer that is [] is no more than what is known here. */
+static void put_services(const struct server *s, const struct cluster_view *v, uint32_t nodes, struct buf *out)
 {
     size_t count = 0;
     struct fun_config **all = rpc_sorted_configs(s, SLICE_NONE, &count);
@@ -64,10 +110,32 @@ static void put_services(const struct server *s, uint32_t nodes, struct buf *out
     uint32_t pos = 0;
     term_put_map(out, nodes);
     for (uint32_t i = 0; i < nodes && (l = cluster_next_link(s->cluster, &pos)) != NULL; i++) {
+        const struct buf *told = answer_of(v, dist_link_node(l), ASK_SERVICES);
         term_put_atom_slice(out, dist_link_node(l));
-        put_services_of(all, count, dist_link_node(l), out);
+        if (told)
+            term_put_raw(out, buf_slice(told));
+        else
+            put_services_of(all, count, dist_link_node(l), out);
     }
     free(all);
+}
+
+/* #{Node => Names}: of this node, and of those that have told theirs. */
+static void put_names(const struct server *s, const struct cluster_view *v, struct buf *out)
+{
+    uint32_t told = 0;
+    for (uint32_t i = 0; v && i < v->nodes; i++)
+        told += v->node[i].answer[ASK_REGISTERED].value.len > 0;
+    term_put_map(out, 1 + told);
+    term_put_atom(out, s->self.name);
+    put_registered(s, out);
+    for (uint32_t i = 0; v && i < v->nodes; i++) {
+        const struct buf *names = &v->node[i].answer[ASK_REGISTERED].value;
+        if (names->len == 0)
+            continue;
+        term_put_atom_slice(out, v->node[i].name);
+        term_put_raw(out, buf_slice(names));
+    }
 }
 
 static void put_selection(struct buf *out)
@@ -82,7 +150,7 @@ static void put_selection(struct buf *out)
     diag_put_string(out, "description", "Configure via FunConfig.choose_node_mode");
 }
 
-void diag_put_cluster_view(const struct server *s, struct buf *out)
+static void put_view(const struct server *s, const struct cluster_view *v, struct buf *out)
 {
     uint32_t nodes = count_nodes(s);
     term_put_map(out, 6);
@@ -91,11 +159,156 @@ void diag_put_cluster_view(const struct server *s, struct buf *out)
     diag_put_nodes(s, out);
     diag_put_uint(out, "connected_count", nodes);
     diag_key(out, "registered_processes");
-    term_put_map(out, 1);
-    term_put_atom(out, s->self.name);
-    put_registered(s, out);
+    put_names(s, v, out);
     diag_key(out, "phoenix_gen_api_services");
-    put_services(s, nodes, out);
+    put_services(s, v, nodes, out);
     diag_key(out, "node_selection");
     put_selection(out);
+}
+
+void diag_put_cluster_view(const struct server *s, struct buf *out)
+{
+    put_view(s, NULL, out);
+}
+
+/* ---- asking the others --------------------------------------------------------------------------------- */
+
+static void view_free(struct cluster_view *v)
+{
+    struct server *s = v->server;
+    list_remove(&v->all);
+    s->cluster_views_count--;
+    for (uint32_t i = 0; i < v->nodes; i++) {
+        for (unsigned q = 0; q < QUESTIONS; q++) {
+            remote_call_cancel(s->calls, v->node[i].answer[q].call);
+            buf_fini(&v->node[i].answer[q].value);
+        }
+    }
+    arena_fini(&v->memory);
+    free(v);
+}
+
+static void view_answer(struct cluster_view *v)
+{
+    struct server *s = v->server;
+    struct buf out;
+    buf_init(&out, 0);
+    put_view(s, v, &out);
+    if (!buf_ok(&out)) {
+        buf_reset(&out);
+        term_put_atom(&out, "system_limit");
+        rpc_later_answer(s->later, v->waiter, RPC_ERROR, buf_slice(&out));
+    } else {
+        rpc_later_answer(s->later, v->waiter, RPC_RETURN, buf_slice(&out));
+    }
+    buf_fini(&out);
+    view_free(v);
+}
+
+/* A list that is proper, of which nothing else need be known: it is passed on as it came. */
+static bool is_list(struct slice value)
+{
+    struct term_reader r = term_reader(value);
+    struct slice item;
+    uint32_t n;
+    if (term_peek(&r) == TERM_STRING || term_read_list(&r, &n) != BG_OK)
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (term_skip(&r, &item) != BG_OK)
+            return false;
+    return n > 0 && term_read_tail(&r) == BG_OK;
+}
+
+static void on_answer(void *owner, uint64_t tag, enum call_outcome outcome, struct slice value)
+{
+    struct cluster_view *v = owner;
+    struct answer *a = &v->node[tag / QUESTIONS].answer[tag % QUESTIONS];
+    a->call = HANDLE_NONE;
+    if (outcome == CALL_RETURN && value.len <= ANSWER_MAX_BYTES && is_list(value))
+        buf_add_slice(&a->value, value);
+    if (!buf_ok(&a->value))
+        buf_reset(&a->value);
+    if (--v->open == 0)
+        view_answer(v);
+}
+
+static void on_gone(void *owner, handle_t waiter)
+{
+    (void)waiter;
+    view_free(owner);
+}
+
+static void ask(struct cluster_view *v, uint32_t node, enum question q)
+{
+    static const struct {
+        const char *module;
+        const char *function;
+    } functions[QUESTIONS] = {{"erlang", "registered"}, {"Elixir.PhoenixGenApi.ConfigDb", "get_all_services"}};
+    static const char none[] = "\x6a"; /* NIL_EXT */
+    struct answer *a = &v->node[node].answer[q];
+    a->call = remote_call(v->server->calls, v->node[node].name, CALL_REX, functions[q].module, functions[q].function,
+                          slice_make(none, 1), ANSWER_TIMEOUT_US, on_answer, v, node * QUESTIONS + q);
+    v->open += a->call != HANDLE_NONE;
+}
+
+/* False without memory. */
+static bool add_node(struct cluster_view *v, struct slice name)
+{
+    struct asked_node *n = &v->node[v->nodes];
+    n->name = arena_copy(&v->memory, name);
+    if (!n->name.ptr)
+        return false;
+    for (unsigned q = 0; q < QUESTIONS; q++)
+        buf_init(&n->answer[q].value, 0);
+    v->nodes++;
+    return true;
+}
+
+static struct cluster_view *view_new(struct server *s)
+{
+    struct cluster_view *v = s->cluster_views_count < VIEWS_MAX ? calloc(1, sizeof(*v)) : NULL;
+    struct dist_link *l;
+    if (!v)
+        return NULL;
+    v->server = s;
+    arena_init(&v->memory);
+    list_append(&s->cluster_views, &v->all);
+    s->cluster_views_count++;
+    for (uint32_t pos = 0; v->nodes < NODES_ASKED && (l = cluster_next_link(s->cluster, &pos)) != NULL;)
+        if (!add_node(v, dist_link_node(l)))
+            break;
+    return v;
+}
+
+/* Nobody is asked before somebody waits: an answer never comes before its question is counted. */
+enum rpc_outcome rpc_cluster_view(void *server, const struct rpc_call *call, struct buf *out)
+{
+    static const struct rpc_waiter_ops ops = {.gone = on_gone};
+    struct server *s = server;
+    struct cluster_view *v = call->shape != RPC_SHAPE_NOW && s->later && s->cluster ? view_new(s) : NULL;
+    if (v && v->nodes > 0)
+        v->waiter = rpc_later_begin(s->later, call, &ops, v);
+    if (!v || v->waiter == HANDLE_NONE) {
+        if (v)
+            view_free(v);
+        put_view(s, NULL, out);
+        return RPC_RETURN;
+    }
+    for (uint32_t i = 0; i < v->nodes; i++)
+        for (enum question q = 0; q < QUESTIONS; q++)
+            ask(v, i, q);
+    if (v->open == 0)
+        view_answer(v);
+    return RPC_LATER;
+}
+
+void diag_start(struct server *s)
+{
+    list_init(&s->cluster_views);
+}
+
+void diag_end(struct server *s)
+{
+    while (s->cluster_views.next && !list_empty(&s->cluster_views))
+        view_free(container_of(s->cluster_views.next, struct cluster_view, all));
 }

@@ -117,13 +117,6 @@ DIAG_FN(list_call_flows)
     return RPC_RETURN;
 }
 
-DIAG_FN(cluster_view)
-{
-    (void)call;
-    diag_put_cluster_view(server, out);
-    return RPC_RETURN;
-}
-
 DIAG_FN(trace_status)
 {
     (void)call;
@@ -167,7 +160,7 @@ const struct rpc_entry diagnostics_entries[] = {
     BOTH("inspect_request", 1, inspect_request),
     BOTH("list_call_flows", 0, list_call_flows),
     BOTH("list_call_flows", 1, list_call_flows),
-    BOTH("cluster_view", 0, cluster_view),
+    BOTH("cluster_view", 0, rpc_cluster_view),
     BOTH("trace_status", 0, trace_status),
     BOTH("trace_processes", 1, rpc_trace_processes),
     BOTH("trace_processes", 2, rpc_trace_processes),

@@ -185,6 +185,7 @@ int server_rpc_start(struct server *s)
 {
     size_t count = 0, used = 0;
     list_init(&s->executor.handed_over);
+    diag_start(s);
     s->later = rpc_later_new(s->processes, s->cluster, RPC_WAITERS_MAX);
     for (size_t i = 0; i < ARRAY_SIZE(groups_of_entries); i++)
         count += *groups_of_entries[i].count;

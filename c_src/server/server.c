@@ -20,6 +20,7 @@
 
 #include "certificates.h"
 #include "ctl.h"
+#include "diag.h"
 #include "executor.h"
 
 /* Descriptors beside the clients': links to other nodes, epmd, the log, libuv's own. */
@@ -537,6 +538,7 @@ static void free_parts(struct server *s)
     config_receiver_free(s->receiver);
     config_puller_free(s->puller);
     observer_end(s);
+    diag_end(s);
     dist_dispatch_free(s->dispatch);
     remote_calls_free(s->calls);
     server_rpc_end(s);

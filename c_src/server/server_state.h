@@ -89,6 +89,8 @@ struct server {
     struct library_server library[LIBRARY_SERVERS];
     struct observer observer;
     struct diag_last diag_last;
+    struct list cluster_views; /* diag_cluster.c: views that wait for other nodes */
+    uint32_t cluster_views_count;
     struct config_db *db;
     struct config_failed *failed;
     struct access access;

@@ -166,8 +166,31 @@ describe("cluster_view", () => {
     await keys(rpc("cluster_view"), "self connected connected_count registered_processes phoenix_gen_api_services node_selection");
     await is(`c = ${rpc("cluster_view")}
       {c.self == ${GW}, node() in c.connected, c.connected_count == length(c.connected), :net_kernel in c.registered_processes[${GW}],
+       Process.whereis(:code_server) |> is_pid() and :code_server in c.registered_processes[:'svc@127.0.0.1'],
        c.phoenix_gen_api_services[:'svc@127.0.0.1'], c.phoenix_gen_api_services[node()], c.node_selection.strategies}`,
-      '{true, true, true, true, ["user_service"], [], [:random, :hash, :round_robin, :sticky]}');
+      '{true, true, true, true, true, ["user_service"], [], [:random, :hash, :round_robin, :sticky]}');
+  });
+});
+
+describe("cluster_view, with a node that does not answer", () => {
+  it("leaves that one out, and is answered by rex too", async () => {
+    const mute = await run.beam("mute");
+    await mute.run(`Node.connect(${GW})`);
+    await mute.run(`me = self() # a process stays suspended as long as the one that did it lives
+      spawn(fn -> :erlang.suspend_process(Process.whereis(:rex)); send(me, :done); Process.sleep(:infinity) end)
+      receive do :done -> :ok end`);
+    await is(`c = ${rpc("cluster_view")}
+      {:'mute@127.0.0.1' in c.connected, Map.has_key?(c.registered_processes, :'mute@127.0.0.1'), Map.has_key?(c.registered_processes, node())}`,
+      "{true, false, true}");
+    await is(`c = :rpc.block_call(${GW}, PhoenixGenApi.Diagnostics, :cluster_view, []); c.self == ${GW}`);
+    await mute.kill();
+  });
+
+  it("survives callers that give up", async () => {
+    await is(`for _ <- 1..20, do: spawn(fn -> :rpc.call(${GW}, PhoenixGenApi.Diagnostics, :cluster_view, [], 1) end)
+      Process.sleep(100)
+      c = ${rpc("cluster_view")}
+      c.self == ${GW}`);
   });
 });
 

@@ -506,7 +506,7 @@ static void a_list_of_flows_is_bounded(void **state)
     }
     put_limits();
     assert_int_equal(flows("[]"), DIAG_FLOWS_MAX);
-    assert_int_equal(flows("[[offset: 1000]]"), 100);
+    assert_int_equal(flows("[[offset: 500]]"), 100);
 }
 
 /* ---- cluster_view (O-085) ---- */
