@@ -26,12 +26,16 @@ bool breaker_failed(struct breakers *b, struct slice service, struct slice node,
 /* The call was given up without an outcome: a try that was taken is given back. */
 void breaker_forgotten(struct breakers *b, struct slice service, struct slice node);
 
+/* How many are open, or trying. */
+uint32_t breakers_open(const struct breakers *b);
+
 /* Every breaker that has counted a failure, in no order: start with *pos = 0. False at the end. */
 struct breaker_info {
     struct slice service;
     struct slice node;
     enum breaker_state state;
-    uint32_t failures; /* in a row */
+    uint32_t failures;      /* in a row */
+    uint64_t open_until_us; /* open: when a call is tried */
 };
 bool breakers_next(const struct breakers *b, size_t *pos, struct breaker_info *info);
 

@@ -71,6 +71,7 @@
     X(CALLS_FALLOVER, "calls_fallover_total", "calls repeated on another node")                         \
     X(CALLS_RETRIED, "calls_retried_total", "rounds of calls begun again by a config's retry")                \
     X(BREAKERS_OPENED, "breakers_opened_total", "times a circuit breaker opened for a service on a node")   \
+    X(BREAKERS_OPEN, "breakers_open", "circuit breakers that pass a node over now")                         \
     X(CALLS_STALE, "calls_stale_total", "answers that arrived after their call had ended")              \
     X(LINKS_UP, "links_up", "distribution links up now")                                                \
     X(LINK_UPS, "link_ups_total", "distribution links established")                                     \

@@ -3,6 +3,8 @@
 # place in docs/operations.md. Every promise of docs/threat-model.md must name tests that exist: `FILE: NAME`, where NAME stands
 # in tests/unit/FILE.c or tests/e2e/FILE.test.js, or `fuzz_X`. An entry is the number in bold, at the start of a table row, or inside a range such as
 # C-42..C-44 that begins one.
+# The other way round, every E- and F- entry must be cited by a test, by its own number (a range tells nothing), or stand
+# in tests/citations.untested with the reason why no test can state it.
 cd "$(dirname "$0")/.." || exit 1
 bad=0
 curves='^P-(256|384|521)$' # of NIST, not of the contract
@@ -42,4 +44,19 @@ while IFS= read -r row; do
 $tests
 EOT
 done <"$promises"
+tested=$(git grep -hoIE '\b[EF][-_][0-9]{3,4}\b' -- tests erl_src ':!tests/citations.*' ':!tests/data' | tr _ - | sort -u)
+untested=$(grep -oE '^[EF]-[0-9]{3,4} .' tests/citations.untested | cut -d' ' -f1 | sort)
+for n in $(grep -oE '\*\*[EF]-[0-9]{3,4}\*\*' docs/protocol.md | tr -d '*' | sort -u); do
+    has_test=$(printf '%s\n' "$tested" | grep -cx "$n")
+    has_reason=$(printf '%s\n' "$untested" | grep -cx "$n")
+    [ "$((has_test + has_reason))" -eq 1 ] && continue
+    bad=1
+    [ "$has_test" -eq 0 ] && echo "$n: no test cites it, and tests/citations.untested gives no reason"
+    [ "$has_reason" -ne 0 ] && echo "$n: stands in tests/citations.untested, more than once or although a test cites it"
+done
+for n in $untested; do
+    grep -qF "**$n**" docs/protocol.md && continue
+    echo "$n stands in tests/citations.untested but not in docs/protocol.md"
+    bad=1
+done
 exit $bad

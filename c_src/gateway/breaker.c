@@ -24,6 +24,7 @@ struct breakers {
     struct map map;
     uint32_t threshold;
     uint64_t cooldown_us;
+    uint32_t open; /* not closed */
 };
 
 struct breakers *breakers_new(uint32_t threshold, uint64_t cooldown_us)
@@ -104,8 +105,10 @@ bool breaker_allows(struct breakers *b, struct slice service, struct slice node,
 void breaker_succeeded(struct breakers *b, struct slice service, struct slice node)
 {
     struct breaker *k = find(b, service, node);
-    if (k)
-        free(map_del(&b->map, slice_make(k->key, k->len)));
+    if (!k)
+        return;
+    b->open -= k->state != BREAKER_CLOSED;
+    free(map_del(&b->map, slice_make(k->key, k->len)));
 }
 
 bool breaker_failed(struct breakers *b, struct slice service, struct slice node, uint64_t now_us)
@@ -119,6 +122,7 @@ bool breaker_failed(struct breakers *b, struct slice service, struct slice node,
     if (k->failures < b->threshold && k->state != BREAKER_TRYING)
         return false;
     bool opened = k->state == BREAKER_CLOSED;
+    b->open += opened;
     k->state = BREAKER_OPEN;
     k->open_until_us = now_us + b->cooldown_us;
     return opened;
@@ -132,6 +136,11 @@ void breaker_forgotten(struct breakers *b, struct slice service, struct slice no
         k->state = BREAKER_OPEN;
 }
 
+uint32_t breakers_open(const struct breakers *b)
+{
+    return b->open;
+}
+
 bool breakers_next(const struct breakers *b, size_t *pos, struct breaker_info *info)
 {
     const struct breaker *k = map_next(&b->map, pos, NULL);
@@ -142,6 +151,7 @@ bool breakers_next(const struct breakers *b, size_t *pos, struct breaker_info *i
         .node = slice_make(k->key + 4 + k->service_len, k->len - 4 - k->service_len),
         .state = k->state,
         .failures = k->failures,
+        .open_until_us = k->open_until_us,
     };
     return true;
 }

@@ -116,11 +116,13 @@ static void report(const struct request *r, enum call_outcome outcome)
         breaker_forgotten(gw->breakers, r->fc->service, node);
         return;
     }
-    if (outcome != CALL_TIMEOUT) {
+    bool opened = false;
+    if (outcome == CALL_TIMEOUT)
+        opened = breaker_failed(gw->breakers, r->fc->service, node, gw->o.timers->now_us);
+    else
         breaker_succeeded(gw->breakers, r->fc->service, node);
-        return;
-    }
-    if (!breaker_failed(gw->breakers, r->fc->service, node, gw->o.timers->now_us))
+    gw->o.metrics->value[METRIC_BREAKERS_OPEN] = breakers_open(gw->breakers);
+    if (!opened)
         return;
     metric_inc(gw->o.metrics, METRIC_BREAKERS_OPENED);
     log_warning("request", "circuit breaker opened: the service is passed over on this node for a while",

@@ -205,7 +205,7 @@ describe("the rules", () => {
 describe("JsonConfig", () => {
   const generate = (fn, args) => rpc("PhoenixGenApi.JsonConfig", `:${fn}`, `[${args}]`);
 
-  it("makes example requests of what is registered (F-140..F-142)", async () => {
+  it("makes example requests of what is registered (F-140, F-141, F-142, F-144)", async () => {
     await is(`${generate("export_service", '"user_service"')} |> Enum.filter(& &1.request_type == "get_user") |> Enum.map(& &1.version)`, '["2.0.0"]');
     await is(`m = ${generate("generate", '"user_service", [format: :map, user_id: "u9"]')}; m["get_user - get_user"]`,
       '%{"data" => %{"args" => %{"user_id" => ""}, "device_id" => "device_1", "request_id" => "request_1", "request_type" => "get_user", ' +

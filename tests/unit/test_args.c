@@ -86,6 +86,8 @@ static void names_and_order(void **state)
                      "invalid argument type for \"a\", expected :num, got \"y\""},
         /* E-103 */ {"%{\"a\" => [{:type, :num}, {:default_value, 18}]}", "[\"a\"]", "{}", "[18]"},
         /* E-103 */ {"%{\"a\" => [{:type, :num}, {:default_value, 18}]}", "[\"a\"]", "{\"a\":null}", "missing or nil argument \"a\" in \"rt\""},
+        /* F-066 */ {"%{\"a\" => [{:type, :num}, {:default_value, \"none\"}]}", "[\"a\"]", "{}", "[\"none\"]"},
+        /* F-066 */ {"%{\"a\" => [{:type, :string}, {:max_bytes, 2}, {:default_value, \"long\"}]}", "[\"a\"]", "{}", "[\"long\"]"},
         /* F-065 */ {"%{\"a\" => [{:type, :string}, {:allow_nil?, true}]}", "[\"a\"]", "{\"a\":null}", "[nil]"},
         /* F-065 */ {"%{\"a\" => [{:type, :string}, {:allow_nil?, true}]}", "[\"a\"]", "{}", "[nil]"},
         /* E-104 */ {"%{\"a\" => :num, \"b\" => :num}", "[\"b\", \"a\"]", "{\"a\":1,\"b\":2}", "[2, 1]"},

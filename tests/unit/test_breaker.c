@@ -69,6 +69,20 @@ static void can_be_seen(void **state)
     assert_slice_is(info.node, "a@h");
     assert_int_equal(info.state, BREAKER_CLOSED);
     assert_int_equal(info.failures, 1);
+    assert_int_equal(breakers_open(b), 0);
+    breaker_failed(b, SVC, NODE, 5);
+    breaker_failed(b, SVC, NODE, 6);
+    breaker_failed(b, SVC, SLICE_LIT("b@h"), 6);
+    pos = 0;
+    while (breakers_next(b, &pos, &info) && info.state != BREAKER_OPEN)
+        ;
+    assert_slice_is(info.node, "a@h");
+    assert_int_equal(info.open_until_us, 1006);
+    assert_int_equal(breakers_open(b), 1);
+    assert_true(breaker_allows(b, SVC, NODE, 1006));
+    assert_int_equal(breakers_open(b), 1); /* trying */
+    breaker_succeeded(b, SVC, NODE);
+    assert_int_equal(breakers_open(b), 0);
 }
 
 static void never_opens_when_turned_off_or_too_many(void **state)

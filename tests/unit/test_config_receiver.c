@@ -582,7 +582,7 @@ static const struct service_config *pulled(struct fixture *f, const char *servic
 
 #define PULL ", module: MyApp.Supporter, function: :get_config, args: nil"
 
-/* S-026, S-064; the gateway stays ready meanwhile. */
+/* S-026, S-064; F-081: args nil is []; the gateway stays ready meanwhile. */
 static void a_push_with_module_and_function_is_pulled_from_then_on(void **state)
 {
     struct fixture *f = *state;
@@ -596,6 +596,7 @@ static void a_push_with_module_and_function_is_pulled_from_then_on(void **state)
     assert_slice_is(c->module, "Elixir.MyApp.Supporter");
     assert_slice_is(c->function, "get_config");
     assert_slice_is(c->nodes[0], "svc@localhost");
+    assert_true(c->args.len == 0 || term_equal(c->args, SLICE_LIT("j")));
     assert_true(config_puller_ready(f->puller, &loaded, &total));
     assert_int_equal(total, 0);
     no_configs(f);

@@ -197,6 +197,84 @@ static void all_sixteen_messages_appear_in_order(void **state)
         assert_string_equal(why.text[i], want[i]);
 }
 
+/* One row a rule: what the field may hold, and what it may not, with the message alone. */
+static void every_field_has_its_values_and_its_message(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *field; /* of the facts behind it: what is accepted, and the message */
+        const char *message;
+        const char *good[6];
+        const char *bad[8];
+    } rows[] = {
+        /* F-001, F-030 */
+        {"request_type", "request_type must be a non-empty string", {"\"t\"", "\"é\""}, {"\"\"", ":t", "1", "nil", "[]"}},
+        /* F-002, F-031 */
+        {"service", "service must not be nil", {":chat", "\"chat\""}, {"nil"}},
+        /* F-003, F-032 */
+        {"nodes", "nodes must be a valid list, MFA tuple, or :local", {"[:a@h]", "[\"a@h\", :b@h]", "{M, :f, []}"},
+         {"[]", "nil", "\"a@h\"", ":a@h", "[1]", "{M, :f}", "[{:a, 1}]"}},
+        /* F-004, F-033 */
+        {"choose_node_mode", "choose_node_mode must be :random, :hash, {:hash, key}, :round_robin, or {:sticky, key}",
+         {":random", ":hash", "{:hash, \"k\"}", ":round_robin", "{:sticky, \"k\"}"}, {"{:hash, :k}", ":sticky", "\"random\"", "1"}},
+        /* F-005, F-034 */
+        {"timeout", "timeout must be a positive integer between 100 and 300000, or :infinity", {"100", "300000", ":infinity"},
+         {"99", "300001", "500.0", "-1", ":never", "9999999999"}},
+        /* F-006, F-035 */
+        {"mfa", "mfa must be a valid {module, function, args} tuple", {"{M, :f, []}", "{:m, :f, [1, :a]}"},
+         {"nil", "{M, :f}", "{\"M\", :f, []}", "{M, \"f\", []}", "{M, :f, :a}", "{M, :f, [1 | 2]}", "{M, :f, [], 1}"}},
+        /* F-009, F-037, E-139 */
+        {"response_type", "response_type must be :sync, :async, :stream, or :none", {":sync", ":async", ":stream", ":none"},
+         {":other", "\"sync\"", "1", "true"}},
+        /* F-010, F-040 */
+        {"request_info", "request_info must be a boolean", {"true", "false"}, {"1", ":yes", "\"true\""}},
+        /* F-011, F-038 */
+        {"check_permission", "check_permission must be false, :any_authenticated, {:arg, arg_name}, or {:role, roles}",
+         {"false", ":any_authenticated", "{:arg, \"a\"}", "{:role, [\"r\"]}", "{:role, []}"},
+         {"nil", "true", ":all", "{:arg, :a}", "{:role, \"r\"}", "{:arg, \"a\", 1}", "{:callback, M}"}},
+        /* F-012, F-039 */
+        {"permission_callback", "permission_callback must be nil or a valid {module, function, args} tuple",
+         {"nil", "{M, :f, [1]}", "{M, :f}"}, {":x", "{M}", "{M, \"f\"}", "{M, :f, 1}"}},
+        /* F-013, F-041 */
+        {"version", "version must be a valid version string (e.g., '1.0.0')", {"nil", "\"1.0.0\"", "\"abc\"", "\"\""},
+         {":v1", "1", "1.0"}},
+        /* F-015, F-042 */
+        {"retry", "retry must be nil, a positive number, {:same_node, number}, or {:all_nodes, number}",
+         {"nil", "1", "0.5", "{:same_node, 2}", "{:all_nodes, 2}"}, {"0", "-1", ":x", "{:same_node, 0}", "{:other, 1}"}},
+        /* F-016, F-043 */
+        {"before_execute", "before_execute must be nil or a valid {module, function} or {module, function, args} tuple",
+         {"nil", "{M, :f}", "{M, :f, []}"}, {"1", "{M}", "{M, :f, :a}", "[:f]"}},
+        /* F-017, F-044 */
+        {"after_execute", "after_execute must be nil or a valid {module, function} or {module, function, args} tuple",
+         {"nil", "{M, :f}", "{M, :f, []}"}, {"1", "{M}", "{M, :f, :a}", "[:f]"}},
+        /* F-018, F-045 */
+        {"hook_timeout", "hook_timeout must be a positive integer", {"1", "5000", "nil"}, {"0", "-1", "1.5", ":infinity"}},
+        /* F-014: whatever it is, nothing is refused */
+        {"disabled", "", {"true", "false", "nil", "1", "\"x\""}, {NULL}},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        for (size_t k = 0; k < ARRAY_SIZE(rows[i].good) && rows[i].good[k]; k++)
+            fun_config_unref(ACCEPT(rows[i].field, rows[i].good[k]));
+        for (size_t k = 0; k < ARRAY_SIZE(rows[i].bad) && rows[i].bad[k]; k++)
+            REFUSE(rows[i].message, rows[i].field, rows[i].bad[k]);
+    }
+}
+
+/* F-021: nothing but its keys tells an old struct from a new one, so both forms of one config compile to the same. */
+static void the_age_of_a_struct_does_not_matter(void **state)
+{
+    (void)state;
+    static const char *const old = "%{__struct__: PhoenixGenApi.Structs.FunConfig, request_type: \"t\", service: \"s\", nodes: [:a@h], "
+                                   "choose_node_mode: :hash, timeout: 200, mfa: {M, :f, []}, arg_types: nil, arg_orders: nil, "
+                                   "response_type: :async, request_info: true, check_permission: false, version: \"0.0.0\"}";
+    struct fun_config *a = compiled(term_of(&scratch, old));
+    struct fun_config *b = ACCEPT("request_type", "\"t\"", "service", "\"s\"", "nodes", "[:a@h]", "choose_node_mode", ":hash", "timeout", "200",
+                                  "mfa", "{M, :f, []}", "response_type", ":async", "request_info", "true");
+    assert_true(term_equal(a->term, b->term));
+    fun_config_unref(a);
+    fun_config_unref(b);
+}
+
 /* F-019, F-020, S-123: an older library's struct has fewer keys. */
 static void missing_and_nil_fields_take_the_documented_defaults(void **state)
 {
@@ -380,7 +458,7 @@ static void mfa_arguments(void **state)
         REFUSE("mfa must be a valid {module, function, args} tuple", "mfa", bad[i]);
 }
 
-/* F-050..F-059 with the wants of F-057 and F-058. */
+/* F-007, F-008, F-036, and their combinations F-050, F-051, F-052, F-053, F-054, F-055, F-056, F-057 want, F-058 want, F-059. */
 static void argument_orders(void **state)
 {
     (void)state;
@@ -683,6 +761,8 @@ int main(void)
         TEST(kept_term_equals_the_struct_that_was_sent),
         TEST(every_failing_rule_is_told_in_order),
         TEST(all_sixteen_messages_appear_in_order),
+        TEST(every_field_has_its_values_and_its_message),
+        TEST(the_age_of_a_struct_does_not_matter),
         TEST(missing_and_nil_fields_take_the_documented_defaults),
         TEST(nil_permission_is_refused),
         TEST(plain_map_with_string_keys_compiles_to_a_struct),

@@ -141,6 +141,46 @@ static void values_can_be_walked(void **state)
     assert_int_equal(globals, 50);
 }
 
+/* E-070: a limit is a key, a number and a window, for one function or for all; E-078: one counter, exact to the last of
+ * many requests; E-079: the finding says which limit it was, what counts now and when to come again */
+static void a_counter_is_exact_and_its_finding_tells_all(void **state)
+{
+    (void)state;
+    enum { MANY = 5000 };
+    set_global(&(struct rate_limit){EVERY, USER, MANY, 60000, false}, 1);
+    set_api(&(struct rate_limit){OF("once"), USER, 1, 10000, false}, 1);
+    for (unsigned i = 0; i < MANY; i++)
+        assert_int_equal(ask_as(1000 + i, "u", i ? "f" : "once"), RATE_ALLOWED);
+    assert_int_equal(ask_as(1000 + MANY, "u", "f"), RATE_LIMITED);
+    assert_int_equal(res.refused.limit->scope.service.len, 0);
+    assert_int_equal(res.refused.limit->key.kind, RATE_KEY_USER_ID);
+    assert_int_equal(res.refused.limit->window_ms, 60000);
+    assert_int_equal(res.refused.current_requests, MANY);
+    assert_int_equal(res.refused.retry_after_ms, 60000 - MANY);
+    assert_int_equal(ask_as(1000 + MANY, "v", "once"), RATE_ALLOWED);
+    assert_int_equal(ask_as(1000 + MANY, "v", "once"), RATE_LIMITED);
+    assert_slice_is(res.refused.limit->scope.service, "svc");
+    assert_slice_is(res.refused.limit->scope.request_type, "once");
+    assert_int_equal(res.refused.retry_after_ms, 10000);
+}
+
+/* E-082 */
+static void two_gateways_count_each_for_itself(void **state)
+{
+    (void)state;
+    const struct rate_limit one = {EVERY, USER, 1, 60000, false};
+    struct rate_limiter *here = rl;
+    set_global(&one, 1);
+    rl = limiter_new(MiB, true);
+    set_global(&one, 1);
+    assert_int_equal(ask_as(1000, "u", "f"), RATE_ALLOWED);
+    assert_int_equal(ask_as(1000, "u", "f"), RATE_LIMITED);
+    rate_limiter_free(rl);
+    rl = here;
+    assert_int_equal(ask_as(1000, "u", "f"), RATE_ALLOWED);
+    assert_int_equal(ask_as(1000, "u", "f"), RATE_LIMITED);
+}
+
 /* xorshift64: the same requests in every run. */
 static uint64_t next_random(void)
 {
@@ -660,6 +700,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_call_is_over_exactly_when_the_window_has_passed),
         T(values_can_be_walked),
+        T(a_counter_is_exact_and_its_finding_tells_all),
+        T(two_gateways_count_each_for_itself),
         T(it_agrees_with_a_naive_model_over_random_requests),
         T(a_limit_of_zero_refuses_always),
         T(each_key_counts_its_own_part_of_the_request),
