@@ -28,7 +28,8 @@ SRC := $(sort $(foreach l,$(LAYERS),$(wildcard c_src/$(l)/*.c)))
 LIB_OBJ := $(patsubst c_src/%.c,$(BUILD)/%.o,$(filter-out c_src/server/main.c,$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 
-.PHONY: all bench-codec clean help unit layers fuzz fuzz-run sim sim-run bench demo test e2e fuzz-e2e deps erl_src cli
+.PHONY: all bench-codec clean help unit layers fuzz fuzz-run sim sim-run bench demo test e2e fuzz-e2e deps erl_src cli observer \
+        observer-load
 all: $(BUILD)/beamgate ## build the gateway
 
 $(BUILD)/beamgate: $(LIB_OBJ) $(BUILD)/server/main.o
@@ -132,6 +133,10 @@ fuzz-e2e: ## hostile clients by seed against a sanitized gateway (SEED=1 ROUNDS=
 interop: all erl_src ## the gateway among OTP 27 nodes, in a Debian 13 tree (root)
 	$(Q)sh tests/interop/otp27.sh
 	$(Q)BEAMGATE=$(BUILD)/beamgate node --test tests/e2e/interop27.test.js
+
+observer: all erl_src ## the real Observer on a gateway, OTP 25 and 27; pictures in build/observer (root)
+	$(Q)sh tests/interop/otp27.sh observer
+	$(Q)OBSERVER_PICTURES=build/observer BEAMGATE=$(BUILD)/beamgate node tests/e2e/run.js observer_gui
 
 deps: ## install from Debian and npm what building and testing need
 	$(Q)sh tests/setup.sh test

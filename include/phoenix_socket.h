@@ -40,6 +40,8 @@ struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_confi
 /* Hands the socket the place at the gate, and the user (or NULL): it gives them back when it is freed. */
 void phoenix_socket_seat(struct ws_conn *c, struct client_source *from, struct gate_user *user);
 void phoenix_socket_free(struct ws_conn *c);
+/* The process that stands for it; HANDLE_NONE when there was no room for one. */
+handle_t phoenix_socket_process(const struct ws_conn *c);
 /* Fills what the socket knows: user, address, path, channels. */
 void phoenix_socket_show(const struct ws_conn *c, struct edge_client *to);
 

@@ -25,11 +25,12 @@ struct process_row {
 /* Appends text to row->about, cut between two characters when there is no room. What is not valid UTF-8 ends it. */
 void process_row_about(struct process_row *row, struct slice text);
 
-/* A state under way: pairs of an atom and a value, as a map. */
+/* A state under way: pairs of an atom and a value, as a map; listed: {"Key", Value}, as a list. */
 struct process_state {
     const struct process_table *table;
     struct buf *out;
     uint32_t pairs;
+    bool listed;
 };
 
 /* Adds key => text as a binary; SLICE_NONE becomes nil. Keys are constants, each used once. */
@@ -39,12 +40,15 @@ void process_state_atom(struct process_state *st, const char *key, const char *a
 /* The pid of a local process; nil for HANDLE_NONE. */
 void process_state_pid(struct process_state *st, const char *key, handle_t p);
 
+/* A list of character codes, from ASCII. */
+void process_state_string(struct buf *out, const char *text);
+
 /* What the list shows of p; zero on a stale handle. */
 struct process_row process_row(const struct process_table *pt, handle_t p);
 /* Appends the state as a map, which always has kind. A stale handle has an empty one. */
 void process_put_state(const struct process_table *pt, handle_t p, struct buf *out);
-/* {status, Pid, {module, beamgate}, [[], running, Pid, [], [{header, _}, {data, _}, {data, [{"State", State}]}]]}: as
- * sys:get_status/1 of a gen_server. */
+/* {status, Pid, {module, beamgate}, [[], running, Pid, [], [{header, _}, {data, Pairs}, {data, [{"State", State}]}]]}: as
+ * sys:get_status/1 of a gen_server, with the pairs of the state among what Observer shows line by line. */
 void process_put_status(const struct process_table *pt, handle_t p, struct buf *out);
 /* Answers a message of OTP's module sys: get_state, get_status; any other as sys does to what it does not know. */
 void process_answer_system(const struct process_table *pt, handle_t p, struct dist_link *from,

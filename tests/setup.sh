@@ -13,7 +13,8 @@ packages="erlang-base erlang-dev elixir libwebsockets-dev libwebsockets-evlib-uv
     libcyaml-dev libyaml-dev libcmocka-dev"
 if [ "$what" = test ]; then
     commands="$commands clang:clang valgrind:valgrind cppcheck:cppcheck clang-tidy:clang-tidy chromium:chromium openssl:openssl"
-    packages="$packages libclang-rt-14-dev erlang-ssl"
+    commands="$commands Xvfb:xvfb xdotool:xdotool import:imagemagick"
+    packages="$packages libclang-rt-14-dev erlang-ssl erlang-observer"
 fi
 
 missing=""

@@ -17,10 +17,24 @@ void process_row_about(struct process_row *row, struct slice text)
     row->about[used + n] = '\0';
 }
 
+void process_state_string(struct buf *out, const char *text)
+{
+    enum { STRING_EXT = 107 };
+    uint8_t head[3] = {STRING_EXT};
+    put_be16(head + 1, (uint16_t)strlen(text));
+    buf_add(out, head, sizeof(head));
+    buf_puts(out, text);
+}
+
 static void put_key(struct process_state *st, const char *key)
 {
-    term_put_atom(st->out, key);
     st->pairs++;
+    if (!st->listed) {
+        term_put_atom(st->out, key);
+        return;
+    }
+    term_put_tuple(st->out, 2);
+    process_state_string(st->out, key);
 }
 
 void process_state_text(struct process_state *st, const char *key, struct slice text)

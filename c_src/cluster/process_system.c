@@ -23,38 +23,40 @@ struct process_row process_row(const struct process_table *pt, handle_t p)
     return row;
 }
 
-/* The head of a map counts its pairs, which are known only behind it. */
+static void fill(struct process_state *st, handle_t p)
+{
+    const struct process_ops *ops = process_ops(st->table, p);
+    if (!ops)
+        return;
+    process_state_atom(st, "kind", ops->kind);
+    process_state_uint(st, "messages", process_info(st->table, p).messages);
+    if (ops->state)
+        ops->state(process_owner(st->table, p), p, st);
+}
+
+/* The head of a map, and of a list, counts what is known only behind it: the last four of its five bytes. */
+enum { HEAD_COUNT = 1 };
+
+static void set_count(struct buf *b, size_t head, uint32_t n)
+{
+    if (buf_ok(b))
+        put_be32(b->data + head + HEAD_COUNT, n);
+}
+
 void process_put_state(const struct process_table *pt, handle_t p, struct buf *out)
 {
-    enum { MAP_HEAD = 5 };
-    const struct process_ops *ops = process_ops(pt, p);
     struct process_state st = {.table = pt, .out = out};
     size_t head = out->len;
     term_put_map(out, 0);
-    if (ops) {
-        process_state_atom(&st, "kind", ops->kind);
-        process_state_uint(&st, "messages", process_info(pt, p).messages);
-        if (ops->state)
-            ops->state(process_owner(pt, p), p, &st);
-    }
-    if (buf_ok(out))
-        put_be32(out->data + head + MAP_HEAD - 4, st.pairs);
-}
-
-static void put_string(struct buf *out, const char *text)
-{
-    enum { STRING_EXT = 107 };
-    uint8_t head[3] = {STRING_EXT};
-    put_be16(head + 1, (uint16_t)strlen(text));
-    buf_add(out, head, sizeof(head));
-    buf_puts(out, text);
+    fill(&st, p);
+    set_count(out, head, st.pairs);
 }
 
 /* {"Text", as the head of a pair whose value follows. */
 static void put_string_key(struct buf *out, const char *text)
 {
     term_put_tuple(out, 2);
-    put_string(out, text);
+    process_state_string(out, text);
 }
 
 static void put_atom_key(struct buf *out, const char *key)
@@ -63,19 +65,27 @@ static void put_atom_key(struct buf *out, const char *key)
     term_put_atom(out, key);
 }
 
+/* [{"Status", running}, {"Key", Value}, ...] */
+static void put_pairs(const struct process_table *pt, handle_t p, struct buf *out)
+{
+    struct process_state st = {.table = pt, .out = out, .listed = true};
+    size_t head = out->len;
+    term_put_list(out, 1);
+    put_string_key(out, "Status");
+    term_put_atom(out, "running");
+    fill(&st, p);
+    term_put_nil(out);
+    set_count(out, head, st.pairs + 1);
+}
+
 /* [{header, _}, {data, _}, {data, [{"State", _}]}]: Observer's window matches on just this. */
 static void put_status_data(const struct process_table *pt, handle_t p, struct buf *out)
 {
     term_put_list(out, 3);
     put_atom_key(out, "header");
-    put_string(out, "Status of an actor of beamgate");
+    process_state_string(out, "Status of an actor of beamgate");
     put_atom_key(out, "data");
-    term_put_list(out, 2);
-    put_string_key(out, "Status");
-    term_put_atom(out, "running");
-    put_string_key(out, "Logged events");
-    term_put_nil(out);
-    term_put_nil(out);
+    put_pairs(pt, p, out);
     put_atom_key(out, "data");
     term_put_list(out, 1);
     put_string_key(out, "State");

@@ -679,6 +679,11 @@ void phoenix_socket_show(const struct ws_conn *c, struct edge_client *to)
     to->channels = s->channels_count;
 }
 
+handle_t phoenix_socket_process(const struct ws_conn *c)
+{
+    return container_of(c, const struct phoenix_socket, ws)->process;
+}
+
 struct ws_handlers phoenix_handlers(void)
 {
     return (struct ws_handlers){.message = on_message, .ended = on_ended, .release = phoenix_socket_free};

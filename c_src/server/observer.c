@@ -351,14 +351,6 @@ static void put_tables(const struct server *s, struct buf *b)
     term_put_uint(b, observer_table_count(s));
 }
 
-/* Tables come with what they belong to, and nobody can make one: there is room for just those that are there. Not 0,
- * which Observer would divide by. */
-static void put_tables_limit(const struct server *s, struct buf *b)
-{
-    uint32_t n = observer_table_count(s);
-    term_put_uint(b, n ? n : 1);
-}
-
 static void put_busy_limit(const struct server *s, struct buf *b)
 {
     term_put_uint(b, s->config ? s->config->node.max_output_bytes : 0);
@@ -442,8 +434,8 @@ static const struct fact {
     {"port_count", put_ports, IN_BOTH},
     {"port_limit", put_port_limit, IN_BOTH},
     {"ets_count", put_tables, IN_BOTH},
-    {"ets_limit", put_tables_limit, IN_BOTH},
-    /* No atoms, and no limit of them: a limit of 0 is a division by zero in Observer, a missing one "Not available". */
+    /* No limit of tables, for nobody can make one; no atoms, and no limit of them: a limit of 0 is a division by zero in
+     * Observer, a missing one "Not available". */
     {"atom_count", put_zero, IN_SYSTEM_INFO},
     {"dist_buf_busy_limit", put_busy_limit, IN_BOTH},
     {"creation", put_creation, IN_SYSTEM_INFO},
@@ -596,14 +588,6 @@ static OBSERVER_FN(rpc_vsn)
     return RPC_RETURN;
 }
 
-static OBSERVER_FN(rpc_empty_list)
-{
-    (void)server;
-    (void)call;
-    term_put_nil(out);
-    return RPC_RETURN;
-}
-
 static OBSERVER_FN(rpc_applications)
 {
     (void)server;
@@ -626,8 +610,8 @@ const struct rpc_entry observer_entries[] = {
     {OBSERVER_BACKEND, "procs_info", 1, observer_procs_info},
     {OBSERVER_BACKEND, "etop_collect", 1, observer_etop_collect},
     {OBSERVER_BACKEND, "get_port_list", 0, observer_port_list},
-    {OBSERVER_BACKEND, "socket_info", 0, rpc_empty_list},
-    {OBSERVER_BACKEND, "get_socket_list", 0, rpc_empty_list},
+    {OBSERVER_BACKEND, "socket_info", 0, observer_socket_info},
+    {OBSERVER_BACKEND, "get_socket_list", 0, observer_socket_list},
     {OBSERVER_BACKEND, "get_table_list", 2, observer_table_list},
     {OBSERVER_BACKEND, "get_table", 3, observer_get_table},
     {"appmon_info", "start_link2", 3, observer_start_appmon},

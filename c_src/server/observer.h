@@ -80,6 +80,9 @@ handle_t observer_root(const struct server *s);
 /* observer_workers.c. Ends all workers, before the process table goes. */
 void observer_end_workers(struct server *s);
 
+/* observer_parts.c. The process of a link that is up, or HANDLE_NONE. */
+handle_t observer_link_process(const struct server *s, const struct dist_link *l);
+
 /* observer_ports.c. Listeners, links to other nodes and clients' sockets. */
 uint32_t observer_port_count(const struct server *s);
 
@@ -112,6 +115,8 @@ OBSERVER_FN(observer_get_status);
 OBSERVER_FN(observer_process_list);
 OBSERVER_FN(observer_registered);
 OBSERVER_FN(observer_port_list);
+OBSERVER_FN(observer_socket_list);
+OBSERVER_FN(observer_socket_info);
 OBSERVER_FN(observer_table_list);
 OBSERVER_FN(observer_ets_info);
 OBSERVER_FN(observer_ets_item);

@@ -159,6 +159,8 @@ static void link_row(void *owner, handle_t self, struct process_row *row)
     row->work = low(st.packets_in);
     row->waiting = low(st.queued_bytes);
     row->bytes = sizeof(*a) + st.queued_bytes;
+    process_row_about(row, dist_link_node(l));
+    process_row_about(row, SLICE_LIT(" "));
     process_row_about(row, slice_str(st.address));
 }
 
@@ -214,18 +216,29 @@ static void actor_free(struct link_actor *a)
     free(a);
 }
 
+static struct link_actor *actor_of(const struct server *s, const struct dist_link *l)
+{
+    for (struct list *it = s->observer.links.next; it && it != &s->observer.links; it = it->next) {
+        struct link_actor *a = container_of(it, struct link_actor, all);
+        if (a->link == dist_link_handle(l))
+            return a;
+    }
+    return NULL;
+}
+
+handle_t observer_link_process(const struct server *s, const struct dist_link *l)
+{
+    const struct link_actor *a = actor_of(s, l);
+    return a ? a->process : HANDLE_NONE;
+}
+
 void observer_link_down(struct server *s, const struct dist_link *l)
 {
-    struct list *it, *next;
-    list_each_safe(it, next, &s->observer.links)
-    {
-        struct link_actor *a = container_of(it, struct link_actor, all);
-        if (a->link != dist_link_handle(l))
-            continue;
-        process_end_atom(s->processes, a->process, "noconnection");
-        actor_free(a);
+    struct link_actor *a = actor_of(s, l);
+    if (!a)
         return;
-    }
+    process_end_atom(s->processes, a->process, "noconnection");
+    actor_free(a);
 }
 
 void observer_end(struct server *s)

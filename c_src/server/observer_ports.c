@@ -1,6 +1,6 @@
 /*
- * observer_ports.c: sockets as Erlang ports, for the Ports tab (08 §5, D-21): both listeners, the links to other nodes,
- * the clients' WebSockets. Addresses and byte counters of clients come from the kernel (TCP_INFO) when they are asked
+ * observer_ports.c: sockets as Erlang ports and as sockets, for those two tabs (08 §5, D-21): the listeners, the links to
+ * other nodes, the clients' WebSockets. Addresses and byte counters of clients come from the kernel (TCP_INFO) when they are asked
  * for, so a connection pays nothing for being visible.
  */
 #include "observer.h"
@@ -18,6 +18,7 @@ enum { NEW_PORT_EXT = 89, LINK_PORT_BASE = 0x10, CLIENT_PORT_BASE = 0x8000000, P
 /* One row. */
 struct port {
     uint32_t id;
+    int fd;           /* -1: not told */
     const char *name; /* what the Ports tab shows as such */
     handle_t owner;
     uint64_t input;
@@ -102,16 +103,71 @@ static void put_row(const struct server *s, struct buf *b, const struct port *p)
 
 /* ---- the sockets --------------------------------------------------------------------------------------- */
 
+static bool is_v6(const struct port *p)
+{
+    const char *text = p->local && p->local[0] ? p->local : p->remote;
+    return text && text[0] == '[';
+}
+
+static void put_text_pair(struct buf *b, const char *key, const char *text)
+{
+    term_put_atom(b, key);
+    put_string(b, text);
+}
+
+static void put_atom_pair(struct buf *b, const char *key, const char *value)
+{
+    term_put_atom(b, key);
+    term_put_atom(b, value);
+}
+
+static void put_nil_pair(struct buf *b, const char *key)
+{
+    term_put_atom(b, key);
+    term_put_nil(b);
+}
+
+/* A row of the Sockets tab: the map that observer_backend:get_socket_list/0 makes of a socket of OTP's module socket. */
+static void put_socket(const struct server *s, struct buf *b, const struct port *p)
+{
+    char id[32];
+    snprintf(id, sizeof(id), "#Socket<0.%u>", p->id);
+    term_put_map(b, 15);
+    term_put_atom(b, "id");
+    put_port(s, b, p->id);
+    put_text_pair(b, "id_str", id);
+    put_atom_pair(b, "kind", "plain");
+    term_put_atom(b, "fd");
+    term_put_int(b, p->fd);
+    term_put_atom(b, "owner");
+    node_put_pid(&s->self, b, p->owner);
+    put_atom_pair(b, "domain", is_v6(p) ? "inet6" : "inet");
+    put_atom_pair(b, "type", "stream");
+    put_atom_pair(b, "protocol", "tcp");
+    put_nil_pair(b, "rstates");
+    put_nil_pair(b, "wstates");
+    put_nil_pair(b, "monitored_by");
+    term_put_atom(b, "statistics");
+    term_put_list(b, 2);
+    put_pair_uint(b, "read_byte", p->input);
+    put_pair_uint(b, "write_byte", p->output);
+    term_put_nil(b);
+    put_nil_pair(b, "options");
+    put_text_pair(b, "laddress", p->local ? p->local : "");
+    put_text_pair(b, "raddress", p->remote ? p->remote : "");
+}
+
 /* The rows under way, which are called back for. */
 struct rows {
     const struct server *server;
     struct buf *out;
+    void (*put)(const struct server *s, struct buf *b, const struct port *p);
     struct list_mark mark;
 };
 
 static void add(struct rows *r, const struct port *p)
 {
-    put_row(r->server, r->out, p);
+    r->put(r->server, r->out, p);
     r->mark.count++;
 }
 
@@ -121,13 +177,22 @@ static void add_listeners(struct rows *r)
     char local[160];
     const char *node_address = s->config ? s->config->node.listen_address : NULL;
     snprintf(local, sizeof(local), "%s:%u", node_address ? node_address : "0.0.0.0", cluster_port(s->cluster));
-    add(r, &(struct port){.id = 1, .name = "nodes", .owner = s->observer.part[PART_CLUSTER], .local = local});
+    add(r, &(struct port){.id = 1, .fd = -1, .name = "nodes", .owner = s->observer.part[PART_CLUSTER], .local = local});
     if (!s->edge)
         return;
     for (uint32_t i = 0; i < s->listeners_count; i++) {
         snprintf(local, sizeof(local), "%s:%u", s->listeners[i].address, edge_port(s->edge, i));
-        add(r, &(struct port){.id = 2 + i, .name = "clients", .owner = s->observer.part[PART_CLIENTS], .local = local});
+        add(r, &(struct port){.id = 2 + i,
+                              .fd = -1,
+                              .name = "clients",
+                              .owner = s->observer.part[PART_CLIENTS],
+                              .local = local});
     }
+}
+
+static handle_t owner_or_part(const struct server *s, handle_t p, enum server_part part)
+{
+    return p != HANDLE_NONE ? p : s->observer.part[part];
 }
 
 static void add_links(struct rows *r)
@@ -139,8 +204,9 @@ static void add_links(struct rows *r)
         char node[NODE_NAME_MAX + 1];
         dist_link_stats(l, &st);
         add(r, &(struct port){.id = LINK_PORT_BASE + handle_index(dist_link_handle(l)),
+                              .fd = -1,
                               .name = slice_cstr(dist_link_node(l), node, sizeof(node)),
-                              .owner = s->observer.part[PART_CLUSTER],
+                              .owner = owner_or_part(s, observer_link_process(s, l), PART_CLUSTER),
                               .input = st.bytes_in,
                               .output = st.bytes_out,
                               .queued = st.queued_bytes,
@@ -163,7 +229,7 @@ static void address_text(int rc, const struct sockaddr_storage *a, char *text, s
         snprintf(text, size, "[%s]:%u", host, ntohs(v6->sin6_port));
 }
 
-static void add_client(void *ctx, uint32_t id, int fd, size_t unsent_bytes)
+static void add_client(void *ctx, uint32_t id, handle_t process, int fd, size_t unsent_bytes)
 {
     struct rows *r = ctx;
     struct tcp_bytes bytes = tcp_bytes(fd);
@@ -174,8 +240,9 @@ static void add_client(void *ctx, uint32_t id, int fd, size_t unsent_bytes)
     len = sizeof(a);
     address_text(getpeername(fd, (struct sockaddr *)&a, &len), &a, remote, sizeof(remote));
     add(r, &(struct port){.id = CLIENT_PORT_BASE | (id & PORT_ID_MASK),
+                          .fd = fd,
                           .name = "websocket",
-                          .owner = r->server->observer.part[PART_CLIENTS],
+                          .owner = owner_or_part(r->server, process, PART_CLIENTS),
                           .input = bytes.received,
                           .output = bytes.acknowledged,
                           .queued = unsent_bytes,
@@ -183,18 +250,45 @@ static void add_client(void *ctx, uint32_t id, int fd, size_t unsent_bytes)
                           .remote = remote});
 }
 
-OBSERVER_FN(observer_port_list)
+static void put_rows(struct rows *r)
 {
-    const struct server *s = server;
-    struct rows r = {.server = s, .out = out, .mark = list_open(out)};
-    (void)call;
+    const struct server *s = r->server;
+    r->mark = list_open(r->out);
     if (s->cluster) {
-        add_listeners(&r);
-        add_links(&r);
+        add_listeners(r);
+        add_links(r);
     }
     if (s->edge)
-        edge_each_client(s->edge, PORTS_SHOWN, add_client, &r);
-    list_close(out, &r.mark);
+        edge_each_client(s->edge, PORTS_SHOWN, add_client, r);
+    list_close(r->out, &r->mark);
+}
+
+OBSERVER_FN(observer_port_list)
+{
+    struct rows r = {.server = server, .out = out, .put = put_row};
+    (void)call;
+    put_rows(&r);
+    return RPC_RETURN;
+}
+
+OBSERVER_FN(observer_socket_list)
+{
+    struct rows r = {.server = server, .out = out, .put = put_socket};
+    (void)call;
+    put_rows(&r);
+    return RPC_RETURN;
+}
+
+/* All of them are TCP; by address family they are not counted. */
+OBSERVER_FN(observer_socket_info)
+{
+    static const char *const counters[] = {"num_sockets", "num_tstreams", "num_ptcp"};
+    (void)call;
+    term_put_list(out, ARRAY_SIZE(counters) + 1);
+    for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
+        put_pair_uint(out, counters[i], observer_port_count(server));
+    put_pair_uint(out, "num_monitors", 0);
+    term_put_nil(out);
     return RPC_RETURN;
 }
 

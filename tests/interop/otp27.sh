@@ -1,16 +1,28 @@
 #!/bin/sh
 # Makes a Debian 13 tree with OTP 27 and Elixir 1.18 in build/otp27/root by debootstrap, beside what is installed and
 # without touching it, and a start script build/otp27/elixir that runs in it with the loopback of this machine.
-# Exits 0 when the script is there, 1 with a reason when it cannot be had.
+# With the word observer also installs Observer there. Exits 0 when all is there, 1 with a reason when it cannot be had.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 out=$PWD/build/otp27
-[ -x "$out/elixir" ] && exit 0
+# The mark says that the packages were installed whole.
+mark=$out/root/usr/bin/observer.ready
+[ -x "$out/elixir" ] && { [ "${1:-}" != observer ] || [ -e "$mark" ]; } && exit 0
 fail() {
     echo "OTP 27 cannot be had: $1"
     exit 1
 }
 [ "$(id -u)" = 0 ] || fail "debootstrap and chroot need root: sudo make interop"
+add_observer() {
+    [ "${1:-}" = observer ] && [ ! -e "$mark" ] || return 0
+    DEBIAN_FRONTEND=noninteractive chroot "$out/root" apt-get install -y -q --no-install-recommends erlang-observer \
+        fonts-dejavu-core >>"$out/log" 2>&1 || fail "erlang-observer: $(tail -n 1 "$out/log"), see build/otp27/log"
+    touch "$mark"
+}
+if [ -x "$out/elixir" ]; then
+    add_observer "$@"
+    exit 0
+fi
 if ! command -v debootstrap >/dev/null 2>&1; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debootstrap >/dev/null 2>&1 ||
         fail "debootstrap is not installed"
@@ -40,3 +52,4 @@ exec chroot "$root" elixir "$@"
 SCRIPT
 chmod +x "$out/elixir.new"
 mv "$out/elixir.new" "$out/elixir"
+add_observer "$@"

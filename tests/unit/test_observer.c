@@ -333,7 +333,7 @@ static void what_it_has_none_of_is_empty(void **state)
     (void)state;
     expect("observer_backend", "get_port_list", "[]", "[]");
     expect("observer_backend", "get_socket_list", "[]", "[]");
-    expect("observer_backend", "socket_info", "[]", "[]");
+    expect("observer_backend", "socket_info", "[]", "[num_sockets: 0, num_tstreams: 0, num_ptcp: 0, num_monitors: 0]");
 }
 
 int main(void)
