@@ -166,6 +166,9 @@ static const struct micro_case {
     {"two rate limits, one user that is refused mostly", run_rate_refuse},
     {"two rate limits, a thousand users", run_rate_thousand},
     {"two rate limits, a million users", run_rate_million},
+    {"limits: bytes and messages of one message", run_limit_message},
+    {"limits: a join", run_limit_join},
+    {"limits: a connection in and out, among 10,000 addresses", run_limit_gate},
     {"stage: payload to fields, checked (checked)", run_stage_decode},
     {"stage: look-up, any of 10 functions", run_stage_find_10},
     {"stage: look-up, any of 100 functions", run_stage_find_100},
@@ -176,6 +179,7 @@ static const struct micro_case {
     {"stage: fields, look-up and five arguments (checked)", run_stage_args_five},
     {"stage: Response with the echo's result", run_stage_answer},
     {"whole request: echo, 10 functions", run_pipeline_echo_10},
+    {"whole request: echo, 10 functions, in flight counted by socket and user", run_pipeline_echo_in_flight},
     {"whole request: echo, 100 functions", run_pipeline_echo_100},
     {"whole request: echo, 10,000 functions", run_pipeline_echo_10000},
     {"whole request: any of 10,000 functions", run_pipeline_any_of_10000},
@@ -199,6 +203,7 @@ int main(void)
 {
     prepare();
     rate_prepare();
+    limit_prepare();
     pipeline_prepare();
     printf("request frame %zu bytes; 50 users: %zu bytes as term, %zu as JSON\n", request.len, users_term.len,
            users_json.len);
@@ -213,6 +218,7 @@ int main(void)
     buf_fini(&scratch);
     jansson_forget();
     rate_forget();
+    limit_forget();
     pipeline_forget();
     return 0;
 }

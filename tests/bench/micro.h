@@ -1,6 +1,6 @@
 /*
  * micro.h: the parts of micro.c that stand apart: jansson's, because jansson and json.h both name their kinds
- * JSON_STRING, the rate limiter's and the request pipeline's.
+ * JSON_STRING, the rate limiter's, the limits' and the request pipeline's.
  */
 #ifndef BEAMGATE_MICRO_H
 #define BEAMGATE_MICRO_H
@@ -25,6 +25,14 @@ void run_rate_refuse(void);
 void run_rate_thousand(void);
 void run_rate_million(void);
 
+/* Fills the gate with its addresses; limit_forget() empties it. */
+void limit_prepare(void);
+void limit_forget(void);
+/* One message counted, one join, one connection in and out. */
+void run_limit_message(void);
+void run_limit_join(void);
+void run_limit_gate(void);
+
 /* Makes gateways with 10, 100 and 10,000 functions; pipeline_forget() frees them. */
 void pipeline_prepare(void);
 void pipeline_forget(void);
@@ -35,6 +43,7 @@ void run_pipeline_echo_10000(void);
 void run_pipeline_any_of_10000(void);
 void run_pipeline_checked(void);
 void run_pipeline_checked_limited(void);
+void run_pipeline_echo_in_flight(void);
 /* One stage each. */
 void run_stage_decode(void);
 void run_stage_find_10(void);

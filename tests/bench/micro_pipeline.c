@@ -44,7 +44,9 @@ static struct metrics metrics;
 static struct timers timers;
 static struct session session = {.user_id = {"u1", 2}};
 static struct channel_rules rules = {true, true};
-static struct request_list waiting;
+static struct request_list waiting, counted; /* counted: with the quotas of its socket and its user */
+static struct request_quota quotas[REQUEST_QUOTAS] = {{0, LIMIT_SOCKET_IN_FLIGHT}, {0, LIMIT_USER_IN_FLIGHT}};
+static struct client_limits quota_limits;
 static struct buf scratch, scratch_message;
 static struct slice result, value; /* {ok, value}, the end of which value is */
 static uint32_t turn;
@@ -226,6 +228,7 @@ static void world_make(struct world *w, uint32_t functions, bool limits)
     o.timers = &timers;
     o.metrics = &metrics;
     o.limiter = w->limiter = limits ? limiter_new() : NULL;
+    o.limits = &quota_limits;
     o.call = (struct call_ops){w, node_up, call_begin, call_commit, call_abort, call_cancel, call_nodes};
     o.client = (struct client_ops){w, client_session, push_begin, push_end, client_reply, NULL};
     assert_always(w->db);
@@ -243,7 +246,11 @@ void pipeline_prepare(void)
 {
     static struct buf answer;
     timers_init(&timers, 1000000);
+    limit_init(&quota_limits, &metrics);
     request_list_init(&waiting);
+    request_list_init(&counted);
+    for (int i = 0; i < REQUEST_QUOTAS; i++)
+        counted.quota[i] = &quotas[i];
     for (int i = 0; i < TABLES; i++)
         world_make(&worlds[i], table_sizes[i], false);
     world_make(&limited, 10, true);
@@ -278,12 +285,22 @@ void pipeline_forget(void)
 
 /* -- whole requests ---------------------------------------------------------------------------------- */
 
-static void whole(struct world *w, const char *text, size_t len)
+static void whole_of(struct world *w, struct request_list *list, const char *text, size_t len)
 {
     timers.now_us += 200; /* 5,000 requests a second */
-    gateway_request(w->gw, 7, &waiting, &session, &rules, SLICE_LIT("\"12345678\""), slice_make(text, len));
+    gateway_request(w->gw, 7, list, &session, &rules, SLICE_LIT("\"12345678\""), slice_make(text, len));
     w->done(w->owner, w->tag, CALL_RETURN, result);
     assert_always(gateway_in_flight(w->gw) == 0 && w->push.len > 0);
+}
+
+static void whole(struct world *w, const char *text, size_t len)
+{
+    whole_of(w, &waiting, text, len);
+}
+
+void run_pipeline_echo_in_flight(void)
+{
+    whole_of(&worlds[0], &counted, echo_text, sizeof(echo_text) - 1);
 }
 
 void run_pipeline_echo_10(void)
