@@ -12,6 +12,7 @@
 #include "metrics.h"
 #include "node_identity.h"
 #include "timers.h"
+#include "tls.h"
 
 struct cluster;
 
@@ -43,6 +44,8 @@ struct cluster_options {
     size_t max_output_bytes;      /* per link, default 64 MiB (D-09); at most 1 GiB */
     uint32_t max_pending;         /* handshakes in progress on the listening port, default 256. One more, and the
                                    * oldest that has not said its name is dropped (else the oldest) */
+    struct tls_context *tls;      /* borrowed; NULL: links are plain. Else all are TLS, as with inet_tls_dist */
+    bool tls_check_host;          /* the certificate of a node we connect to must be for its host; default true */
 };
 
 /* Fills the defaults named above; loop, timers, metrics, self and events stay for the caller. */

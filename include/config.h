@@ -32,6 +32,12 @@ struct node_settings {
     uint32_t max_output_bytes;
     uint32_t max_pending;
     enum call_way_setting call_way;
+    char *tls_certificate; /* files; NULL, and then the others too: links are plain */
+    char *tls_key;
+    char *tls_ca;          /* NULL: nodes are believed by the cookie alone */
+    char *tls_min_version; /* 1.2 or 1.3 */
+    enum toggle tls_check_host;
+    enum toggle tls_require_certificate;
 };
 
 struct listen_settings {

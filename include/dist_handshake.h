@@ -31,6 +31,9 @@ enum { HANDSHAKE_PACKET_MAX = 512 };
 
 enum handshake_role { HS_ACCEPTING, HS_DIALLING };
 
+/* Bytes of the length in front of each packet of the handshake: over TLS a BEAM uses those of the packets that follow. */
+enum handshake_head { HS_HEAD_TCP = 2, HS_HEAD_TLS = 4 };
+
 enum handshake_result {
     HS_MORE,  /* nothing to decide: come back with more bytes */
     HS_NAMED, /* accepting: h->peer calls; call dist_handshake_status(), then feed the rest */
@@ -64,6 +67,7 @@ enum handshake_step {
 struct dist_handshake {
     const struct node_identity *self;
     enum handshake_role role;
+    enum handshake_head head;
     enum handshake_step step;
     enum handshake_status status; /* accepting: what was answered */
     bool old_name;                /* accepting: the peer sent 'n': high flags and creation come later */
@@ -74,13 +78,13 @@ struct dist_handshake {
     uint32_t peer_creation;
     uint32_t challenge; /* ours */
     uint16_t have;      /* bytes in packet */
-    uint8_t packet[2 + HANDSHAKE_PACKET_MAX];
+    uint8_t packet[4 + HANDSHAKE_PACKET_MAX];
 };
 
 /* Accepting: peer is ignored. Dialling: peer is the wanted node's name (valid per node_name_split), and our first
  * packet is appended to out. self must outlive h. */
-void dist_handshake_init(struct dist_handshake *h, enum handshake_role role, const struct node_identity *self,
-                         struct slice peer, struct buf *out);
+void dist_handshake_init(struct dist_handshake *h, enum handshake_role role, enum handshake_head head,
+                         const struct node_identity *self, struct slice peer, struct buf *out);
 /* Takes bytes of the peer up to the end of the packet that needs an answer from the caller or ends the handshake.
  * *used: how many of them were taken; the caller keeps the rest for the next call or, after HS_DONE, as the beginning
  * of the link's packets. Answers are appended to out. Must not be called while a decision is awaited or after the end.

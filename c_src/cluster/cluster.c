@@ -21,6 +21,7 @@
 
 #include "dist_dial.h"
 #include "dist_link_internal.h"
+#include "dist_tls.h"
 #include "epmd.h"
 #include "log.h"
 #include "map.h"
@@ -113,8 +114,9 @@ static int list_link(struct cluster *c, struct dist_link *l)
     free(hs);
     metric_inc(c->o.metrics, METRIC_LINKS_UP);
     metric_inc(c->o.metrics, METRIC_LINK_UPS);
-    log_info("cluster", "link up", "node=%s direction=%s address=%s flags=0x%llx", log_text(slice_str(l->node)),
-             l->outgoing ? "out" : "in", l->stats.address, (unsigned long long)l->flags);
+    log_info("cluster", "link up", "node=%s direction=%s address=%s tls=%s flags=0x%llx",
+             log_text(slice_str(l->node)), l->outgoing ? "out" : "in", l->stats.address, dist_tls_version(l),
+             (unsigned long long)l->flags);
     return BG_OK;
 }
 
@@ -304,7 +306,8 @@ static int begin_handshake(struct cluster *c, struct dist_link *l, struct slice 
     l->hs = malloc(sizeof(*l->hs));
     if (!l->hs)
         return BG_ENOMEM;
-    dist_handshake_init(l->hs, l->outgoing ? HS_DIALLING : HS_ACCEPTING, c->o.self, peer, dist_link_raw(l));
+    dist_handshake_init(l->hs, l->outgoing ? HS_DIALLING : HS_ACCEPTING, c->o.tls ? HS_HEAD_TLS : HS_HEAD_TCP,
+                        c->o.self, peer, dist_link_raw(l));
     dist_link_deadline(l, patience_us(c));
     return BG_OK;
 }
@@ -314,7 +317,7 @@ static void on_late(void *ctx, struct dist_link *l)
 {
     struct cluster *c = ctx;
     if (l->hs) {
-        handshake_failed(c, l, "handshake is not done in time", dist_handshake_hint(l->hs));
+        handshake_failed(c, l, "handshake is not done in time", dist_link_hint(l));
         return;
     }
     struct peer *p = l->peer;
@@ -338,7 +341,7 @@ static void on_lost(void *ctx, struct dist_link *l, const char *reason)
     if (l->listed)
         unlist_link(c, l, reason);
     else if (l->hs && (l->peer || list_linked(&l->pending)))
-        handshake_failed(c, l, reason, dist_handshake_hint(l->hs));
+        handshake_failed(c, l, reason, dist_link_hint(l));
     else if (l->peer)
         attempt_failed(l->peer, reason, "");
 }
@@ -461,7 +464,7 @@ static void on_address(void *ctx, int rc, const struct sockaddr *addr, const cha
     p->opening = l;
     /* Half the time, so that another address gets its turn while the peer may still expect us. */
     dist_link_deadline(l, patience_us(c) / 2);
-    int status = dist_link_connect(l, addr);
+    int status = dist_link_connect(l, p->name, addr);
     if (status != 0)
         c->host.owner.connected(c, l, status);
 }
@@ -632,6 +635,8 @@ void cluster_options_default(struct cluster_options *o)
     o->max_packet_bytes = (size_t)64 << 20;
     o->max_output_bytes = (size_t)64 << 20;
     o->max_pending = 256;
+    o->tls = NULL;
+    o->tls_check_host = true;
 }
 
 /* A listening socket, or a negative errno. */
@@ -689,6 +694,8 @@ static void host_setup(struct cluster *c)
     c->host.loop = c->o.loop;
     c->host.timers = c->o.timers;
     c->host.metrics = c->o.metrics;
+    c->host.tls = c->o.tls;
+    c->host.tls_check_host = c->o.tls_check_host;
     c->host.max_packet_bytes = c->o.max_packet_bytes;
     c->host.max_output_bytes = c->o.max_output_bytes < OUTPUT_BYTES_MAX ? c->o.max_output_bytes : OUTPUT_BYTES_MAX;
     c->host.tick_us = (uint64_t)c->o.tick_interval_s * 1000000u;

@@ -1,5 +1,5 @@
 /*
- * dist_handshake.c: see dist_handshake.h. The steps, with the packets (each behind a 2-byte length):
+ * dist_handshake.c: see dist_handshake.h. The steps, with the packets (each behind a length of h->head bytes):
  *
  *   dialling                                       accepting
  *     'N' flags:64 creation:32 len:16 name     -->
@@ -22,7 +22,7 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 
-enum { DIGEST_LEN = 16, PACKET_HEAD = 2 };
+enum { DIGEST_LEN = 16 };
 
 _Static_assert((DIST_FLAGS_DEFAULT & DIST_FLAGS_MANDATORY) == DIST_FLAGS_MANDATORY, "we offer what we demand");
 
@@ -75,6 +75,15 @@ static void put_u16(struct buf *out, size_t v)
     buf_add(out, b, sizeof(b));
 }
 
+/* The length of the packet that follows. */
+static void put_head(const struct dist_handshake *h, struct buf *out, size_t len)
+{
+    if (h->head == HS_HEAD_TLS)
+        put_u32(out, (uint32_t)len);
+    else
+        put_u16(out, len);
+}
+
 static void put_flags(struct buf *out, uint64_t flags)
 {
     put_u32(out, (uint32_t)(flags >> 32));
@@ -87,9 +96,10 @@ static void put_name(struct buf *out, const char *name)
     buf_puts(out, name);
 }
 
-static void send_name(const struct node_identity *self, struct buf *out)
+static void send_name(const struct dist_handshake *h, struct buf *out)
 {
-    put_u16(out, 1 + 8 + 4 + 2 + strlen(self->name));
+    const struct node_identity *self = h->self;
+    put_head(h, out, 1 + 8 + 4 + 2 + strlen(self->name));
     buf_putc(out, 'N');
     put_flags(out, self->flags);
     put_u32(out, self->creation);
@@ -99,7 +109,7 @@ static void send_name(const struct node_identity *self, struct buf *out)
 /* A node that asked for a name looks for NAME_ME among the flags of both (dist_util:do_setnode/1). */
 static void send_challenge(struct dist_handshake *h, struct buf *out)
 {
-    put_u16(out, 1 + 8 + 4 + 4 + 2 + strlen(h->self->name));
+    put_head(h, out, 1 + 8 + 4 + 4 + 2 + strlen(h->self->name));
     buf_putc(out, 'N');
     put_flags(out, h->self->flags | (h->peer_flags & DIST_FLAG_NAME_ME));
     put_u32(out, h->challenge);
@@ -108,9 +118,9 @@ static void send_challenge(struct dist_handshake *h, struct buf *out)
     h->step = h->old_name ? HS_WAIT_COMPLEMENT : HS_WAIT_REPLY;
 }
 
-static void send_status(const char *text, struct buf *out)
+static void send_status(const struct dist_handshake *h, const char *text, struct buf *out)
 {
-    put_u16(out, 1 + strlen(text));
+    put_head(h, out, 1 + strlen(text));
     buf_putc(out, 's');
     buf_puts(out, text);
 }
@@ -118,7 +128,7 @@ static void send_status(const char *text, struct buf *out)
 /* "named:" len:16 name creation:32, for a node that asked us to name it. */
 static void send_named(const struct dist_handshake *h, struct buf *out)
 {
-    put_u16(out, 1 + strlen("named:") + 2 + strlen(h->peer) + 4);
+    put_head(h, out, 1 + strlen("named:") + 2 + strlen(h->peer) + 4);
     buf_puts(out, "snamed:");
     put_name(out, h->peer);
     put_u32(out, h->peer_creation);
@@ -200,12 +210,12 @@ static enum handshake_result named(struct dist_handshake *h, struct slice name, 
     }
     uint64_t mask = h->old_name ? UINT32_MAX : UINT64_MAX;
     if (check_flags(h->peer_flags, DIST_FLAGS_MANDATORY & mask, e) != BG_OK) {
-        send_status("not_allowed", out);
+        send_status(h, "not_allowed", out);
         h->step = HS_ENDED;
         return HS_FAILED;
     }
     if (strcmp(h->peer, h->self->name) == 0) {
-        send_status("not_allowed", out);
+        send_status(h, "not_allowed", out);
         return fail(h, e, "peer bears our own node name");
     }
     h->step = HS_WAIT_DECISION;
@@ -278,7 +288,7 @@ static enum handshake_result on_reply(struct dist_handshake *h, struct slice p, 
         return fail(h, e, "peer has another cookie: it must be the same on both sides");
     if (!make_digest(h->self, get_be32(b + 1), digest))
         return fail(h, e, "OpenSSL offers no MD5");
-    put_u16(out, 1 + DIGEST_LEN);
+    put_head(h, out, 1 + DIGEST_LEN);
     buf_putc(out, 'a');
     buf_add(out, digest, DIGEST_LEN);
     return done(h);
@@ -329,7 +339,7 @@ static enum handshake_result on_challenge(struct dist_handshake *h, struct slice
     }
     if (!make_digest(h->self, get_be32(b + 9), digest))
         return fail(h, e, "OpenSSL offers no MD5");
-    put_u16(out, 1 + 4 + DIGEST_LEN);
+    put_head(h, out, 1 + 4 + DIGEST_LEN);
     buf_putc(out, 'r');
     put_u32(out, h->challenge);
     buf_add(out, digest, DIGEST_LEN);
@@ -364,15 +374,15 @@ static const struct {
     [HS_ENDED] = {NULL, ""},
 };
 
-void dist_handshake_init(struct dist_handshake *h, enum handshake_role role, const struct node_identity *self,
-                         struct slice peer, struct buf *out)
+void dist_handshake_init(struct dist_handshake *h, enum handshake_role role, enum handshake_head head,
+                         const struct node_identity *self, struct slice peer, struct buf *out)
 {
-    *h = (struct dist_handshake){.self = self, .role = role, .step = HS_WAIT_NAME};
+    *h = (struct dist_handshake){.self = self, .role = role, .head = head, .step = HS_WAIT_NAME};
     random_bytes(&h->challenge, sizeof(h->challenge));
     if (role == HS_DIALLING) {
         slice_cstr(peer, h->peer, sizeof(h->peer));
         h->step = HS_WAIT_STATUS;
-        send_name(self, out);
+        send_name(h, out);
     }
 }
 
@@ -394,15 +404,15 @@ enum handshake_result dist_handshake_feed(struct dist_handshake *h, struct slice
     *used = 0;
     while (*used < in.len) {
         assert_always(step_table[h->step].packet != NULL);
-        if (!fill(h, in, used, PACKET_HEAD))
+        if (!fill(h, in, used, h->head))
             break;
-        size_t len = get_be16(h->packet);
+        size_t len = h->head == HS_HEAD_TLS ? get_be32(h->packet) : get_be16(h->packet);
         if (len == 0 || len > HANDSHAKE_PACKET_MAX)
             return fail(h, e, "packet has an impossible length: a port scan, or another protocol");
-        if (!fill(h, in, used, PACKET_HEAD + len))
+        if (!fill(h, in, used, h->head + len))
             break;
         h->have = 0;
-        enum handshake_result r = step_table[h->step].packet(h, slice_make(h->packet + PACKET_HEAD, len), out, e);
+        enum handshake_result r = step_table[h->step].packet(h, slice_make(h->packet + h->head, len), out, e);
         if (r != HS_MORE)
             return r;
     }
@@ -417,7 +427,7 @@ enum handshake_result dist_handshake_status(struct dist_handshake *h, enum hands
     if (status == HS_STATUS_OK && h->peer_flags & DIST_FLAG_NAME_ME)
         send_named(h, out);
     else
-        send_status(status_text[status], out);
+        send_status(h, status_text[status], out);
     if (status == HS_STATUS_NOK)
         return give_way(h, e, "our own connection to this node is under way");
     if (status == HS_STATUS_NOT_ALLOWED)
@@ -434,7 +444,7 @@ enum handshake_result dist_handshake_status(struct dist_handshake *h, enum hands
 enum handshake_result dist_handshake_go_on(struct dist_handshake *h, bool go_on, struct buf *out, struct err *e)
 {
     assert_always(h->step == HS_WAIT_GO_ON);
-    send_status(go_on ? "true" : "false", out);
+    send_status(h, go_on ? "true" : "false", out);
     if (!go_on)
         return give_way(h, e, "another connection to this node is up");
     h->step = HS_WAIT_CHALLENGE;

@@ -9,6 +9,8 @@
  * Writing: packets are appended to `out`. At the end of the turn uv_try_write takes what the kernel has room
  * for; if something remains, `out` becomes `writing` as it is and a fresh `out` begins, so large queues are never
  * moved. At most two buffers exist, together bounded by max_output_bytes (twice for what the protocol owes).
+ * Over TLS (dist_tls.c) bytes pass through it on both ways; byte counts are then those of the distribution, not TLS's, so
+ * that ticks mean the same.
  *
  * Invariants: reading stops only when the link ends (D-09); only this file writes to the socket, so packets and ticks
  * never interleave; a link is told to its owner as lost exactly once.
@@ -18,6 +20,8 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "dist_tls.h"
 
 enum {
     PACKET_HEAD = 4,
@@ -38,15 +42,19 @@ int link_host_init(struct link_host *host)
     list_init(&host->dirty);
     list_init(&host->doomed);
     host->open = 0;
+    buf_init(&host->sealed, 0);
     host->scratch = malloc(READ_CHUNK);
-    return host->scratch ? BG_OK : BG_ENOMEM;
+    host->cipher = host->tls ? malloc(READ_CHUNK) : NULL;
+    return host->scratch && (host->cipher || !host->tls) ? BG_OK : BG_ENOMEM;
 }
 
 void link_host_fini(struct link_host *host)
 {
     assert_always(host->open == 0);
     free(host->scratch);
-    host->scratch = NULL;
+    free(host->cipher);
+    buf_fini(&host->sealed);
+    host->scratch = host->cipher = NULL;
 }
 
 void link_host_wake(struct link_host *host)
@@ -80,7 +88,7 @@ uint32_t dist_link_creation(const struct dist_link *l)
 
 size_t dist_link_queued(const struct dist_link *l)
 {
-    return l->out.len + l->writing.len;
+    return l->out.len - dist_tls_at(l) + l->writing.len;
 }
 
 void dist_link_stats(const struct dist_link *l, struct dist_link_stats *s)
@@ -112,6 +120,7 @@ static void on_closed(uv_handle_t *handle)
     buf_fini(&l->in);
     buf_fini(&l->out);
     buf_fini(&l->writing);
+    dist_tls_free(l);
     free(l->hs);
     free(l);
     owner->freed(owner->ctx);
@@ -130,7 +139,7 @@ static void bury(struct dist_link *l)
 /* Output */
 
 /* Written at the end of the turn, however many packets are added until then. */
-static void mark_dirty(struct dist_link *l)
+void dist_link_dirty(struct dist_link *l)
 {
     if (!list_linked(&l->dirty))
         list_append(&l->host->dirty, &l->dirty);
@@ -150,26 +159,27 @@ static void on_written(uv_write_t *req, int status)
     link_host_wake(l->host);
     l->writing_now = false;
     if (status == 0)
-        wrote(l, l->writing.len);
+        wrote(l, l->tls ? dist_tls_sealed(l) : l->writing.len);
     buf_shrink(&l->writing, KEEP_BYTES);
     if (status < 0)
         dist_link_close(l, uv_strerror(status));
     else if (l->state == LINK_DRAINING)
         say_goodbye(l);
-    else if (l->out.len && l->state != LINK_CLOSED)
-        mark_dirty(l);
+    else if ((l->out.len || l->tls) && l->state != LINK_CLOSED)
+        dist_link_dirty(l);
 }
 
-/* What the kernel did not take goes to `writing` and to libuv. done: how much of out was taken already. */
-static void write_rest(struct dist_link *l, size_t done)
+/* What the kernel did not take of *from goes to `writing` and to libuv; *from is empty then. done: how much of it was
+ * taken already. */
+static void write_rest(struct dist_link *l, struct buf *from, size_t done)
 {
     struct buf empty = l->writing;
-    l->writing = l->out;
-    l->out = empty;
-    uint8_t *from = l->writing.data + done;
+    l->writing = *from;
+    *from = empty;
+    uint8_t *at = l->writing.data + done;
     size_t left = l->writing.len - done;
     l->writing.len = left; /* as a count: the bytes stay where they are until they are written */
-    uv_buf_t b = uv_buf_init((char *)from, (unsigned)left);
+    uv_buf_t b = uv_buf_init((char *)at, (unsigned)left);
     l->write.data = l;
     int rc = uv_write(&l->write, (uv_stream_t *)&l->tcp, &b, 1, on_written);
     if (rc < 0) {
@@ -180,25 +190,51 @@ static void write_rest(struct dist_link *l, size_t done)
     }
 }
 
-/* UV_EAGAIN: the socket is full; libuv then writes when it has room. */
-static void write_out(struct dist_link *l)
+/* Writes *from, as much as the kernel has room for; returns how much that was. UV_EAGAIN: the socket is full; libuv then
+ * writes when it has room. */
+static size_t write_now(struct dist_link *l, struct buf *from)
 {
-    if (l->writing_now || l->out.len == 0)
-        return;
-    uv_buf_t b = uv_buf_init((char *)l->out.data, (unsigned)l->out.len);
+    uv_buf_t b = uv_buf_init((char *)from->data, (unsigned)from->len);
     int n = uv_try_write((uv_stream_t *)&l->tcp, &b, 1);
     if (n < 0 && n != UV_EAGAIN) {
-        buf_reset(&l->out);
+        buf_reset(from);
         dist_link_close(l, uv_strerror(n));
+        return 0;
+    }
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* Piece by piece: what the kernel does not take waits encrypted in `writing`, what comes after it as it is in `out`. */
+static void write_sealed(struct dist_link *l)
+{
+    struct buf *sealed = &l->host->sealed;
+    while (!l->writing_now && dist_tls_seal(l, sealed)) {
+        size_t size = sealed->len, done = write_now(l, sealed);
+        if (done == size)
+            wrote(l, dist_tls_sealed(l));
+        else if (sealed->len && l->state != LINK_CLOSED)
+            write_rest(l, sealed, done);
+        buf_shrink(sealed, KEEP_BYTES);
+        if (done < size)
+            return;
+    }
+}
+
+static void write_out(struct dist_link *l)
+{
+    if (l->tls) {
+        write_sealed(l);
         return;
     }
-    size_t done = n > 0 ? (size_t)n : 0;
+    if (l->writing_now || l->out.len == 0)
+        return;
+    size_t size = l->out.len, done = write_now(l, &l->out);
     if (done)
         wrote(l, done);
-    if (done == l->out.len)
+    if (done == size)
         buf_shrink(&l->out, KEEP_BYTES);
     else if (l->state != LINK_CLOSED)
-        write_rest(l, done);
+        write_rest(l, &l->out, done);
 }
 
 void dist_links_flush(struct link_host *host)
@@ -214,7 +250,7 @@ void dist_links_flush(struct link_host *host)
 
 struct buf *dist_link_raw(struct dist_link *l)
 {
-    mark_dirty(l);
+    dist_link_dirty(l);
     return &l->out;
 }
 
@@ -275,7 +311,7 @@ int dist_link_commit(struct dist_link *l)
     put_be32(l->out.data + l->packet_at, (uint32_t)len);
     l->stats.packets_out++;
     metric_inc(l->host->metrics, METRIC_LINK_PACKETS_OUT);
-    mark_dirty(l);
+    dist_link_dirty(l);
     return BG_OK;
 }
 
@@ -290,7 +326,7 @@ static void put_tick(struct dist_link *l)
 {
     static const uint8_t tick[PACKET_HEAD];
     buf_add(&l->out, tick, sizeof(tick));
-    mark_dirty(l);
+    dist_link_dirty(l);
 }
 
 /* The peer ticked: it wants to hear something. A hidden node is judged by its answers (08 §1.9), and net_ticktime over
@@ -388,14 +424,11 @@ static size_t take(struct dist_link *l, struct slice in)
 }
 
 /* The next read goes behind an incomplete packet, or into the shared buffer when there is none. */
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *b)
+size_t dist_link_room(struct dist_link *l, uint8_t **dst)
 {
-    (void)suggested;
-    struct dist_link *l = handle->data;
-    if (l->in.len == 0) {
-        *b = uv_buf_init((char *)l->host->scratch, READ_CHUNK);
-        return;
-    }
+    *dst = l->host->scratch;
+    if (l->in.len == 0)
+        return READ_CHUNK;
     size_t room = READ_CHUNK;
     if (l->in.len >= PACKET_HEAD) {
         /* Doubling keeps the copies of a growing buffer linear; the packet's own length bounds it. */
@@ -403,8 +436,8 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *b)
         size_t twice = missing < l->in.len ? missing : l->in.len;
         room = twice > room ? twice : room;
     }
-    uint8_t *dst = buf_reserve(&l->in, room);
-    *b = uv_buf_init((char *)dst, dst ? (unsigned)room : 0); /* 0: libuv reports UV_ENOBUFS */
+    *dst = buf_reserve(&l->in, room);
+    return *dst ? room : 0;
 }
 
 /* The rest is the beginning of one packet and at most READ_CHUNK long unless that packet is large. */
@@ -423,19 +456,14 @@ static void keep_rest(struct dist_link *l, struct slice in, size_t used)
     buf_fini(&old);
 }
 
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
+/* n bytes have come into the room that dist_link_room() gave. */
+void dist_link_received(struct dist_link *l, uint8_t *room, size_t n)
 {
-    struct dist_link *l = stream->data;
-    link_host_wake(l->host);
-    if (n < 0) {
-        dist_link_close(l, n == UV_EOF ? "closed by peer" : uv_strerror((int)n));
-        return;
-    }
-    l->stats.bytes_in += (size_t)n;
-    metric_add(l->host->metrics, METRIC_LINK_BYTES_IN, (size_t)n);
-    struct slice in = slice_make(b->base, (size_t)n);
+    l->stats.bytes_in += n;
+    metric_add(l->host->metrics, METRIC_LINK_BYTES_IN, n);
+    struct slice in = slice_make(room, n);
     if (l->in.len) {
-        l->in.len += (size_t)n;
+        l->in.len += n;
         in = buf_slice(&l->in);
     }
     size_t used = take(l, in);
@@ -443,6 +471,34 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
         keep_rest(l, in, used);
     else
         buf_reset(&l->in);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *b)
+{
+    struct dist_link *l = handle->data;
+    uint8_t *room = l->host->cipher;
+    (void)suggested;
+    size_t size = l->tls ? READ_CHUNK : dist_link_room(l, &room);
+    *b = uv_buf_init((char *)room, (unsigned)size); /* 0: libuv reports UV_ENOBUFS */
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
+{
+    struct dist_link *l = stream->data;
+    link_host_wake(l->host);
+    if (n < 0)
+        dist_link_close(l, n == UV_EOF ? "closed by peer" : uv_strerror((int)n));
+    else if (l->tls)
+        dist_tls_received(l, slice_make(b->base, (size_t)n));
+    else
+        dist_link_received(l, (uint8_t *)b->base, (size_t)n);
+}
+
+const char *dist_link_hint(const struct dist_link *l)
+{
+    if (dist_tls_to_blame(l))
+        return "does the node run with -proto_dist inet_tls, and do both trust the other's certificate?";
+    return l->hs ? dist_handshake_hint(l->hs) : "";
 }
 
 /* Beginning */
@@ -494,6 +550,8 @@ static int start_reading(struct dist_link *l)
     put_address(l);
     uv_tcp_nodelay(&l->tcp, 1);
     l->state = LINK_HANDSHAKE;
+    if (l->host->tls && (dist_tls_start(l) != BG_OK || l->state == LINK_CLOSED))
+        return UV_ENOMEM;
     return uv_read_start((uv_stream_t *)&l->tcp, on_alloc, on_read);
 }
 
@@ -514,8 +572,9 @@ static void on_connected(uv_connect_t *req, int status)
     l->host->owner.connected(l->host->owner.ctx, l, status);
 }
 
-int dist_link_connect(struct dist_link *l, const struct sockaddr *addr)
+int dist_link_connect(struct dist_link *l, const char *node, const struct sockaddr *addr)
 {
+    slice_cstr(slice_str(node), l->node, sizeof(l->node));
     l->connect.data = l;
     return uv_tcp_connect(&l->connect, &l->tcp, addr, on_connected);
 }
@@ -546,6 +605,11 @@ static void say_goodbye(struct dist_link *l)
     write_out(l);
     if (l->state == LINK_CLOSED || l->writing_now)
         return;
+    if (l->tls && dist_tls_goodbye(l)) {
+        write_out(l);
+        if (l->state == LINK_CLOSED || l->writing_now)
+            return;
+    }
     l->shutdown.data = l;
     if (uv_shutdown(&l->shutdown, (uv_stream_t *)&l->tcp, on_shutdown) != 0)
         dist_link_close(l, "stopping");

@@ -46,6 +46,8 @@ struct link_host {
     struct timers *timers;
     struct metrics *metrics;
     struct link_owner owner;
+    struct tls_context *tls; /* NULL: links are plain */
+    bool tls_check_host;
     size_t max_packet_bytes;
     size_t max_output_bytes;
     uint64_t tick_us;
@@ -53,12 +55,15 @@ struct link_host {
     struct list doomed; /* links that are LINK_CLOSED and not yet told */
     uint32_t open;      /* links not yet freed */
     uint8_t *scratch;   /* one read buffer for all: a link owns memory only while a packet is incomplete */
+    uint8_t *cipher;    /* the same for what is still encrypted; only with tls */
+    struct buf sealed;  /* what has been encrypted and is about to be written */
 };
 
 struct dist_link {
     struct link_host *host;
     enum link_state state;
     bool outgoing;
+    struct dist_tls *tls; /* NULL: plain */
     bool writing_now; /* a uv_write is under way */
     bool packet_open; /* between begin and commit */
     enum link_urgency urgency;
@@ -91,10 +96,10 @@ struct dist_link {
     handle_t handle;
     uint64_t flags;
     uint32_t creation;
-    char node[NODE_NAME_MAX + 1];
+    char node[NODE_NAME_MAX + 1]; /* outgoing: whom we want; once it is up: who it is */
 };
 
-/* Fills the lists and the scratch buffer; loop, timers, metrics, owner and limits are the caller's. BG_ENOMEM. */
+/* Fills the lists and the buffers; loop, timers, metrics, owner, tls and limits are the caller's. BG_ENOMEM. */
 int link_host_init(struct link_host *host) MUST_CHECK;
 /* Only when host->open is 0. */
 void link_host_fini(struct link_host *host);
@@ -103,8 +108,8 @@ void link_host_fini(struct link_host *host);
 struct dist_link *dist_link_new(struct link_host *host, bool outgoing) MUST_CHECK;
 /* Takes the next connection of a listening socket and begins to read. */
 int dist_link_accept(struct dist_link *l, uv_stream_t *server) MUST_CHECK;
-/* Connects; owner.connected follows when this returned 0. */
-int dist_link_connect(struct dist_link *l, const struct sockaddr *addr) MUST_CHECK;
+/* Connects to the node, which is at addr; owner.connected follows when this returned 0. */
+int dist_link_connect(struct dist_link *l, const char *node, const struct sockaddr *addr) MUST_CHECK;
 /* owner.late is called unless the link is up or closed by then. */
 void dist_link_deadline(struct dist_link *l, uint64_t delay_us);
 /* The output buffer during the handshake. */
@@ -115,6 +120,13 @@ void dist_link_up(struct dist_link *l, const char *node, uint64_t flags, uint32_
 void dist_link_drain(struct dist_link *l, uint64_t delay_us);
 /* End of a turn: tells of closed links, closes them, writes what the others hold. */
 void dist_links_flush(struct link_host *host);
+/* For dist_tls.c: where the next bytes from the peer go, and that n of them have come there. 0: no memory. */
+size_t dist_link_room(struct dist_link *l, uint8_t **dst);
+void dist_link_received(struct dist_link *l, uint8_t *room, size_t n);
+/* Something is to be written at the end of the turn. */
+void dist_link_dirty(struct dist_link *l);
+/* What it most likely means for the operator that the peer ended it, or said nothing more, before it was up. */
+const char *dist_link_hint(const struct dist_link *l);
 /* Brings timers->now_us up to date: the loop's time is that of before it waited. For callbacks of libuv. */
 void link_host_wake(struct link_host *host);
 

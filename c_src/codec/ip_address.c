@@ -69,7 +69,7 @@ static uint8_t mask_at(unsigned bits, unsigned i)
 {
     if (bits >= (i + 1) * 8)
         return 0xff;
-    return bits <= i * 8 ? 0 : (uint8_t)(0xff << (8 - bits % 8));
+    return (uint8_t)(bits <= i * 8 ? 0 : 0xff << (8 - bits % 8));
 }
 
 int ip_range_parse(struct slice text, struct ip_range *r)

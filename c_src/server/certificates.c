@@ -65,6 +65,24 @@ static int add(struct server *s, const struct tls_options *o, struct tls_context
     return c->tls ? BG_OK : BG_EINVAL;
 }
 
+static enum tls_version version_of(const char *text)
+{
+    return strcmp(text, "1.3") == 0 ? TLS_1_3 : TLS_1_2;
+}
+
+static int add_node(struct server *s, struct err *e)
+{
+    const struct node_settings *n = &s->config->node;
+    const struct tls_options o = {
+        .certificate = n->tls_certificate,
+        .key = n->tls_key,
+        .ca = n->tls_ca,
+        .peer_optional = !is_on(n->tls_require_certificate),
+        .min_version = version_of(n->tls_min_version),
+    };
+    return n->tls_certificate ? add(s, &o, &s->node_tls, e) : BG_OK;
+}
+
 static int add_listener(struct server *s, uint32_t i, struct err *e)
 {
     const struct listener_settings l = config_listener(s->config, i);
@@ -72,7 +90,7 @@ static int add_listener(struct server *s, uint32_t i, struct err *e)
         .certificate = l.tls_certificate,
         .key = l.tls_key,
         .ca = l.tls_client_ca,
-        .min_version = strcmp(l.tls_min_version, "1.3") == 0 ? TLS_1_3 : TLS_1_2,
+        .min_version = version_of(l.tls_min_version),
         .http = true,
     };
     s->listeners[i] = (struct listener_config){.address = l.address, .port = l.port};
@@ -81,12 +99,13 @@ static int add_listener(struct server *s, uint32_t i, struct err *e)
 
 int certificates_start(struct server *s, struct err *e)
 {
-    int rc = BG_OK;
+    int rc;
     s->listeners_count = s->config->listeners_count + 1;
     s->listeners = calloc(s->listeners_count, sizeof(*s->listeners));
-    s->certificates = calloc(s->listeners_count, sizeof(*s->certificates));
+    s->certificates = calloc(s->listeners_count + 1, sizeof(*s->certificates));
     if (!s->listeners || !s->certificates)
         return err_set(e, BG_ENOMEM, 0, "no memory for the listeners");
+    rc = add_node(s, e);
     for (uint32_t i = 0; i < s->listeners_count && rc == BG_OK; i++)
         rc = add_listener(s, i, e);
     if (rc != BG_OK || s->certificates_count == 0)

@@ -7,7 +7,8 @@
 
 #include "server_state.h"
 
-/* Fills s->listeners, with their TLS. On failure *e says which file is no good; certificates_end() all the same. */
+/* Fills s->listeners, with their TLS, and s->node_tls. On failure *e says which file is no good; certificates_end() all
+ * the same. */
 int certificates_start(struct server *s, struct err *e) MUST_CHECK;
 void certificates_end(struct server *s);
 

@@ -258,6 +258,21 @@ static void check_socket(const struct whole *w, uint32_t i)
                        i);
 }
 
+static void check_node_tls(const struct whole *w)
+{
+    const struct node_settings *n = &w->c->node;
+    size_t line = config_line_of(w->lines, n->tls_certificate ? "node.tls_certificate" : "node.tls_key");
+    if (!n->tls_certificate != !n->tls_key)
+        config_error(w->report, w->name, line, "node: tls_certificate and tls_key go together; %s is missing",
+                     n->tls_key ? "tls_certificate" : "tls_key");
+    else if (n->tls_ca && !n->tls_certificate)
+        config_error(w->report, w->name, config_line_of(w->lines, "node.tls_ca"),
+                     "node: tls_ca needs tls_certificate and tls_key");
+    else if (n->tls_certificate && !n->tls_ca)
+        config_warning(w->report, w->name, line,
+                       "node: without tls_ca the certificates of other nodes are not looked at");
+}
+
 static void check_node_settings(const struct whole *w)
 {
     const struct node_settings *n = &w->c->node;
@@ -307,6 +322,7 @@ static void check_push_settings(const struct whole *w)
 static void check_whole(const struct whole *w)
 {
     check_node_settings(w);
+    check_node_tls(w);
     check_push_settings(w);
     check_services(w);
     if (w->c->listeners_count > LISTENERS_MAX)

@@ -267,7 +267,13 @@ static const cyaml_schema_value_t text_value = {CYAML_VALUE_STRING(CYAML_FLAG_PO
     R##_NUMBER(node_settings, max_packet_bytes, false, 65536, 1024 * MiB, 64 * MiB) \
     R##_NUMBER(node_settings, max_output_bytes, false, 65536, 1024 * MiB, 64 * MiB) \
     R##_NUMBER(node_settings, max_pending, false, 1, 65535, 256) \
-    R##_WORD(node_settings, call_way)
+    R##_WORD(node_settings, call_way) \
+    R##_TEXT(node_settings, tls_certificate, false, TEXT_MAX, NULL, NULL) \
+    R##_TEXT(node_settings, tls_key, false, TEXT_MAX, NULL, NULL) \
+    R##_TEXT(node_settings, tls_ca, false, TEXT_MAX, NULL, NULL) \
+    R##_TEXT(node_settings, tls_min_version, false, 3, "1.2", check_tls_version) \
+    R##_SWITCH(node_settings, tls_check_host, TOGGLE_ON) \
+    R##_SWITCH(node_settings, tls_require_certificate, TOGGLE_ON)
 TABLES(node, NODE);
 
 #define TLS(R, s) \

@@ -209,6 +209,8 @@ static int start_cluster(struct server *s, const char *cookie, struct err *e)
     o.max_packet_bytes = n->max_packet_bytes;
     o.max_output_bytes = n->max_output_bytes;
     o.max_pending = n->max_pending;
+    o.tls = s->node_tls;
+    o.tls_check_host = is_on(n->tls_check_host);
     s->cluster = cluster_new(&o, e);
     return s->cluster ? BG_OK : BG_ESYS;
 }
@@ -296,8 +298,6 @@ static int start_edge(struct server *s, struct err *e)
     const struct server_config *c = s->config;
     struct edge_options o;
     int rc = server_make_sockets(s, e);
-    if (rc == BG_OK)
-        rc = certificates_start(s, e);
     if (rc != BG_OK)
         return rc;
     edge_options_default(&o);
@@ -368,7 +368,9 @@ static int start_gateway(struct server *s, struct err *e)
 
 static int start(struct server *s, const char *cookie, struct err *e)
 {
-    int rc = start_cluster(s, cookie, e);
+    int rc = certificates_start(s, e);
+    if (rc == BG_OK)
+        rc = start_cluster(s, cookie, e);
     if (rc == BG_OK)
         rc = start_processes(s, e);
     if (rc == BG_OK)

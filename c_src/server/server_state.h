@@ -109,6 +109,7 @@ struct server {
     struct certificate *certificates; /* see certificates.c */
     uint32_t certificates_count;
     struct timer certificate_timer;
+    struct tls_context *node_tls; /* one of them; NULL: links to nodes are plain */
     struct socket_config *sockets;   /* the edge's view of config->sockets */
     struct auth_method *auth; /* of all sockets */
     uint32_t auth_count;

@@ -30,7 +30,7 @@ static void run(struct slice in, enum handshake_role role, unsigned how, size_t 
     struct err e = {0};
     enum handshake_result r = HS_MORE;
     buf_init(&out, 0);
-    dist_handshake_init(&h, role, &self, SLICE_LIT("peer@127.0.0.1"), &out);
+    dist_handshake_init(&h, role, how & 8 ? HS_HEAD_TLS : HS_HEAD_TCP, &self, SLICE_LIT("peer@127.0.0.1"), &out);
     h.challenge = CHALLENGE;
     while (in.len && r == HS_MORE) {
         size_t used = 0, n = in.len < piece ? in.len : piece;

@@ -30,6 +30,7 @@ static const char certs_script[] =
     "here=DNS:localhost,DNS:gw.test,IP:127.0.0.1\n"
     "ca ca; ca other_ca; leaf gw ca 20 $here; leaf gw2 ca 10 $here; leaf expired ca -1 $here\n"
     "leaf stranger other_ca 20 $here; leaf elsewhere ca 20 DNS:elsewhere.test\n"
+    "leaf node ca 20 DNS:127.0.0.1; leaf stranger_node other_ca 20 DNS:127.0.0.1; leaf old_node ca -1 DNS:127.0.0.1\n"
     "openssl ec -in gw.key -aes128 -passout pass:secret -out locked.key\n";
 
 static inline void certs_make(struct test_certs *c)

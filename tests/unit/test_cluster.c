@@ -30,7 +30,7 @@ static void raw_begin(struct raw *w, const struct rig_node *to, const struct nod
 {
     *w = (struct raw){.fd = raw_connect(to), .last = HS_MORE};
     buf_init(&w->out, 4096);
-    dist_handshake_init(&w->h, HS_DIALLING, self, slice_str(to->id.name), &w->out);
+    dist_handshake_init(&w->h, HS_DIALLING, HS_HEAD_TCP, self, slice_str(to->id.name), &w->out);
 }
 
 static void raw_end(struct raw *w)
@@ -405,7 +405,7 @@ static void of_two_proved_connections_that_of_the_greater_name_stays(void **stat
     assert_int_equal(cluster_add_peer(a->cluster, slice_str(peer)), BG_OK);
     rig_until(&r, 1000, (in.fd = accept4(server, NULL, NULL, SOCK_NONBLOCK)) >= 0);
     buf_init(&in.out, 4096);
-    dist_handshake_init(&in.h, HS_ACCEPTING, &x, SLICE_NONE, &in.out);
+    dist_handshake_init(&in.h, HS_ACCEPTING, HS_HEAD_TCP, &x, SLICE_NONE, &in.out);
     rig_until(&r, 1000, (raw_turn(&in), in.last == HS_NAMED));
     raw_begin(&out, a, &x);
     rig_until(&r, 1000, (raw_turn(&out), out.h.step == HS_WAIT_ACK)); /* its reply is not sent yet */
@@ -622,7 +622,7 @@ static void ipv6_is_listened_on(void **state) /* D-07 */
         assert_int_equal(connect(w.fd, (struct sockaddr *)&a, sizeof(a)), 0);
         fcntl(w.fd, F_SETFL, O_NONBLOCK);
         buf_init(&w.out, 4096);
-        dist_handshake_init(&w.h, HS_DIALLING, &x, SLICE_LIT("b@host"), &w.out);
+        dist_handshake_init(&w.h, HS_DIALLING, HS_HEAD_TCP, &x, SLICE_LIT("b@host"), &w.out);
         rig_until(&r, 2000, (raw_turn(&w), w.last != HS_MORE));
         assert_int_equal(w.last, HS_DONE);
         struct dist_link_stats st;

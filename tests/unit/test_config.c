@@ -233,6 +233,12 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_int_equal(c->node.listen_port, 9100);
     assert_true(is_on(c->node.epmd));
     assert_int_equal(c->node.call_way, CALL_WAY_SPAWN);
+    assert_string_equal(c->node.tls_certificate, "/n.pem");
+    assert_string_equal(c->node.tls_key, "/nk.pem");
+    assert_string_equal(c->node.tls_ca, "/nca.pem");
+    assert_string_equal(c->node.tls_min_version, "1.3");
+    assert_false(is_on(c->node.tls_check_host));
+    assert_false(is_on(c->node.tls_require_certificate));
     assert_int_equal(c->listen.port, 0);
     assert_int_equal(c->sockets_count, 2);
     assert_string_equal(c->listen.host, "gw.example.com");

@@ -38,11 +38,13 @@ struct side {
     bool go_on;                   /* to HS_ALIVE */
 };
 
+static enum handshake_head framing = HS_HEAD_TCP;
+
 static void side_init(struct side *s, enum handshake_role role, const struct node_identity *self, const char *peer)
 {
     *s = (struct side){.answer = HS_STATUS_OK, .go_on = true, .last = HS_MORE};
     buf_init(&s->out, 4096);
-    dist_handshake_init(&s->h, role, self, slice_str(peer), &s->out);
+    dist_handshake_init(&s->h, role, framing, self, slice_str(peer), &s->out);
 }
 
 static enum handshake_result feed(struct side *s, const void *data, size_t len)
@@ -124,6 +126,20 @@ static void both_roles_agree_whatever_the_pieces(void **state) /* D-01 */
         assert_int_equal(b.h.flags, DIST_FLAGS_DEFAULT);
         sides_fini(&a, &b);
     }
+}
+
+static void over_tls_each_packet_has_a_longer_length(void **state)
+{
+    static const uint8_t too_long[] = {0, 1, 0, 0}; /* 65536, of which 16 bits alone would be none */
+    struct side a;
+    framing = HS_HEAD_TLS;
+    both_roles_agree_whatever_the_pieces(state);
+    side_init(&a, HS_DIALLING, &alice, bob.name);
+    assert_int_equal(get_be32(a.out.data), a.out.len - 4);
+    assert_int_equal(a.out.data[4], 'N');
+    assert_int_equal(feed(&a, too_long, sizeof(too_long)), HS_FAILED);
+    buf_fini(&a.out);
+    framing = HS_HEAD_TCP;
 }
 
 static void digest_is_that_of_erlang_md5(void **state)
@@ -581,6 +597,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_roles_agree_whatever_the_pieces),
+        cmocka_unit_test(over_tls_each_packet_has_a_longer_length),
         cmocka_unit_test(digest_is_that_of_erlang_md5),
         cmocka_unit_test(wrong_cookie_fails_on_both_sides),
         cmocka_unit_test(challenges_differ_each_time),

@@ -139,7 +139,7 @@ static void bench_init(struct bench *b, uint64_t tick_us)
     assert_int_equal(bind(server, (struct sockaddr *)&a, len) | listen(server, 1), 0);
     getsockname(server, (struct sockaddr *)&a, &len);
     b->l = dist_link_new(&b->host, true);
-    assert_int_equal(dist_link_connect(b->l, (struct sockaddr *)&a), 0);
+    assert_int_equal(dist_link_connect(b->l, "peer@host", (struct sockaddr *)&a), 0);
     until(b, 1000, b->connected);
     b->fd = accept(server, NULL, NULL);
     close(server);

@@ -192,6 +192,10 @@ static void the_server_must_be_who_it_says(void **state)
     assert_refused(&expired, &trusting, "gw.test", "certificate has expired");
     assert_refused(&stranger, &trusting, "gw.test", "unable to get local issuer certificate");
     assert_null(outcome(&stranger, &anybody, NULL));
+    /* As a BEAM has it: the address as a DNS name. */
+    const struct tls_options node = files("node", NULL), asking = files(NULL, "ca");
+    assert_null(outcome(&node, &asking, "127.0.0.1"));
+    assert_refused(&node, &asking, "127.0.0.2", "IP address mismatch");
 }
 
 static void the_client_must_show_a_certificate_where_it_is_asked_for(void **state)
