@@ -37,4 +37,7 @@ bool http_header_has(const struct http_head *h, const char *name, const char *to
  * BG_EGONE: not there; BG_EINVAL: bad %xx, not UTF-8, or the name is used as name[...] (P-005). */
 int http_query_get(struct slice query, const char *name, struct buf *out) MUST_CHECK;
 
+/* Appends s with %xx and + decoded. BG_EINVAL on a % without two hex digits or when the result is not UTF-8. */
+int http_url_decode(struct slice s, struct buf *out) MUST_CHECK;
+
 #endif

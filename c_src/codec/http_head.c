@@ -209,8 +209,7 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Appends s decoded. BG_EINVAL on a % without two hex digits or when the result is not UTF-8. */
-static int url_decode(struct slice s, struct buf *out)
+int http_url_decode(struct slice s, struct buf *out)
 {
     size_t start = out->len;
     for (size_t i = 0; i < s.len; i++) {
@@ -233,7 +232,7 @@ static int url_decode(struct slice s, struct buf *out)
 static int name_matches(struct slice raw, const char *name, struct buf *scratch)
 {
     size_t n = strlen(name), start = scratch->len;
-    if (url_decode(raw, scratch) != BG_OK)
+    if (http_url_decode(raw, scratch) != BG_OK)
         return BG_EINVAL;
     struct slice got = slice_make(scratch->data ? scratch->data + start : NULL, scratch->len - start);
     int rc = slice_is(got, name);
@@ -259,7 +258,7 @@ int http_query_get(struct slice query, const char *name, struct buf *out)
         if (!same)
             continue;
         buf_truncate(out, start);
-        found = url_decode(value, out);
+        found = http_url_decode(value, out);
         if (found != BG_OK)
             return found;
     }
