@@ -69,11 +69,19 @@ struct channel_settings {
     char *event;
     enum toggle override_user_id;
     enum toggle require_verified_user_id;
+    enum toggle require_user;
+    char **roles;
+    uint32_t roles_count;
+    char *join_module;
+    char *join_function;
+    char **join_nodes;
+    uint32_t join_nodes_count;
+    uint32_t join_timeout_ms;
 };
 
 /* One way to tell who a client is; which members count depends on type. */
 struct auth_settings {
-    char *type; /* phoenix_token, phoenix_encrypted, jwt, param or none */
+    char *type; /* phoenix_token, phoenix_encrypted, jwt, remote, param or none */
     char *param;
     char *secret;
     char *secret_file;
@@ -91,6 +99,12 @@ struct auth_settings {
     char *roles_path;
     char *device_id_path;
     uint32_t max_age_s;
+    char *module; /* of a remote function, as services have them */
+    char *function;
+    char **nodes;
+    uint32_t nodes_count;
+    uint32_t timeout_ms;
+    uint32_t cache_ms;
 };
 
 struct socket_settings {
@@ -98,6 +112,7 @@ struct socket_settings {
     char *user_id_param; /* NULL: sockets have no user id */
     struct auth_settings *auth; /* then there is no user_id_param */
     uint32_t auth_count;
+    char *id;            /* with {user_id}; NULL: sockets have none */
     char *check_origin;  /* true, false or conn */
     char **origins;      /* patterns for origin_parse_pattern(); when given, check_origin is true and they decide */
     uint32_t origins_count;

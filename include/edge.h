@@ -26,8 +26,19 @@ enum auth_type {
     AUTH_PHOENIX_TOKEN, /* a token that a Phoenix application has signed */
     AUTH_PHOENIX_ENCRYPTED, /* or encrypted */
     AUTH_JWT,
+    AUTH_REMOTE, /* a function of the services decides, as UserSocket.connect/3 does */
     AUTH_PARAM,         /* who the connect parameter says: for behind something that has checked it */
     AUTH_NONE           /* nobody in particular */
+};
+
+/* A function of the services that decides for us. Borrowed texts. */
+struct remote_function {
+    const char *module;
+    const char *function;
+    const struct slice *nodes; /* tried in turn, those that are connected; none is: refused */
+    uint32_t nodes_count;
+    uint32_t timeout_ms;
+    uint32_t cache_ms; /* how long a yes to the same parameters and token holds; 0: each is asked for */
 };
 
 /* One way to tell who a client is, ready for use: files read, keys derived. */
@@ -41,6 +52,7 @@ struct auth_method {
     struct phoenix_key key;
     struct jwt_keys *jwt_keys; /* the server's, which may put others here between two turns of the loop */
     struct jwt_rules jwt_rules;
+    struct remote_function remote;
 };
 
 /* P-009. The first is the default. */
@@ -80,6 +92,7 @@ struct listener_config {
 
 struct edge_options {
     uv_loop_t *loop;
+    struct call_ops call; /* for remote functions; not needed where there are none */
     struct timers *timers;
     struct metrics *metrics;
     struct gateway *gateway; /* may be set later with edge_set_gateway() */

@@ -13,6 +13,8 @@
     X(CLIENT_REFUSED, "client_refused_total", "connections refused because a limit was reached")        \
     X(CLIENT_ORIGIN_REFUSED, "client_origin_refused_total", "upgrades refused because of their Origin")  \
     X(CLIENT_AUTH_REFUSED, "client_auth_refused_total", "upgrades refused because of who asks")           \
+    X(CONNECT_CALLS, "connect_calls_total", "connect functions of services asked about a client") \
+    X(CONNECT_FAILURES, "connect_failures_total", "connect functions that gave no answer") \
     X(KEY_FILE_FAILURES, "key_file_failures_total", "files with JWT keys that changed and could not be used") \
     X(TLS_HANDSHAKES, "tls_handshakes_total", "TLS handshakes with clients done")                       \
     X(TLS_REFUSED, "tls_refused_total", "TLS handshakes with clients that failed")                       \

@@ -74,6 +74,8 @@ void identity_init(struct identity *who)
     buf_init(&who->user_id, HTTP_HEAD_MAX);
     buf_init(&who->roles, ROLES_BYTES_MAX);
     buf_init(&who->device_id, 8 * DEVICE_ID_MAX);
+    buf_init(&who->assigns, ASSIGNS_MAX);
+    buf_init(&who->token, TOKEN_MAX);
 }
 
 void identity_fini(struct identity *who)
@@ -81,6 +83,8 @@ void identity_fini(struct identity *who)
     buf_fini(&who->user_id);
     buf_fini(&who->roles);
     buf_fini(&who->device_id);
+    buf_fini(&who->assigns);
+    buf_fini(&who->token);
 }
 
 static struct slice trim(struct slice s)
@@ -234,15 +238,46 @@ static int take_device(struct slice data, const char *path, struct identity *who
     return rc;
 }
 
+static void forget(struct identity *who)
+{
+    buf_reset(&who->user_id);
+    buf_reset(&who->roles);
+    buf_reset(&who->device_id);
+    buf_reset(&who->assigns);
+}
+
+static const char *take_rest(const struct auth_method *method, struct slice data, struct identity *who)
+{
+    if (take_device(data, method->device_id_path, who) != BG_OK)
+        return "the device is not acceptable";
+    if (take_roles(data, method->roles_path, &who->roles) != BG_OK)
+        return "the roles are not acceptable";
+    buf_add_slice(&who->assigns, data);
+    return buf_ok(&who->assigns) ? NULL : "there is too much in it";
+}
+
 static const char *take_identity(const struct auth_method *method, struct slice data, struct identity *who)
 {
     struct slice at;
-    if (!token_find(data, method->user_id_path, &at) || token_put_id(at, &who->user_id) != BG_OK ||
-        who->user_id.len > USER_ID_MAX)
-        return "token names no user";
-    if (take_device(data, method->device_id_path, who) != BG_OK)
-        return "device in the token is not acceptable";
-    return take_roles(data, method->roles_path, &who->roles) == BG_OK ? NULL : "roles in the token are not acceptable";
+    bool found = token_find(data, method->user_id_path, &at) && token_put_id(at, &who->user_id) == BG_OK &&
+                 who->user_id.len <= USER_ID_MAX;
+    return found ? take_rest(method, data, who) : "token names no user";
+}
+
+const char *identity_take_assigns(const struct auth_method *method, struct slice assigns, struct identity *who)
+{
+    struct slice at;
+    const char *why = NULL;
+    if (term_peek(&(struct term_reader){(const uint8_t *)assigns.ptr, (const uint8_t *)slice_end(assigns)}) != TERM_MAP)
+        why = "the assigns are no map";
+    else if (token_find(assigns, method->user_id_path, &at) && !term_is_nil(at) &&
+             (token_put_id(at, &who->user_id) != BG_OK || who->user_id.len > USER_ID_MAX))
+        why = "the user is not acceptable";
+    else
+        why = take_rest(method, assigns, who);
+    if (why)
+        forget(who);
+    return why;
 }
 
 static enum token_verdict verify(struct inquiry *q, const struct auth_method *m, struct slice *data)
@@ -265,17 +300,29 @@ static int take_token(struct inquiry *q, const struct auth_method *method)
         return BG_OK;
     if (!q->refusal || v != TOKEN_MALFORMED) /* of several methods, the one whose token it was */
         q->refusal = why;
-    buf_reset(&q->who->user_id);
-    buf_reset(&q->who->roles);
-    buf_reset(&q->who->device_id);
+    forget(q->who);
     return BG_EINVAL;
 }
 
-/* BG_OK: this is the client. BG_EGONE: it shows nothing to this method. BG_EINVAL: refusal says what is wrong. */
+/* With a parameter, the function is asked only about clients that show a token there or elsewhere. */
+static int take_remote(struct inquiry *q, const struct auth_method *method)
+{
+    if (!find_token(q, method->param) && method->param)
+        return BG_EGONE;
+    find_token(q, NULL);
+    buf_add_slice(&q->who->token, buf_slice(&q->token));
+    q->who->ask = method;
+    return buf_ok(&q->who->token) ? BG_EMORE : BG_EINVAL;
+}
+
+/* BG_OK: this is the client. BG_EMORE: a function has to be asked. BG_EGONE: it shows nothing to this method. BG_EINVAL:
+ * refusal says what is wrong. */
 static int try_method(struct inquiry *q, const struct auth_method *method)
 {
     if (method->type == AUTH_NONE)
         return BG_OK;
+    if (method->type == AUTH_REMOTE)
+        return take_remote(q, method);
     if (method->type != AUTH_PARAM)
         return take_token(q, method);
     int rc = take_param(q, method->param);
@@ -296,10 +343,9 @@ static int try_all(struct inquiry *q)
         return BG_EINVAL;
     for (uint32_t i = 0; i < q->config->auth_count; i++) {
         const struct auth_method *method = &q->config->auth[i];
-        if ((is_token(method) || !q->refusal) && try_method(q, method) == BG_OK) {
-            q->refusal = NULL;
-            return BG_OK;
-        }
+        int rc = is_token(method) || !q->refusal ? try_method(q, method) : BG_EGONE;
+        if (rc == BG_OK || rc == BG_EMORE)
+            return rc;
     }
     return BG_EINVAL;
 }
@@ -310,6 +356,12 @@ static int ask(struct inquiry *q)
     if (q->config->auth_count)
         return try_all(q);
     return !param || take_param(q, param) != BG_EINVAL ? BG_OK : BG_EINVAL;
+}
+
+void edge_refused(const struct socket_config *config, struct metrics *m, const char *reason)
+{
+    metric_inc(m, METRIC_CLIENT_AUTH_REFUSED);
+    log_limited(LOG_INFO, "edge", "authentication failed, refusing", "path=%s reason=\"%s\"", config->path, reason);
 }
 
 int edge_authenticate(const struct socket_config *config, const struct http_head *h, uint64_t now_ms, struct metrics *m,
@@ -323,10 +375,7 @@ int edge_authenticate(const struct socket_config *config, const struct http_head
     buf_fini(&q.offered);
     buf_fini(&q.token);
     buf_fini(&q.scratch);
-    if (rc == BG_OK)
-        return BG_OK;
-    metric_inc(m, METRIC_CLIENT_AUTH_REFUSED);
-    log_limited(LOG_INFO, "edge", "authentication failed, refusing", "path=%s reason=\"%s\"", config->path,
-                q.refusal ? q.refusal : "no token");
-    return BG_EINVAL;
+    if (rc == BG_EINVAL)
+        edge_refused(config, m, q.refusal ? q.refusal : "no token");
+    return rc;
 }

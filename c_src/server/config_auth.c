@@ -16,7 +16,8 @@ enum key {
     KEY_KEYS = 1 << 5,
     KEY_CLAIMS = 1 << 6,
     KEY_USER = 1 << 7,
-    KEY_MAX_AGE = 1 << 8
+    KEY_MAX_AGE = 1 << 8,
+    KEY_REMOTE = 1 << 9
 };
 
 enum { KEYS_PHOENIX = KEY_PARAM | KEY_SECRET | KEY_SALT | KEY_DERIVATION | KEY_USER | KEY_MAX_AGE };
@@ -29,6 +30,7 @@ static const struct auth_kind {
     {"phoenix_token", KEYS_PHOENIX, NULL},
     {"phoenix_encrypted", KEYS_PHOENIX, NULL},
     {"jwt", KEY_PARAM | KEY_SECRET | KEY_ALGORITHM | KEY_KEYS | KEY_CLAIMS | KEY_USER | KEY_MAX_AGE, NULL},
+    {"remote", KEY_PARAM | KEY_REMOTE | KEY_USER, NULL},
     {"param", KEY_PARAM, "no key but param"},
     {"none", 0, "no key"},
 };
@@ -71,6 +73,10 @@ static const char *stray_key(const struct auth_settings *a, unsigned takes)
         {"roles_path", KEY_USER, a->roles_path != NULL},
         {"device_id_path", KEY_USER, a->device_id_path != NULL},
         {"max_age_s", KEY_MAX_AGE, a->max_age_s != 0},
+        {"module", KEY_REMOTE, a->module != NULL},
+        {"function", KEY_REMOTE, a->function != NULL},
+        {"nodes", KEY_REMOTE, a->nodes_count != 0},
+        {"cache_ms", KEY_REMOTE, a->cache_ms != 0},
     };
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
         if (keys[i].given && !(takes & keys[i].what))
@@ -110,6 +116,8 @@ static const char *problem_of(const struct auth_settings *a)
         return phoenix_problem(a);
     if (strcmp(a->type, "jwt") == 0)
         return jwt_problem(a);
+    if (strcmp(a->type, "remote") == 0 && (!a->module || !a->function || !a->nodes_count))
+        return "needs module, function and nodes: whom to ask";
     if (strcmp(a->type, "param") == 0 && !a->param)
         return "needs param: the connect parameter that names the user";
     return NULL;
@@ -131,4 +139,14 @@ void config_check_auth(const struct server_config *c, uint32_t socket, uint32_t 
         config_warning(r, name, line,
                        "sockets[%u].auth[%u].secret: whoever reads this file can sign tokens; secret_file keeps it apart",
                        socket, method);
+}
+
+void config_check_join(const struct server_config *c, uint32_t socket, uint32_t channel, const char *name, size_t line,
+                       struct config_report *r)
+{
+    const struct channel_settings *ch = &c->sockets[socket].channels[channel];
+    bool any = ch->join_module || ch->join_function || ch->join_nodes_count;
+    if (any && !(ch->join_module && ch->join_function && ch->join_nodes_count))
+        config_error(r, name, line, "sockets[%u].channels[%u]: join_module, join_function and join_nodes go together",
+                     socket, channel);
 }

@@ -22,6 +22,7 @@
 #include "origin.h"
 #include "phoenix_token.h"
 #include "rate_limiter.h"
+#include "topic.h"
 
 /* ---- checks -------------------------------------------------------------------------------------------- */
 
@@ -91,7 +92,7 @@ static const char *check_host(const char *text)
 
 static const char *check_auth_type(const char *text)
 {
-    return config_auth_type_known(text) ? NULL : "is not known; use phoenix_token, phoenix_encrypted, jwt, param or none";
+    return config_auth_type_known(text) ? NULL : "is not known; use phoenix_token, phoenix_encrypted, jwt, remote, param or none";
 }
 
 static const char *check_digest(const char *text)
@@ -118,11 +119,22 @@ static const char *check_origin_pattern(const char *text)
                : "is not an origin; write //example.com, //*.example.com or https://example.com:888";
 }
 
-/* P-050: a prefix ends in one *. */
+/* P-050: a prefix ends in one *. Right behind {user_id} it would let user 1 into the topics of user 12. */
 static const char *check_topic(const char *text)
 {
-    const char *star = strchr(text, '*');
-    return star && star[1] != '\0' ? "may hold one * only, at its end" : NULL;
+    const char *star = strchr(text, '*'), *user = strstr(text, TOPIC_USER_ID);
+    if (star && star[1] != '\0')
+        return "may hold one * only, at its end";
+    if (user && strstr(user + 1, TOPIC_USER_ID))
+        return "may hold {user_id} only once";
+    return user && user + strlen(TOPIC_USER_ID) == star ? "must have something between {user_id} and *, as in user:{user_id}:*"
+                                                        : NULL;
+}
+
+static const char *check_socket_id(const char *text)
+{
+    const char *user = strstr(text, TOPIC_USER_ID);
+    return user && !strstr(user + 1, TOPIC_USER_ID) ? NULL : "must hold {user_id} once, as in users_socket:{user_id}";
 }
 
 static const char *check_atom(const char *text)
@@ -305,7 +317,13 @@ static const cyaml_schema_value_t listeners_value = {
     R##_TEXT(channel_settings, topic, true, TEXT_MAX, NULL, check_topic) \
     R##_TEXT(channel_settings, event, false, 255, "phoenix_gen_api", NULL) \
     R##_SWITCH(channel_settings, override_user_id, TOGGLE_ON) \
-    R##_SWITCH(channel_settings, require_verified_user_id, TOGGLE_ON)
+    R##_SWITCH(channel_settings, require_verified_user_id, TOGGLE_ON) \
+    R##_SWITCH(channel_settings, require_user, TOGGLE_OFF) \
+    R##_TEXTS(channel_settings, roles, false, NULL) \
+    R##_TEXT(channel_settings, join_module, false, 255, NULL, check_atom) \
+    R##_TEXT(channel_settings, join_function, false, 255, NULL, check_atom) \
+    R##_TEXTS(channel_settings, join_nodes, false, check_peer) \
+    R##_NUMBER(channel_settings, join_timeout_ms, false, 10, 60000, 5000)
 TABLES(channels, CHANNELS);
 static const cyaml_schema_value_t channels_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct channel_settings, channels_fields)};
@@ -328,7 +346,12 @@ static const cyaml_schema_value_t channels_value = {
     R##_TEXT(auth_settings, user_id_path, false, 255, NULL, NULL) \
     R##_TEXT(auth_settings, roles_path, false, 255, NULL, NULL) \
     R##_TEXT(auth_settings, device_id_path, false, 255, NULL, NULL) \
-    R##_NUMBER(auth_settings, max_age_s, false, 0, 1000000000, 0)
+    R##_NUMBER(auth_settings, max_age_s, false, 0, 1000000000, 0) \
+    R##_TEXT(auth_settings, module, false, 255, NULL, check_atom) \
+    R##_TEXT(auth_settings, function, false, 255, NULL, check_atom) \
+    R##_TEXTS(auth_settings, nodes, false, check_peer) \
+    R##_NUMBER(auth_settings, timeout_ms, false, 10, 60000, 5000) \
+    R##_NUMBER(auth_settings, cache_ms, false, 0, 3600000, 0)
 TABLES(auth, AUTH);
 static const cyaml_schema_value_t auth_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct auth_settings, auth_fields)};
@@ -337,6 +360,7 @@ static const cyaml_schema_value_t auth_value = {
     R##_TEXT(socket_settings, path, true, 255, NULL, check_path) \
     R##_TEXT(socket_settings, user_id_param, false, 64, NULL, NULL) \
     R##_SECTIONS(socket_settings, auth, false) \
+    R##_TEXT(socket_settings, id, false, 255, NULL, check_socket_id) \
     R##_TEXT(socket_settings, check_origin, false, 8, "true", check_origin) \
     R##_TEXTS(socket_settings, origins, false, check_origin_pattern) \
     R##_NUMBER(socket_settings, timeout_ms, false, 1000, 86400000, 60000) \

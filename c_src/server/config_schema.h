@@ -91,5 +91,7 @@ bool config_auth_type_known(const char *text);
 /* What only the whole entry can tell: reports what is missing and what does not belong. */
 void config_check_auth(const struct server_config *c, uint32_t socket, uint32_t method, const char *name, size_t line,
                        struct config_report *r);
+void config_check_join(const struct server_config *c, uint32_t socket, uint32_t channel, const char *name, size_t line,
+                       struct config_report *r);
 
 #endif

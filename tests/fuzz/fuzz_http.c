@@ -4,6 +4,8 @@
  */
 #include "fuzz.h"
 #include "http_head.h"
+#include "query_term.h"
+#include "term.h"
 
 static void check_text(struct slice bytes, struct slice s)
 {
@@ -17,6 +19,12 @@ static void check_head(struct slice bytes, const struct http_head *h)
     static const char *const names[] = {"vsn", "user_id", "a"};
     check_text(bytes, h->method);
     check_text(bytes, h->query);
+    struct buf term;
+    size_t used;
+    buf_init(&term, 0);
+    if (query_to_term(h->query, &term) == BG_OK)
+        assert_always(term_check(term.data, term.len, QUERY_DEPTH_MAX + 2, &used, NULL) == BG_OK && used == term.len);
+    buf_fini(&term);
     for (uint32_t i = 0; i < h->headers_count; i++) {
         check_text(bytes, h->headers[i].name);
         check_text(bytes, h->headers[i].value);
