@@ -16,10 +16,25 @@
 
 struct edge;
 
+/* A function of the services that decides for us. Borrowed texts. */
+struct remote_function {
+    const char *module;
+    const char *function;
+    const struct slice *nodes; /* tried in turn, those that are connected; none is: refused */
+    uint32_t nodes_count;
+    uint32_t timeout_ms;
+    uint32_t cache_ms; /* how long a yes to the same parameters and token holds; 0: each is asked for */
+};
+
 struct channel_config {
-    const char *topic; /* exact, or a prefix ending in * (P-050); first declared wins */
+    const char *topic; /* a pattern for topic_match() (P-050); first declared wins */
     const char *event; /* default phoenix_gen_api */
     struct channel_rules rules;
+    /* Who may join; each refuses with unauthorized. */
+    bool require_user;
+    char *const *roles; /* one of them; none: whatever the roles are */
+    uint32_t roles_count;
+    struct remote_function join; /* asked last; module NULL: nobody is */
 };
 
 enum auth_type {
@@ -29,16 +44,6 @@ enum auth_type {
     AUTH_REMOTE, /* a function of the services decides, as UserSocket.connect/3 does */
     AUTH_PARAM,         /* who the connect parameter says: for behind something that has checked it */
     AUTH_NONE           /* nobody in particular */
-};
-
-/* A function of the services that decides for us. Borrowed texts. */
-struct remote_function {
-    const char *module;
-    const char *function;
-    const struct slice *nodes; /* tried in turn, those that are connected; none is: refused */
-    uint32_t nodes_count;
-    uint32_t timeout_ms;
-    uint32_t cache_ms; /* how long a yes to the same parameters and token holds; 0: each is asked for */
 };
 
 /* One way to tell who a client is, ready for use: files read, keys derived. */
@@ -72,6 +77,7 @@ struct socket_config {
     uint32_t max_channels;     /* P-012: 100 */
     uint32_t max_frame_bytes;  /* P-075: 10000000 */
     uint32_t max_topic_bytes;  /* P-151: 1024 */
+    const char *id; /* what the sockets of a user are known by (P-010), with {user_id}; NULL: nothing */
     enum origin_check origin_check;
     const char *host;     /* the name under which clients know this gateway; NULL: what they say in Host */
     char *const *origins; /* patterns for origin_parse_pattern() */
@@ -150,6 +156,9 @@ struct edge_client {
  * came. Returns how many these were. fn changes nothing. */
 uint32_t edge_next_clients(const struct edge *ed, uint32_t after, uint32_t max,
                            void (*fn)(void *ctx, const struct edge_client *c), void *ctx);
+/* Closes the sockets with that id (socket_config.id) with 1001, as a broadcast of "disconnect" does in Phoenix (P-010).
+ * Returns how many that were. */
+uint32_t edge_disconnect(struct edge *ed, struct slice id);
 /* Clients that hold a socket now: WebSockets, and HTTP requests in progress. */
 uint32_t edge_connections(const struct edge *ed);
 /* Addresses and users that are counted now. */

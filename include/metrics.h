@@ -54,6 +54,8 @@
     X(CHANNEL_JOINED, "channel_joined", "channels joined now")                                          \
     X(CHANNEL_JOINS, "channel_joins_total", "joins accepted")                                           \
     X(CHANNEL_JOIN_ERRORS, "channel_join_errors_total", "joins refused")                                \
+    X(JOIN_CALLS, "join_calls_total", "join functions of services asked about a topic") \
+    X(JOIN_FAILURES, "join_failures_total", "join functions that gave no answer") \
     X(CHANNEL_UNKNOWN_MESSAGES, "channel_unknown_messages_total", "messages to channels that mean nothing") \
     X(REQUESTS, "requests_total", "requests accepted into the pipeline")                                \
     X(REQUESTS_IN_FLIGHT, "requests_in_flight", "requests waiting for their answer now")                \

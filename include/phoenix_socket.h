@@ -9,6 +9,8 @@
 #include "channel_frame.h"
 #include "edge.h"
 #include "gate.h"
+#include "join.h"
+#include "map.h"
 #include "ws_server.h"
 
 /* What the sockets of one edge share. */
@@ -20,12 +22,16 @@ struct phoenix {
     struct client_limits *limits;
     struct gate *gate;
     const struct json_limits *json;
+    struct joins *joins; /* of topics about which a function of the services decides */
+    struct map ids;      /* sockets by their id (P-010) */
     struct slice roles[ROLES_MAX];
     struct session session; /* of the socket whose request is being worked on */
     struct buf scratch;     /* names of the message at hand, when they had to be rewritten */
 };
 
-void phoenix_init(struct phoenix *px, struct process_table *processes, struct metrics *m);
+/* call: for the functions that decide about joins. 0 or BG_ENOMEM; phoenix_fini() in either case. */
+int phoenix_init(struct phoenix *px, struct process_table *processes, const struct call_ops *call, struct metrics *m)
+    MUST_CHECK;
 /* Every socket must be gone. */
 void phoenix_fini(struct phoenix *px);
 /* How the gateway reaches the channels. */
@@ -44,5 +50,7 @@ void phoenix_socket_free(struct ws_conn *c);
 handle_t phoenix_socket_process(const struct ws_conn *c);
 /* Fills what the socket knows: user, address, path, channels. */
 void phoenix_socket_show(const struct ws_conn *c, struct edge_client *to);
+/* P-010: closes the sockets of that id with 1001. Returns how many that were. */
+uint32_t phoenix_disconnect(struct phoenix *px, struct slice id);
 
 #endif

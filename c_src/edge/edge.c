@@ -245,14 +245,16 @@ struct edge *edge_new(const struct edge_options *o, struct err *e)
         free(ed);
         return NULL;
     }
-    phoenix_init(&ed->phoenix, o->processes, o->metrics);
+    int rc = phoenix_init(&ed->phoenix, o->processes, &ed->o.call, o->metrics);
     ed->phoenix.limits = o->limits;
     ed->phoenix.gate = ed->gate;
     ed->phoenix.timers = o->timers;
     ed->phoenix.gateway = o->gateway;
     ed->phoenix.json = &ed->o.json;
-    if (http_routes_init(&ed->routes, &ed->o, e) != BG_OK || start_ws(ed, e) != BG_OK || start_http(ed, e) != BG_OK ||
-        start_connects(ed, e) != BG_OK || open_entrance(ed, e) != BG_OK) {
+    if (rc != BG_OK)
+        err_set(e, rc, 0, "no memory");
+    if (rc != BG_OK || http_routes_init(&ed->routes, &ed->o, e) != BG_OK || start_ws(ed, e) != BG_OK ||
+        start_http(ed, e) != BG_OK || start_connects(ed, e) != BG_OK || open_entrance(ed, e) != BG_OK) {
         edge_free(ed);
         return NULL;
     }
@@ -354,6 +356,11 @@ uint32_t edge_next_clients(const struct edge *ed, uint32_t after, uint32_t max,
     struct next_clients n = {fn, ctx, 0};
     ws_each_after(ed->ws, after, max, shown, &n);
     return n.count;
+}
+
+uint32_t edge_disconnect(struct edge *ed, struct slice id)
+{
+    return phoenix_disconnect(&ed->phoenix, id);
 }
 
 uint32_t edge_connections(const struct edge *ed)

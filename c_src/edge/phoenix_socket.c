@@ -19,6 +19,27 @@
 #include "process_state.h"
 #include "request_decode.h"
 #include "term.h"
+#include "topic.h"
+
+/* Lengths of texts that stand one behind another. */
+struct person {
+    uint16_t user_len, roles_len, device_len, assigns_len;
+};
+
+/* Sockets that a broadcast of "disconnect" on this topic closes. */
+struct socket_id {
+    struct list members;
+    uint32_t len;
+    char text[];
+};
+
+/* What only some configurations have for a socket. */
+struct extra {
+    struct phoenix_socket *socket;
+    struct join_list joining;
+    struct socket_id *id; /* NULL: it has none */
+    struct list by_id;
+};
 
 struct phoenix_socket {
     struct ws_conn ws;
@@ -27,17 +48,17 @@ struct phoenix_socket {
     handle_t process; /* stands for the client: whoever ends it closes the connection */
     struct channel *channels;
     uint32_t channels_count;
+    uint32_t messages; /* from the client */
     struct gate_address *at;
     struct gate_user *user; /* NULL: nobody in particular */
     struct token_bucket joins;
     struct request_quota in_flight;
-    uint32_t messages; /* from the client */
+    struct extra *extra; /* NULL: nothing of it is configured */
     uint8_t serializer;
     uint8_t ip_len;
-    uint16_t user_len;
-    uint16_t roles_len;
-    uint16_t device_len;
-    char text[]; /* user id, ip address, roles, device id */
+    bool ended;
+    struct person person;
+    char text[]; /* ip address, and of the person: user id, roles, device id, assigns */
 };
 
 struct channel {
@@ -51,8 +72,9 @@ struct channel {
     uint32_t messages; /* from the client */
     /* Joined with join_ref null (P-052): join_ref holds the ref of the join, which pushes carry; the close
      * events carry null; any join_ref matches. */
-    bool null_join_ref;
-    char text[]; /* topic, join_ref: raw JSON */
+    bool null_join_ref : 1;
+    bool has_person : 1; /* the join has made another of the socket's */
+    char text[]; /* topic, join_ref: raw JSON; with has_person a struct person and its texts */
 };
 
 enum channel_exit { EXIT_LEFT, EXIT_DUPLICATE, EXIT_TRANSPORT, EXIT_CLOSED, EXIT_CRASHED };
@@ -195,12 +217,12 @@ static void channel_on_message(void *owner, handle_t self, struct dist_link *fro
 
 static struct slice user_of(const struct phoenix_socket *s)
 {
-    return slice_make(s->text, s->user_len);
+    return slice_make(s->text + s->ip_len, s->person.user_len);
 }
 
 static struct slice ip_of(const struct phoenix_socket *s)
 {
-    return slice_make(s->text + s->user_len, s->ip_len);
+    return slice_make(s->text, s->ip_len);
 }
 
 /* A topic without its quotes; escapes stay as they are. */
@@ -212,7 +234,7 @@ static struct slice topic_text(const struct channel *ch)
 
 static void about_user(const struct phoenix_socket *s, struct process_row *row)
 {
-    if (!s->user_len)
+    if (!s->person.user_len)
         return;
     process_row_about(row, SLICE_LIT(" user "));
     process_row_about(row, user_of(s));
@@ -234,7 +256,7 @@ static void channel_row(void *owner, handle_t self, struct process_row *row)
 /* What is the client's, for its socket and for each of its channels. */
 static void client_state(const struct phoenix_socket *s, struct process_state *st)
 {
-    process_state_text(st, "user_id", s->user_len ? user_of(s) : SLICE_NONE);
+    process_state_text(st, "user_id", s->person.user_len ? user_of(s) : SLICE_NONE);
     process_state_text(st, "address", ip_of(s));
     process_state_text(st, "socket_path", slice_str(s->config->path));
     process_state_uint(st, "connection", s->ws.id);
@@ -263,7 +285,7 @@ static void socket_row(void *owner, handle_t self, struct process_row *row)
     row->group = slice_str(s->config->path);
     row->waiting = unsent < UINT32_MAX ? (uint32_t)unsent : UINT32_MAX;
     row->work = s->messages;
-    row->bytes = sizeof(*s) + s->user_len + s->ip_len + s->roles_len + unsent;
+    row->bytes = sizeof(*s) + s->ip_len + s->person.user_len + s->person.roles_len + unsent;
     process_row_about(row, ip_of(s));
     about_user(s, row);
 }
@@ -323,38 +345,49 @@ static struct channel *channel_by_handle(const struct phoenix *px, handle_t h)
     return process_ops(px->processes, h) == &channel_ops ? process_owner(px->processes, h) : NULL;
 }
 
-/* P-050: exact, or a prefix with * at its end; the first that is declared wins. topic: a raw JSON value. */
-static const struct channel_config *config_for(const struct socket_config *config, struct slice topic)
+/* P-050: the first that is declared wins. topic: a raw JSON value. *match: whether it is also this user's. */
+static const struct channel_config *config_for(const struct phoenix_socket *s, struct slice topic, enum topic_match *match)
 {
+    const struct socket_config *config = s->config;
+    struct buf user;
+    uint32_t i = 0;
     if (json_kind(topic) != JSON_STRING)
         return NULL;
-    struct slice text = slice_make(topic.ptr + 1, topic.len - 2);
-    for (uint32_t i = 0; i < config->channels_count; i++) {
-        struct slice pattern = slice_str(config->channels[i].topic);
-        bool prefix = pattern.len && pattern.ptr[pattern.len - 1] == '*';
-        if (prefix ? text.len >= pattern.len - 1 && memcmp(text.ptr, pattern.ptr, pattern.len - 1) == 0
-                   : slice_eq(text, pattern))
-            return &config->channels[i];
+    struct slice text = slice_make(topic.ptr + 1, topic.len - 2), name = SLICE_NONE;
+    buf_init(&user, 0);
+    if (s->person.user_len) {
+        json_put_text(&user, user_of(s)); /* as it stands in a topic */
+        name = buf_ok(&user) ? slice_make(user.data + 1, user.len - 2) : SLICE_NONE;
     }
-    return NULL;
+    while (i < config->channels_count && (*match = topic_match(config->channels[i].topic, text, name)) == TOPIC_DIFFERENT)
+        i++;
+    buf_fini(&user);
+    return i < config->channels_count ? &config->channels[i] : NULL;
+}
+
+static char *put_text(char *at, struct slice part)
+{
+    if (part.len)
+        memcpy(at, part.ptr, part.len);
+    return at + part.len;
 }
 
 /* A channel with its process, not yet in its socket. NULL when memory or the process table is exhausted. */
 static struct channel *channel_new(struct phoenix_socket *s, const struct channel_config *config,
-                                   const struct channel_frame *f)
+                                   const struct channel_frame *f, struct slice person)
 {
     bool null_ref = json_kind(f->join_ref) == JSON_NULL;
     struct slice join_ref = null_ref ? f->ref : f->join_ref;
-    struct channel *ch = malloc(sizeof(*ch) + f->topic.len + join_ref.len);
+    struct channel *ch = malloc(sizeof(*ch) + f->topic.len + join_ref.len + person.len);
     if (!ch)
         return NULL;
     *ch = (struct channel){.socket = s,
                            .config = config,
                            .topic_len = (uint32_t)f->topic.len,
                            .join_ref_len = (uint32_t)join_ref.len,
-                           .null_join_ref = null_ref};
-    memcpy(ch->text, f->topic.ptr, f->topic.len);
-    memcpy(ch->text + f->topic.len, join_ref.ptr, join_ref.len);
+                           .null_join_ref = null_ref,
+                           .has_person = person.len > 0};
+    put_text(put_text(put_text(ch->text, f->topic), join_ref), person);
     request_list_init(&ch->waiting);
     ch->waiting.quota[0] = &s->in_flight;
     ch->waiting.quota[1] = s->user ? &s->user->in_flight : NULL;
@@ -364,6 +397,45 @@ static struct channel *channel_new(struct phoenix_socket *s, const struct channe
         return NULL;
     }
     return ch;
+}
+
+/* Who is behind the channel, or where there is none yet behind the socket, until the next call of this function. */
+static const struct session *session_of(const struct phoenix_socket *s, const struct channel *ch)
+{
+    struct person p = s->person;
+    const char *user = s->text + s->ip_len;
+    if (ch && ch->has_person) {
+        user = ch->text + ch->topic_len + ch->join_ref_len;
+        memcpy(&p, user, sizeof(p)); /* not aligned */
+        user += sizeof(p);
+    }
+    const char *role = user + p.user_len, *end = role + p.roles_len;
+    uint32_t n = 0;
+    for (; role < end; role += s->px->roles[n++].len + 1)
+        s->px->roles[n] = slice_str(role);
+    s->px->session = (struct session){
+        .user_id = slice_make(user, p.user_len),
+        .roles = s->px->roles,
+        .roles_count = n,
+        .ip_address = ip_of(s),
+        .device_id = slice_make(end, p.device_len),
+    };
+    return &s->px->session;
+}
+
+/* Appends what a channel keeps of who; what that does not name stays as the socket has it. */
+static void put_person(struct buf *out, const struct phoenix_socket *s, const struct identity *who)
+{
+    const struct session *was = session_of(s, NULL);
+    const char *roles_text = s->text + s->ip_len + s->person.user_len;
+    struct slice user = who->user_id.len ? buf_slice(&who->user_id) : was->user_id;
+    struct slice roles = who->roles.len ? buf_slice(&who->roles) : slice_make(roles_text, s->person.roles_len);
+    struct slice device = who->device_id.len ? buf_slice(&who->device_id) : was->device_id;
+    const struct person p = {(uint16_t)user.len, (uint16_t)roles.len, (uint16_t)device.len, 0};
+    buf_add(out, &p, sizeof(p));
+    buf_add_slice(out, user);
+    buf_add_slice(out, roles);
+    buf_add_slice(out, device);
 }
 
 /* --- events in ---------------------------------------------------------------------------------------------------- */
@@ -378,7 +450,7 @@ static bool join_ref_matches(const struct channel *ch, struct slice join_ref)
 
 static bool refused(const struct phoenix_socket *s, enum limit which)
 {
-    return limit_refuse(s->px->limits, which, s->ws.id, slice_make(s->text + s->user_len, s->ip_len));
+    return limit_refuse(s->px->limits, which, s->ws.id, slice_make(s->text, s->ip_len));
 }
 
 static bool is_too_long(const struct phoenix_socket *s, size_t len, size_t most)
@@ -390,6 +462,11 @@ static bool joins_too_often(struct phoenix_socket *s)
 {
     return !token_bucket_try(&s->joins, &s->px->limits->rate[LIMIT_JOINS], s->px->timers->now_us) &&
            refused(s, LIMIT_JOINS);
+}
+
+static uint32_t pending_joins(const struct phoenix_socket *s)
+{
+    return s->extra ? join_count(&s->extra->joining) : 0;
 }
 
 /* Why a join cannot be; SLICE_NONE when it can. *join_ref is what the refusal carries. */
@@ -409,21 +486,51 @@ static struct slice join_refusal(struct phoenix_socket *s, const struct channel_
         *join_ref = json_null; /* P-049 */
         return unmatched_topic;
     }
-    if (!again && s->channels_count >= s->config->max_channels && refused(s, LIMIT_CHANNELS))
+    if (!again && s->channels_count + pending_joins(s) >= s->config->max_channels && refused(s, LIMIT_CHANNELS))
         return SLICE_LIT("{\"reason\":\"too many channels joined\"}");
     return SLICE_NONE;
 }
 
-/* P-045..P-052. ch: the channel that has the topic already; it ends after the new one's reply (P-051). */
-static void on_join(struct phoenix_socket *s, struct channel *ch, const struct channel_frame *f)
+static const struct slice join_crashed = SLICE_LIT("{\"reason\":\"join crashed\"}"); /* P-048 */
+static const struct slice unauthorized = SLICE_LIT("{\"reason\":\"unauthorized\"}");
+
+static bool has_role(const struct phoenix_socket *s, const struct channel_config *config)
 {
-    const struct channel_config *config = config_for(s->config, f->topic);
-    struct slice join_ref;
-    struct slice refusal = join_refusal(s, f, config, ch != NULL, &join_ref);
-    struct channel *joined = refusal.ptr ? NULL : channel_new(s, config, f);
+    const char *role = s->text + s->ip_len + s->person.user_len, *end = role + s->person.roles_len;
+    for (; role < end; role += strlen(role) + 1)
+        for (uint32_t i = 0; i < config->roles_count; i++)
+            if (strcmp(role, config->roles[i]) == 0)
+                return true;
+    return config->roles_count == 0;
+}
+
+/* What the configuration says about who may join. */
+static bool may_join(const struct phoenix_socket *s, const struct channel_frame *f, const struct channel_config *config,
+                     enum topic_match match)
+{
+    const char *why = match == TOPIC_FOREIGN                        ? "the topic is another user's"
+                      : config->require_user && !s->person.user_len ? "the socket has no user"
+                      : !has_role(s, config)                        ? "the user has none of the roles"
+                                                                    : NULL;
+    if (why)
+        log_limited(LOG_INFO, "edge", "join refused", "conn=%u topic=%s reason=\"%s\"", s->ws.id, log_text(f->topic), why);
+    return !why;
+}
+
+static void refuse_join(struct phoenix_socket *s, struct slice join_ref, const struct channel_frame *f,
+                        struct slice response)
+{
+    metric_inc(s->px->metrics, METRIC_CHANNEL_JOIN_ERRORS);
+    send_error(s, join_ref, f, response);
+}
+
+/* ch: the channel that has the topic already; it ends after the new one's reply (P-051). person: as put_person() makes it, or empty. */
+static void accept_join(struct phoenix_socket *s, struct channel *ch, const struct channel_config *config,
+                        const struct channel_frame *f, struct slice response, struct slice person)
+{
+    struct channel *joined = channel_new(s, config, f, person);
     if (!joined) {
-        metric_inc(s->px->metrics, METRIC_CHANNEL_JOIN_ERRORS);
-        send_error(s, join_ref, f, refusal.ptr ? refusal : SLICE_LIT("{\"reason\":\"gateway is full\"}"));
+        refuse_join(s, f->join_ref, f, SLICE_LIT("{\"reason\":\"gateway is full\"}"));
         return;
     }
     metric_inc(s->px->metrics, METRIC_CHANNEL_JOINS);
@@ -431,9 +538,83 @@ static void on_join(struct phoenix_socket *s, struct channel *ch, const struct c
     joined->next = s->channels;
     s->channels = joined;
     s->channels_count++;
-    send_reply(s, f->join_ref, f->ref, f->topic, "ok", json_empty);
+    send_reply(s, f->join_ref, f->ref, f->topic, "ok", response);
     if (ch)
         channel_end(ch, EXIT_DUPLICATE);
+}
+
+/* What connecting has left, for join functions. */
+static struct slice socket_assigns(const struct phoenix_socket *s)
+{
+    const struct person *p = &s->person;
+    return slice_make(s->text + s->ip_len + p->user_len + p->roles_len + p->device_len, p->assigns_len);
+}
+
+static int ask_join(struct phoenix_socket *s, const struct channel_config *config, const struct channel_frame *f)
+{
+    const struct join_asker who = {
+        .socket = s,
+        .session = session_of(s, NULL),
+        .assigns = socket_assigns(s),
+        .id = s->extra->id ? slice_make(s->extra->id->text, s->extra->id->len) : SLICE_NONE,
+    };
+    return joins_ask(s->px->joins, &s->extra->joining, &who, config, f);
+}
+
+/* P-045..P-052. */
+static void on_join(struct phoenix_socket *s, struct channel *ch, const struct channel_frame *f)
+{
+    enum topic_match match = TOPIC_DIFFERENT;
+    const struct channel_config *config = config_for(s, f->topic, &match);
+    struct slice join_ref;
+    struct slice refusal = join_refusal(s, f, config, ch != NULL, &join_ref);
+    if (!refusal.ptr && !may_join(s, f, config, match))
+        refusal = unauthorized;
+    if (refusal.ptr)
+        refuse_join(s, join_ref, f, refusal);
+    else if (!config->join.module)
+        accept_join(s, ch, config, f, json_empty, SLICE_NONE);
+    else if (ask_join(s, config, f) != BG_OK)
+        refuse_join(s, join_ref, f, join_crashed);
+}
+
+/* Appends the person that a join's assigns make of the socket's, if it is another. False: they are not acceptable. */
+static bool take_assigns(const struct phoenix_socket *s, struct slice assigns, struct buf *person)
+{
+    static const struct auth_method paths = {
+        .user_id_path = "user_id", .roles_path = "roles", .device_id_path = "device_id"};
+    struct identity who;
+    identity_init(&who);
+    const char *why = assigns.len ? identity_take_assigns(&paths, assigns, &who) : NULL;
+    bool same = !who.user_id.len && !who.roles.len && !who.device_id.len;
+    if (!why && !same)
+        put_person(person, s, &who);
+    if (!buf_ok(person))
+        why = "there is no memory";
+    if (why)
+        log_limited(LOG_WARNING, "edge", "the assigns of a join function cannot be taken", "conn=%u reason=\"%s\"", s->ws.id,
+                    why);
+    identity_fini(&who);
+    return !why;
+}
+
+/* A function of the services has decided. */
+static void on_join_decided(void *socket, const struct channel_config *config, const struct channel_frame *f,
+                            const struct join_verdict *v)
+{
+    struct phoenix_socket *s = socket;
+    struct channel *ch = channel_find(s, f->topic);
+    struct buf person;
+    buf_init(&person, 0);
+    bool fits = take_assigns(s, v->assigns, &person);
+    if (v->accepted && fits) {
+        accept_join(s, ch, config, f, v->response, buf_slice(&person));
+    } else {
+        refuse_join(s, f->join_ref, f, v->accepted ? join_crashed : v->response);
+        if (ch)
+            channel_end(ch, EXIT_DUPLICATE); /* Phoenix has stopped it before it asked */
+    }
+    buf_fini(&person);
 }
 
 /* P-060..P-062. */
@@ -449,23 +630,6 @@ static void on_leave(struct phoenix_socket *s, struct channel *ch, const struct 
     channel_end(ch, EXIT_LEFT);
 }
 
-/* Who is behind the socket, until the next call of this function. */
-static const struct session *session_of(const struct phoenix_socket *s)
-{
-    const char *role = s->text + s->user_len + s->ip_len, *end = role + s->roles_len;
-    uint32_t n = 0;
-    for (; role < end; role += s->px->roles[n++].len + 1)
-        s->px->roles[n] = slice_str(role);
-    s->px->session = (struct session){
-        .user_id = slice_make(s->text, s->user_len),
-        .roles = s->px->roles,
-        .roles_count = n,
-        .ip_address = slice_make(s->text + s->user_len, s->ip_len),
-        .device_id = slice_make(end, s->device_len),
-    };
-    return &s->px->session;
-}
-
 static void request(struct phoenix_socket *s, struct channel *ch, const struct channel_frame *f)
 {
     if (!s->px->gateway) {
@@ -473,7 +637,7 @@ static void request(struct phoenix_socket *s, struct channel *ch, const struct c
                    SLICE_LIT("\"Service temporarily unavailable\""));
         return;
     }
-    const struct session *who = session_of(s);
+    const struct session *who = session_of(s, ch);
     s->px->session.topic = channel_topic(ch);
     gateway_request(s->px->gateway, ch->process, &ch->waiting, who, &ch->config->rules, f->ref,
                     f->binary ? SLICE_NONE : f->payload);
@@ -637,8 +801,118 @@ static void on_message(struct ws_conn *c, bool binary, struct slice message)
         close_bad(s, binary, message, &e);
     else if (is_heartbeat(&f))
         send_reply(s, json_null, f.ref, f.topic, "ok", json_empty);
-    else
+    else if (!s->extra || !join_waits(&s->extra->joining, f.topic))
         dispatch(s, &f);
+    else if (join_queue(&s->extra->joining, f.topic, binary, message) != BG_OK)
+        send_error(s, json_null, &f, SLICE_LIT("{\"reason\":\"too many messages wait for the join\"}"));
+}
+
+/* A message that waited for the join of its topic. */
+static bool on_late_message(void *socket, bool binary, struct slice message)
+{
+    struct phoenix_socket *s = socket;
+    if (!s->ended)
+        on_message(&s->ws, binary, message);
+    return !s->ended;
+}
+
+/* --- ids (P-010) -------------------------------------------------------------------------------------------------- */
+
+static void id_drop_if_empty(struct phoenix *px, struct socket_id *id)
+{
+    if (!list_empty(&id->members))
+        return;
+    map_del(&px->ids, slice_make(id->text, id->len));
+    free(id);
+}
+
+/* The template with the user in it. */
+static void put_id(struct buf *out, const char *template, struct slice user)
+{
+    const char *at = strstr(template, TOPIC_USER_ID);
+    buf_add(out, template, (size_t)(at - template));
+    buf_add_slice(out, user);
+    buf_puts(out, at + sizeof(TOPIC_USER_ID) - 1);
+}
+
+static struct socket_id *id_new(struct phoenix *px, struct slice text)
+{
+    struct socket_id *id = calloc(1, sizeof(*id) + text.len);
+    if (!id)
+        return NULL;
+    list_init(&id->members);
+    id->len = (uint32_t)text.len;
+    memcpy(id->text, text.ptr, text.len);
+    if (map_put(&px->ids, slice_make(id->text, id->len), id) == BG_OK)
+        return id;
+    free(id);
+    return NULL;
+}
+
+/* A socket without a user has no id, as one whose id/1 returns nil. BG_ENOMEM: it could not be disconnected later. */
+static int id_enter(struct phoenix_socket *s)
+{
+    struct buf text;
+    if (!s->config->id || !s->person.user_len)
+        return BG_OK;
+    buf_init(&text, 0);
+    put_id(&text, s->config->id, user_of(s));
+    struct socket_id *id = buf_ok(&text) ? map_get(&s->px->ids, buf_slice(&text)) : NULL;
+    if (!id && buf_ok(&text))
+        id = id_new(s->px, buf_slice(&text));
+    buf_fini(&text);
+    if (!id)
+        return BG_ENOMEM;
+    s->extra->id = id;
+    list_append(&id->members, &s->extra->by_id);
+    return BG_OK;
+}
+
+static bool asks_about_joins(const struct socket_config *config)
+{
+    for (uint32_t i = 0; i < config->channels_count; i++)
+        if (config->channels[i].join.module)
+            return true;
+    return false;
+}
+
+static int extra_begin(struct phoenix_socket *s)
+{
+    if (!s->config->id && !asks_about_joins(s->config))
+        return BG_OK;
+    s->extra = calloc(1, sizeof(*s->extra));
+    if (!s->extra)
+        return BG_ENOMEM;
+    s->extra->socket = s;
+    list_init(&s->extra->by_id);
+    return id_enter(s);
+}
+
+static void extra_end(struct phoenix_socket *s)
+{
+    struct extra *x = s->extra;
+    if (!x)
+        return;
+    s->extra = NULL;
+    joins_forget(s->px->joins, &x->joining);
+    list_remove(&x->by_id);
+    if (x->id)
+        id_drop_if_empty(s->px, x->id);
+    free(x);
+}
+
+uint32_t phoenix_disconnect(struct phoenix *px, struct slice text)
+{
+    uint32_t closed = 0;
+    struct socket_id *id;
+    /* Closing takes the socket off the list, and the last one the list away. */
+    while ((id = map_get(&px->ids, text)) != NULL) {
+        struct phoenix_socket *s = container_of(id->members.next, struct extra, by_id)->socket;
+        ws_close(&s->ws, WS_CLOSE_GOING_AWAY);
+        extra_end(s); /* also of one that was closing already */
+        closed++;
+    }
+    return closed;
 }
 
 /* C-76: the transport is gone, its channels end. */
@@ -646,6 +920,8 @@ static void on_ended(struct ws_conn *c)
 {
     struct phoenix_socket *s = socket_of(c);
     log_debug("edge", "client gone", "conn=%u channels=%u", c->id, s->channels_count);
+    s->ended = true;
+    extra_end(s);
     while (s->channels)
         channel_end(s->channels, EXIT_TRANSPORT);
     process_end(s->px->processes, s->process, exit_reasons[EXIT_TRANSPORT]);
@@ -667,14 +943,15 @@ void phoenix_socket_free(struct ws_conn *c)
     struct client_source from = {.at = s->at};
     gate_leave(s->px->gate, &from, s->px->timers->now_us);
     gate_user_leave(s->px->gate, s->user);
+    extra_end(s); /* never adopted */
     free(s);
 }
 
 void phoenix_socket_show(const struct ws_conn *c, struct edge_client *to)
 {
     const struct phoenix_socket *s = container_of(c, const struct phoenix_socket, ws);
-    to->user_id = slice_make(s->text, s->user_len);
-    to->ip_address = slice_make(s->text + s->user_len, s->ip_len);
+    to->user_id = user_of(s);
+    to->ip_address = ip_of(s);
     to->path = s->config->path;
     to->channels = s->channels_count;
 }
@@ -689,31 +966,28 @@ struct ws_handlers phoenix_handlers(void)
     return (struct ws_handlers){.message = on_message, .ended = on_ended, .release = phoenix_socket_free};
 }
 
-/* Appends to the socket's text. */
-static char *put_text(char *at, struct slice part)
-{
-    if (part.len)
-        memcpy(at, part.ptr, part.len);
-    return at + part.len;
-}
-
 struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_config *config, enum serializer v,
                                    const struct identity *who, struct slice ip)
 {
     struct slice user_id = buf_slice(&who->user_id), roles = buf_slice(&who->roles), device = buf_slice(&who->device_id);
-    assert_always(ip.len <= IP_MAX && user_id.len <= UINT16_MAX && roles.len <= ROLES_BYTES_MAX && device.len <= UINT16_MAX);
-    struct phoenix_socket *s = calloc(1, sizeof(*s) + user_id.len + ip.len + roles.len + device.len);
+    struct slice assigns = asks_about_joins(config) ? buf_slice(&who->assigns) : SLICE_NONE;
+    assert_always(ip.len <= IP_MAX && user_id.len <= UINT16_MAX && roles.len <= ROLES_BYTES_MAX &&
+                  device.len <= UINT16_MAX && assigns.len <= ASSIGNS_MAX);
+    struct phoenix_socket *s = calloc(1, sizeof(*s) + user_id.len + ip.len + roles.len + device.len + assigns.len);
     if (!s)
         return NULL;
     s->px = px;
     s->config = config;
     s->serializer = (uint8_t)v;
-    s->user_len = (uint16_t)user_id.len;
     s->ip_len = (uint8_t)ip.len;
-    s->roles_len = (uint16_t)roles.len;
-    s->device_len = (uint16_t)device.len;
-    put_text(put_text(put_text(put_text(s->text, user_id), ip), roles), device);
+    s->person = (struct person){(uint16_t)user_id.len, (uint16_t)roles.len, (uint16_t)device.len, (uint16_t)assigns.len};
+    put_text(put_text(put_text(put_text(put_text(s->text, ip), user_id), roles), device), assigns);
     s->in_flight.limit = LIMIT_SOCKET_IN_FLIGHT;
+    if (extra_begin(s) != BG_OK) {
+        extra_end(s);
+        free(s);
+        return NULL;
+    }
     /* Without room for it the client lives, and is seen by its address only; its joins will be refused. */
     s->process = process_start(px->processes, &socket_ops, s);
     s->ws.max_message_bytes = config->max_frame_bytes;
@@ -726,7 +1000,7 @@ struct ws_conn *phoenix_socket_new(struct phoenix *px, const struct socket_confi
 static const struct session *ops_session(void *ctx, handle_t channel)
 {
     struct channel *ch = channel_by_handle(ctx, channel);
-    return ch ? session_of(ch->socket) : NULL;
+    return ch ? session_of(ch->socket, ch) : NULL;
 }
 
 static struct buf *ops_push_begin(void *ctx, handle_t channel)
@@ -765,13 +1039,18 @@ struct client_ops phoenix_client_ops(struct phoenix *px)
         .ctx = px, .session = ops_session, .push_begin = ops_push_begin, .push_end = ops_push_end, .reply = ops_reply};
 }
 
-void phoenix_init(struct phoenix *px, struct process_table *processes, struct metrics *m)
+int phoenix_init(struct phoenix *px, struct process_table *processes, const struct call_ops *call, struct metrics *m)
 {
-    *px = (struct phoenix){.processes = processes, .metrics = m, .json = &json_limits_default};
+    const struct join_options o = {.call = *call, .metrics = m, .done = on_join_decided, .message = on_late_message};
+    *px = (struct phoenix){.processes = processes, .metrics = m, .json = &json_limits_default, .joins = joins_new(&o)};
     buf_init(&px->scratch, 0);
+    map_init(&px->ids);
+    return px->joins ? BG_OK : BG_ENOMEM;
 }
 
 void phoenix_fini(struct phoenix *px)
 {
     buf_fini(&px->scratch);
+    map_fini(&px->ids);
+    joins_free(px->joins);
 }

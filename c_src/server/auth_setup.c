@@ -15,6 +15,7 @@ static const struct {
     {"phoenix_token", AUTH_PHOENIX_TOKEN, "token"},
     {"phoenix_encrypted", AUTH_PHOENIX_ENCRYPTED, "token"},
     {"jwt", AUTH_JWT, "token"},
+    {"remote", AUTH_REMOTE, NULL},
     {"param", AUTH_PARAM, NULL},
     {"none", AUTH_NONE, NULL},
 };
@@ -108,6 +109,14 @@ static int make_key(const struct auth_settings *from, struct auth_method *to, st
     return to->jwt_keys ? BG_OK : BG_EINVAL;
 }
 
+/* Where applications usually have them. */
+static void assigns_paths(struct auth_method *m)
+{
+    m->user_id_path = m->user_id_path ? m->user_id_path : "user_id";
+    m->roles_path = m->roles_path ? m->roles_path : "roles";
+    m->device_id_path = m->device_id_path ? m->device_id_path : "device_id";
+}
+
 int auth_setup(const struct auth_settings *from, struct auth_method *to, struct err *e)
 {
     size_t i = 0;
@@ -125,6 +134,8 @@ int auth_setup(const struct auth_settings *from, struct auth_method *to, struct 
     };
     if (to->type == AUTH_JWT && !to->user_id_path)
         to->user_id_path = "sub";
+    if (to->type == AUTH_REMOTE)
+        assigns_paths(to);
     return make_key(from, to, e);
 }
 

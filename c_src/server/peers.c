@@ -19,6 +19,14 @@ static bool is_pulled(const struct server *s, struct slice node)
     return false;
 }
 
+static bool is_asked(const struct server *s, struct slice node)
+{
+    for (uint32_t i = 0; i < s->asked_nodes_count; i++)
+        if (slice_eq(s->asked_nodes[i], node))
+            return true;
+    return false;
+}
+
 /* A name that cannot be kept connected (without epmd, or beyond the bound) is served as long as it stays connected by
  * itself. */
 void server_stay_connected(void *server, struct slice node)
@@ -34,6 +42,6 @@ void server_release_node(void *server, struct slice node)
     const char *hooks = s->config ? s->config->requests.hook_node : NULL;
     if (hooks && slice_is(node, hooks))
         return;
-    if (!is_pulled(s, node) && !config_receiver_names_node(s->receiver, node))
+    if (!is_pulled(s, node) && !is_asked(s, node) && !config_receiver_names_node(s->receiver, node))
         cluster_remove_peer(s->cluster, node);
 }

@@ -304,6 +304,7 @@ static int start_edge(struct server *s, struct err *e)
     o.loop = &s->loop;
     o.timers = &s->timers;
     o.metrics = &s->metrics;
+    o.call = remote_calls_ops(s->calls, call_way(s));
     o.processes = s->processes;
     o.db = s->db;
     o.listeners = s->listeners;

@@ -113,6 +113,8 @@ struct server {
     struct socket_config *sockets;   /* the edge's view of config->sockets */
     struct auth_method *auth; /* of all sockets */
     uint32_t auth_count;
+    struct slice *asked_nodes; /* those that remote functions of sockets and channels name, one after another */
+    uint32_t asked_nodes_count;
     struct key_watch **key_watches; /* one for each of auth; NULL where nothing is to be watched */
     struct channel_config *channels; /* all sockets' channels, one after another */
     uint32_t max_connections;        /* as configured, or fewer by the limit of open files */

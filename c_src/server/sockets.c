@@ -7,19 +7,78 @@
 
 #include "auth_setup.h"
 #include "key_watch.h"
+#include "log.h"
 #include "reload.h"
 
-/* The texts stay the configuration's, which outlives the server. */
-static void edge_channels(const struct socket_settings *from, struct channel_config *to)
+/* ---- functions that are asked -------------------------------------------------------------------------- */
+
+/* Stays connected to the nodes, and keeps their names without ports. */
+static int ask_at(struct server *s, char *const *nodes, uint32_t count, struct remote_function *fn, struct err *e)
 {
-    for (uint32_t i = 0; i < from->channels_count; i++) {
+    fn->nodes = s->asked_nodes + s->asked_nodes_count;
+    fn->nodes_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct slice peer = slice_str(nodes[i]);
+        struct slice node = slice_make(peer.ptr, strcspn(peer.ptr, ":"));
+        int rc = slice_is(node, s->self.name) ? BG_OK : cluster_add_peer(s->cluster, peer);
+        if (rc != BG_OK)
+            return err_set(e, rc, 0, "sockets: cannot stay connected to the node %s", nodes[i]);
+        s->asked_nodes[s->asked_nodes_count++] = node;
+    }
+    if (mfa_rules_allow(&s->access.rules, slice_str(fn->module), slice_str(fn->function)))
+        return BG_OK;
+    return err_set(e, BG_EINVAL, 0, "sockets: %s:%s is not among the functions that may be called", fn->module, fn->function);
+}
+
+static int ask_who(struct server *s, const struct auth_settings *from, struct auth_method *to, struct err *e)
+{
+    if (to->type != AUTH_REMOTE)
+        return BG_OK;
+    to->remote = (struct remote_function){
+        .module = from->module, .function = from->function, .timeout_ms = from->timeout_ms, .cache_ms = from->cache_ms};
+    return ask_at(s, from->nodes, from->nodes_count, &to->remote, e);
+}
+
+static int ask_join(struct server *s, const struct channel_settings *from, struct channel_config *to, struct err *e)
+{
+    if (!from->join_module)
+        return BG_OK;
+    to->join = (struct remote_function){
+        .module = from->join_module, .function = from->join_function, .timeout_ms = from->join_timeout_ms};
+    return ask_at(s, from->join_nodes, from->join_nodes_count, &to->join, e);
+}
+
+static uint32_t count_asked(const struct server_config *c)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->sockets_count; i++) {
+        const struct socket_settings *socket = &c->sockets[i];
+        for (uint32_t k = 0; k < socket->auth_count; k++)
+            n += socket->auth[k].nodes_count;
+        for (uint32_t k = 0; k < socket->channels_count; k++)
+            n += socket->channels[k].join_nodes_count;
+    }
+    return n;
+}
+
+/* ---- sockets ------------------------------------------------------------------------------------------- */
+
+static int edge_channels(struct server *s, const struct socket_settings *from, struct channel_config *to, struct err *e)
+{
+    int rc = BG_OK;
+    for (uint32_t i = 0; i < from->channels_count && rc == BG_OK; i++) {
         const struct channel_settings *ch = &from->channels[i];
         to[i] = (struct channel_config){
             .topic = ch->topic,
             .event = ch->event,
             .rules = {is_on(ch->override_user_id), is_on(ch->require_verified_user_id)},
+            .require_user = is_on(ch->require_user),
+            .roles = ch->roles,
+            .roles_count = ch->roles_count,
         };
+        rc = ask_join(s, ch, &to[i], e);
     }
+    return rc;
 }
 
 static enum origin_check origin_check_of(const struct socket_settings *s)
@@ -57,6 +116,8 @@ static int make_auth(struct server *s, struct err *e)
         for (uint32_t k = 0; k < c->sockets[i].auth_count; k++) {
             int rc = auth_setup(&c->sockets[i].auth[k], to, e);
             if (rc == BG_OK)
+                rc = ask_who(s, &c->sockets[i].auth[k], to, e);
+            if (rc == BG_OK)
                 rc = watch_keys(s, &c->sockets[i].auth[k], to++, e);
             if (rc != BG_OK)
                 return rc;
@@ -71,6 +132,7 @@ static struct socket_config edge_socket(const struct server_config *c, const str
         .path = from->path,
         .user_id_param = from->user_id_param,
         .auth_count = from->auth_count,
+        .id = from->id,
         .origin_check = origin_check_of(from),
         .host = c->listen.host,
         .origins = from->origins,
@@ -83,6 +145,18 @@ static struct socket_config edge_socket(const struct server_config *c, const str
     };
 }
 
+/* Whoever runs a gateway that believes everybody should read it at each start. */
+static void tell_open(const struct socket_settings *from)
+{
+    const char *type = from->auth_count ? from->auth[from->auth_count - 1].type : from->user_id_param ? "param" : "none";
+    if (strcmp(type, "none") == 0)
+        log_warning("server", "this socket lets everybody in, without a user", "path=%s hint=\"sockets.auth says who may\"",
+                    from->path);
+    else if (strcmp(type, "param") == 0)
+        log_warning("server", "this socket believes whatever user a client names", "path=%s hint=\"sockets.auth verifies it\"",
+                    from->path);
+}
+
 /* config->sockets as the edge wants them. */
 int server_make_sockets(struct server *s, struct err *e)
 {
@@ -92,12 +166,14 @@ int server_make_sockets(struct server *s, struct err *e)
         channels += c->sockets[i].channels_count;
     s->sockets = calloc(c->sockets_count, sizeof(*s->sockets));
     s->channels = calloc(channels, sizeof(*s->channels));
-    if (!s->sockets || !s->channels)
+    s->asked_nodes = calloc(count_asked(c) + 1, sizeof(*s->asked_nodes));
+    if (!s->sockets || !s->channels || !s->asked_nodes)
         return err_set(e, BG_ENOMEM, 0, "no memory for the sockets");
     int rc = make_auth(s, e);
     for (uint32_t i = 0; rc == BG_OK && i < c->sockets_count; i++) {
         const struct socket_settings *from = &c->sockets[i];
-        edge_channels(from, s->channels + used);
+        rc = edge_channels(s, from, s->channels + used, e);
+        tell_open(from);
         s->sockets[i] = edge_socket(c, from);
         s->sockets[i].channels = s->channels + used;
         s->sockets[i].auth = s->auth + auth_used;
@@ -116,6 +192,7 @@ void server_free_sockets(struct server *s)
     auth_clear(s->auth, s->auth_count);
     free(s->auth);
     free(s->channels);
+    free(s->asked_nodes);
 }
 
 void sockets_reload(struct server *s, const struct server_config *before, const struct server_config *now)
