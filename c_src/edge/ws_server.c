@@ -353,12 +353,11 @@ static void conn_flush(struct ws_conn *c)
 /* SERVER_WRITEABLE: what lws held is gone. */
 static void on_writeable(struct ws_conn *c)
 {
-    if (c->out && !lws_partial_buffered(c->wsi)) {
+    if (!lws_partial_buffered(c->wsi)) {
         c->out->in_lws = 0;
         timer_disarm(c->server->o.timers, &c->out->unread);
     }
-    if (c->out)
-        conn_flush(c);
+    conn_flush(c);
 }
 
 void ws_flush(struct ws_server *ws)
@@ -610,6 +609,21 @@ static int take_piece(struct ws_conn *c, struct lws *wsi, struct slice piece, bo
     return 0;
 }
 
+/* What a piece of a frame, or a control frame, costs beside its bytes: many small ones are no cheaper than large ones. */
+static bool count_frame(struct ws_conn *c, size_t len, bool whole)
+{
+    enum { FRAME_COST = 32 };
+    return count_input(c, LIMIT_BYTES, &c->bytes, (uint32_t)len + FRAME_COST) &&
+           (!whole || count_input(c, LIMIT_MESSAGES, &c->messages, 1));
+}
+
+/* A ping or a pong came. lws answers the first ping of a read and keeps the others to itself: a read's worth is counted. */
+static void on_control(struct ws_conn *c)
+{
+    if (c->state == WS_OPEN && !count_frame(c, RX_BUFFER, true))
+        ws_close(c, WS_CLOSE_POLICY);
+}
+
 /* Most messages are one piece and are handed up where they lie. */
 static void on_receive(struct ws_conn *c, struct lws *wsi, struct slice piece)
 {
@@ -618,9 +632,7 @@ static void on_receive(struct ws_conn *c, struct lws *wsi, struct slice piece)
     if (c->state != WS_OPEN)
         return;
     int code = take_piece(c, wsi, piece, &final);
-    if (code == 0 && !count_input(c, LIMIT_BYTES, &c->bytes, (uint32_t)piece.len))
-        code = WS_CLOSE_POLICY;
-    if (code == 0 && final && !count_input(c, LIMIT_MESSAGES, &c->messages, 1))
+    if (code == 0 && !count_frame(c, piece.len, final))
         code = WS_CLOSE_POLICY;
     if (code) {
         metric_inc(c->server->o.metrics, METRIC_CLIENT_BAD_FRAMES);
@@ -866,9 +878,14 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user,
         return 0;
     case LWS_CALLBACK_RECEIVE_PONG:
         c->last_rx_us = c->server->o.timers->now_us;
+        on_control(c);
         return 0;
     case LWS_CALLBACK_SERVER_WRITEABLE:
-        on_writeable(c);
+        /* Asked for by us, or by lws for its pong. */
+        if (c->out)
+            on_writeable(c);
+        else
+            on_control(c);
         return 0;
     case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
         return on_peer_close(c, slice_make(in, len));

@@ -321,6 +321,37 @@ static void who_rests_between_bursts_is_not_a_flood(void **state)
     rig_stop(&r);
 }
 
+/* Pings and pongs, which libwebsockets keeps to itself, and fragments of a byte count as well. */
+static void control_frames_and_small_fragments_count_too(void **state)
+{
+    (void)state;
+    static const struct {
+        enum limit which;
+        int first; /* byte of the frame */
+    } cases[] = {{LIMIT_MESSAGES, 0x89}, {LIMIT_MESSAGES, 0x8a}, {LIMIT_BYTES, 0x00}};
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct rig r;
+        rig_init(&r);
+        set(&r, LIMIT_MESSAGES, 20);
+        set(&r, LIMIT_BYTES, 1024);
+        if (cases[i].which != LIMIT_BYTES)
+            set(&r, LIMIT_BYTES, 1000000);
+        set(&r, LIMIT_FLOOD, 3600000);
+        rig_start(&r);
+        int fd = ws_open(&r, V2);
+        if (cases[i].first == 0)
+            ws_send(&r, fd, 0x01, "[", 1);
+        for (int k = 0; k < 200; k++) {
+            ws_send(&r, fd, cases[i].first, "1", 1);
+            rig_turn(&r);
+            rig_turn(&r);
+        }
+        assert_in_range(count(&r, cases[i].which), 1, 10);
+        close(fd);
+        rig_stop(&r);
+    }
+}
+
 static void a_dry_run_of_the_rates_delays_nobody(void **state)
 {
     (void)state;
@@ -481,6 +512,7 @@ int main(void)
         cmocka_unit_test(who_sends_too_many_bytes_is_delayed),
         cmocka_unit_test(who_goes_on_sending_too_fast_is_closed_with_1008),
         cmocka_unit_test(who_rests_between_bursts_is_not_a_flood),
+        cmocka_unit_test(control_frames_and_small_fragments_count_too),
         cmocka_unit_test(a_dry_run_of_the_rates_delays_nobody),
         cmocka_unit_test(who_is_held_back_is_not_idle_and_can_be_dropped_at_any_moment),
         cmocka_unit_test(a_silent_socket_is_let_be_in_a_dry_run),
