@@ -205,11 +205,12 @@ struct rig {
     struct socket_config socket;
     struct channel_config channels[2];
     uint64_t skew_us; /* added to the clock, to let time pass */
+    uint64_t frozen_us; /* in place of the clock; 0: the clock */
 };
 
 static inline void rig_turn(struct rig *r)
 {
-    timers_run(&r->timers, clock_now_us() + r->skew_us, 0);
+    timers_run(&r->timers, (r->frozen_us ? r->frozen_us : clock_now_us()) + r->skew_us, 0);
     edge_flush(r->edge);
     uv_run(&r->loop, UV_RUN_NOWAIT);
     edge_flush(r->edge);

@@ -13,6 +13,13 @@ static void set(struct rig *r, enum limit which, uint32_t value)
     limit_ready(&r->limits);
 }
 
+/* Time stands still but for what a test lets pass, however busy the machine is. */
+static void start(struct rig *r)
+{
+    rig_start(r);
+    r->frozen_us = clock_now_us();
+}
+
 static uint64_t count(const struct rig *r, enum limit which)
 {
     return r->metrics.value[limit_rows[which].counter];
@@ -67,7 +74,7 @@ static void an_address_with_too_many_connections_gets_429(void **state)
     struct rig r;
     rig_init(&r);
     set(&r, LIMIT_ADDRESS_CONNECTIONS, 2);
-    rig_start(&r);
+    start(&r);
     int a = ws_open(&r, V2), b = tcp_open(&r); /* a handshake counts as well */
     WAIT_FOR(&r, edge_connections(r.edge) == 2);
     assert_int_equal(upgrade_status(&r, V2), 429);
@@ -88,7 +95,7 @@ static void an_address_that_connects_too_often_gets_429_and_may_come_back(void *
     struct rig r;
     rig_init(&r);
     set(&r, LIMIT_ADDRESS_CONNECTS, 1);
-    rig_start(&r);
+    start(&r);
     for (int i = 0; i < LIMIT_ADDRESS_BURST_S; i++)
         close(ws_open(&r, V2));
     assert_int_equal(upgrade_status(&r, V2), 429);
@@ -107,7 +114,7 @@ static void too_many_connects_a_second_wait_and_are_served(void **state)
     char answer[CLIENTS][16];
     rig_init(&r);
     set(&r, LIMIT_CONNECTS, 1);
-    rig_start(&r);
+    start(&r);
     for (int i = 0; i < CLIENTS; i++) {
         fd[i] = tcp_open(&r);
         tcp_send(&r, fd[i], "GET /health HTTP/1.1\r\nHost: x\r\n\r\n", 34);
@@ -132,7 +139,7 @@ static void the_oldest_who_has_not_asked_makes_room(void **state)
     char byte;
     rig_init(&r);
     set(&r, LIMIT_PENDING, 2);
-    rig_start(&r);
+    start(&r);
     int a = tcp_open(&r);
     WAIT_FOR(&r, edge_connections(r.edge) == 1);
     int b = tcp_open(&r);
@@ -159,7 +166,7 @@ static void a_large_head_gets_431_and_passes_in_a_dry_run(void **state)
         char answer[512];
         rig_init(&r);
         set(&r, which[i], 5);
-        rig_start(&r);
+        start(&r);
         http_exchange(&r, request, answer, sizeof(answer));
         assert_int_equal(strncmp(answer, "HTTP/1.1 431 ", 13), 0);
         r.limits.dry_run[which[i]] = true;
@@ -177,7 +184,7 @@ static void a_slow_head_is_let_be_in_a_dry_run_but_not_for_ever(void **state)
     char byte;
     rig_init(&r);
     r.limits.dry_run[LIMIT_HANDSHAKE] = true;
-    rig_start(&r);
+    start(&r);
     int fd = tcp_open(&r);
     WAIT_FOR(&r, edge_connections(r.edge) == 1);
     r.skew_us += 11000000;
@@ -197,7 +204,7 @@ static void a_user_with_too_many_sockets_gets_429(void **state)
     struct rig r;
     rig_init(&r);
     set(&r, LIMIT_USER_CONNECTIONS, 1);
-    rig_start(&r);
+    start(&r);
     int a = ws_open(&r, V2), other = ws_open(&r, "vsn=2.0.0&user_id=u2");
     assert_int_equal(upgrade_status(&r, V2), 429);
     assert_int_equal(count(&r, LIMIT_USER_CONNECTIONS), 1);
@@ -225,7 +232,7 @@ static void who_sends_too_fast_is_delayed_and_loses_nothing(void **state)
     rig_init(&r);
     set(&r, LIMIT_MESSAGES, 50);
     set(&r, LIMIT_FLOOD, 3600000);
-    rig_start(&r);
+    start(&r);
     int fd = ws_open(&r, V2), other = ws_open(&r, V2);
     beats(&r, fd, SENT);
     turns(&r, 200);
@@ -252,7 +259,7 @@ static void who_sends_too_many_bytes_is_delayed(void **state)
     struct rig r;
     rig_init(&r);
     set(&r, LIMIT_BYTES, 10000);
-    rig_start(&r);
+    start(&r);
     int fd = ws_open(&r, V2);
     int n = snprintf(text, sizeof(text), "[null,\"hb\",\"phoenix\",\"heartbeat\",{\"x\":\"");
     memset(text + n, 'x', SIZE - 3 - (size_t)n);
@@ -281,7 +288,7 @@ static void who_goes_on_sending_too_fast_is_closed_with_1008(void **state)
     rig_init(&r);
     set(&r, LIMIT_MESSAGES, 50);
     set(&r, LIMIT_FLOOD, 2000);
-    rig_start(&r);
+    start(&r);
     int fd = ws_open(&r, V2);
     beats(&r, fd, 600);
     while ((first = ws_recv(&r, fd, got, sizeof(got), &len)) == 0x81) {
@@ -304,7 +311,7 @@ static void who_rests_between_bursts_is_not_a_flood(void **state)
     rig_init(&r);
     set(&r, LIMIT_MESSAGES, 50);
     set(&r, LIMIT_FLOOD, 2000);
-    rig_start(&r);
+    start(&r);
     int fd = ws_open(&r, V2);
     for (int round = 0; round < 10; round++) {
         beats(&r, fd, 120);
@@ -337,7 +344,7 @@ static void control_frames_and_small_fragments_count_too(void **state)
         if (cases[i].which != LIMIT_BYTES)
             set(&r, LIMIT_BYTES, 1000000);
         set(&r, LIMIT_FLOOD, 3600000);
-        rig_start(&r);
+        start(&r);
         int fd = ws_open(&r, V2);
         if (cases[i].first == 0)
             ws_send(&r, fd, 0x01, "[", 1);
@@ -359,7 +366,7 @@ static void a_dry_run_of_the_rates_delays_nobody(void **state)
     rig_init(&r);
     set(&r, LIMIT_MESSAGES, 50);
     r.limits.dry_run[LIMIT_MESSAGES] = true;
-    rig_start(&r);
+    start(&r);
     int fd = ws_open(&r, V2);
     beats(&r, fd, 300);
     for (int i = 0; i < 300; i++)
@@ -377,7 +384,7 @@ static void who_is_held_back_is_not_idle_and_can_be_dropped_at_any_moment(void *
     set(&r, LIMIT_MESSAGES, 1);
     set(&r, LIMIT_FLOOD, 3600000);
     r.socket.timeout_ms = 1000;
-    rig_start(&r);
+    start(&r);
     int fd = ws_open(&r, V2), leaves = ws_open(&r, V2), stays = ws_open(&r, V2);
     beats(&r, fd, 30);
     beats(&r, leaves, 30);
@@ -423,7 +430,7 @@ static void joins_are_limited_in_a_second(void **state)
     struct rig r;
     rig_init(&r);
     set(&r, LIMIT_JOINS, 1);
-    rig_start(&r);
+    start(&r);
     int fd = ws_open(&r, V2);
     for (int i = 0; i < LIMIT_BURST_S; i++) {
         ws_text(&r, fd, join);
@@ -473,7 +480,7 @@ static void each_shape_is_refused_and_passes_in_a_dry_run(void **state)
         r.socket.max_frame_bytes = 70;
         r.options.json = (struct json_limits){.max_depth = 6, .max_keys = 4};
         r.limits.dry_run[which] = dry;
-        rig_start(&r);
+        start(&r);
         int fd = ws_open(&r, V2);
         if (which == LIMIT_CHANNELS) {
             ws_text(&r, fd, "[\"1\",\"1\",\"room:a\",\"phx_join\",{}]");
