@@ -22,8 +22,9 @@ struct identity {
 };
 
 /* Whether the request's Origin may open this socket (P-009). False: counted and logged; the upgrade is refused with
- * 403. Without an Origin header the answer is true: only browsers send one, and only they act for somebody else. */
-bool edge_origin_allowed(const struct socket_config *config, const struct http_head *h, struct metrics *m) MUST_CHECK;
+ * 403. tls: whether the client speaks TLS, which is the scheme of its request. Without an Origin header the answer is true: only browsers send one, and only they act for somebody else. */
+bool edge_origin_allowed(const struct socket_config *config, const struct http_head *h, bool tls,
+                         struct metrics *m) MUST_CHECK;
 void identity_init(struct identity *who);
 void identity_fini(struct identity *who);
 /* Fills *who (the caller's, initialised). now_ms: Unix time, by which tokens expire. 0; BG_EMORE: who->ask has to be

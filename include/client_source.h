@@ -4,6 +4,7 @@
 #ifndef BEAMGATE_CLIENT_SOURCE_H
 #define BEAMGATE_CLIENT_SOURCE_H
 
+#include "http_head.h"
 #include "ip_address.h"
 
 struct gate_address;
@@ -22,5 +23,9 @@ struct client_source {
 void client_source_init(struct client_source *from, const struct sockaddr *peer, uint64_t now_us);
 /* A trusted proxy says who the client is. */
 void client_source_set(struct client_source *from, const struct ip_address *address);
+/* Where from->address is one of the trusted proxies': takes the client's address from X-Forwarded-For, the rightmost
+ * that is not trusted, and from X-Forwarded-Proto whether it speaks TLS. */
+void client_source_forwarded(struct client_source *from, const struct http_head *h, const struct ip_range *trusted,
+                             uint32_t count);
 
 #endif

@@ -52,6 +52,9 @@ struct listen_settings {
     char *tls_key;
     char *tls_client_ca;   /* NULL: clients show no certificate */
     char *tls_min_version; /* 1.2 or 1.3 */
+    enum toggle proxy_protocol;
+    char **trusted_proxies; /* each for ip_range_parse() */
+    uint32_t trusted_proxies_count;
 };
 
 /* One more port; the members mean what they mean in listen_settings. */
@@ -62,6 +65,7 @@ struct listener_settings {
     char *tls_key;
     char *tls_client_ca;
     char *tls_min_version;
+    enum toggle proxy_protocol;
 };
 
 struct channel_settings {

@@ -12,6 +12,7 @@
 #include "phoenix_token.h"
 #include "process_table.h"
 #include "request.h"
+#include "ip_address.h"
 #include "tls.h"
 
 struct edge;
@@ -94,6 +95,7 @@ struct listener_config {
     uint16_t port;   /* 0: the kernel chooses */
     bool reuse_port; /* SO_REUSEPORT: several workers share the port */
     struct tls_context *tls; /* borrowed; NULL: no TLS */
+    bool proxy_protocol;     /* only for trusted proxies, which say who the client is before anything else */
 };
 
 struct edge_options {
@@ -106,6 +108,8 @@ struct edge_options {
     struct config_db *db;       /* for the function list of the console page */
     const struct listener_config *listeners; /* default: one, 127.0.0.1 and a port that the kernel chooses */
     uint32_t listeners_count;
+    const struct ip_range *trusted; /* proxies that are believed what they say about the client */
+    uint32_t trusted_count;
     const struct socket_config *sockets;
     uint32_t sockets_count;
     struct client_limits *limits;          /* may change while the edge runs */

@@ -16,6 +16,7 @@ struct http_routes {
 
 /* What an accepted upgrade needs to know. */
 struct upgrade {
+    bool tls; /* given: the client speaks TLS, to us or to a proxy */
     const struct socket_config *config;
     enum serializer serializer;
     struct slice key; /* points into the request head */

@@ -16,6 +16,7 @@
     X(CONNECT_CALLS, "connect_calls_total", "connect functions of services asked about a client") \
     X(CONNECT_FAILURES, "connect_failures_total", "connect functions that gave no answer") \
     X(KEY_FILE_FAILURES, "key_file_failures_total", "files with JWT keys that changed and could not be used") \
+    X(PROXY_REFUSED, "proxy_refused_total", "connections refused on ports for proxies")                  \
     X(TLS_HANDSHAKES, "tls_handshakes_total", "TLS handshakes with clients done")                       \
     X(TLS_REFUSED, "tls_refused_total", "TLS handshakes with clients that failed")                       \
     X(TLS_CERTIFICATE_DAYS, "tls_certificate_days", "days until the first of our certificates ends")     \

@@ -29,7 +29,7 @@ int origin_parse_pattern(struct slice text, struct origin *o) MUST_CHECK;
 bool origin_same_host(const struct origin *a, const struct origin *b);
 /* True when o has everything that the pattern has: parts that the pattern does not hold are not compared. */
 bool origin_matches(const struct origin *o, const struct origin *pattern);
-/* check_origin: conn: the same scheme, host and port as the request, which came without TLS to `host`. */
-bool origin_matches_connection(const struct origin *o, const struct origin *host);
+/* check_origin: conn: the same scheme, host and port as the request, which came to `host`, by TLS or not. */
+bool origin_matches_connection(const struct origin *o, const struct origin *host, bool tls);
 
 #endif

@@ -159,8 +159,9 @@ bool origin_matches(const struct origin *o, const struct origin *pattern)
            (!pattern->port || o->port == pattern->port);
 }
 
-bool origin_matches_connection(const struct origin *o, const struct origin *host)
+bool origin_matches_connection(const struct origin *o, const struct origin *host, bool tls)
 {
-    return origin_same_host(o, host) && same_text(o->scheme, SLICE_LIT("http")) &&
-           o->port == (host->port ? host->port : 80);
+    struct slice scheme = tls ? SLICE_LIT("https") : SLICE_LIT("http");
+    return origin_same_host(o, host) && same_text(o->scheme, scheme) &&
+           o->port == (host->port ? host->port : port_of_scheme(scheme));
 }

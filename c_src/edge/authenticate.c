@@ -35,7 +35,7 @@ static bool in_list(const struct socket_config *config, const struct origin *o)
     return false;
 }
 
-static bool origin_fits(const struct socket_config *config, const struct http_head *h, struct slice text)
+static bool origin_fits(const struct socket_config *config, const struct http_head *h, bool tls, struct slice text)
 {
     struct origin o, host;
     struct slice named;
@@ -48,17 +48,17 @@ static bool origin_fits(const struct socket_config *config, const struct http_he
         return origin_parse_host(slice_str(config->host), &host) == BG_OK && origin_same_host(&o, &host);
     if (!only_value(h, "host", &named, &twice) || twice || origin_parse_host(named, &host) != BG_OK)
         return false;
-    return config->origin_check == ORIGIN_CONNECTION ? origin_matches_connection(&o, &host)
+    return config->origin_check == ORIGIN_CONNECTION ? origin_matches_connection(&o, &host, tls)
                                                      : origin_same_host(&o, &host);
 }
 
-bool edge_origin_allowed(const struct socket_config *config, const struct http_head *h, struct metrics *m)
+bool edge_origin_allowed(const struct socket_config *config, const struct http_head *h, bool tls, struct metrics *m)
 {
     struct slice text;
     bool twice;
     if (config->origin_check == ORIGIN_ANY || !only_value(h, "origin", &text, &twice))
         return true;
-    if (!twice && origin_fits(config, h, text))
+    if (!twice && origin_fits(config, h, tls, text))
         return true;
     metric_inc(m, METRIC_CLIENT_ORIGIN_REFUSED);
     log_limited(LOG_WARNING, "edge", "Origin is not allowed, refusing", "path=%s origin=%s hint=\"see sockets.origins\"",

@@ -103,11 +103,17 @@ static void on_gone(void *ctx, uint64_t tag)
     connects_forget(ed->connects, tag);
 }
 
+static unsigned on_identify(void *ctx, const struct http_head *h, struct client_source *from)
+{
+    const struct edge *ed = ctx;
+    return entrance_identify(ed->entrance, h, from) ? 0 : 429;
+}
+
 static bool on_request(void *ctx, const struct http_head *h, const struct client_source *from,
                        struct http_response *res)
 {
     struct edge *ed = ctx;
-    ed->upgrade = (struct upgrade){0};
+    ed->upgrade = (struct upgrade){.tls = from->tls};
     identity_init(&ed->upgrade.who);
     bool upgrade = http_routes_answer(&ed->routes, h, res, &ed->upgrade);
     if (upgrade && ed->upgrade.who.ask)
@@ -199,7 +205,10 @@ static int start_http(struct edge *ed, struct err *e)
         .metrics = ed->o.metrics,
         .limits = ed->o.limits,
         .gate = ed->gate,
-        .handlers = {.ctx = ed, .request = on_request, .upgrade = on_upgrade, .gone = on_gone},
+        .handlers = {.ctx = ed, .identify = on_identify,
+                     .request = on_request,
+                     .upgrade = on_upgrade,
+                     .gone = on_gone},
     };
     ed->http = http_server_new(&o);
     return ed->http ? BG_OK : err_set(e, BG_ENOMEM, 0, "no memory");
@@ -221,6 +230,8 @@ static int open_entrance(struct edge *ed, struct err *e)
         .metrics = ed->o.metrics,
         .listeners = ed->o.listeners,
         .listeners_count = ed->o.listeners_count,
+        .trusted = ed->o.trusted,
+        .trusted_count = ed->o.trusted_count,
         .limits = ed->o.limits,
         .gate = ed->gate,
         .http = ed->http,

@@ -167,7 +167,7 @@ static bool answer_websocket(const struct http_routes *r, const struct http_head
         answer_text(res, 400, "");
         return false;
     }
-    if (!edge_origin_allowed(config, h, r->options->metrics)) {
+    if (!edge_origin_allowed(config, h, up->tls, r->options->metrics)) {
         answer_text(res, 403, "");
         return false;
     }

@@ -255,9 +255,12 @@ static void client_request(struct http_client *c, const struct http_head *h)
     struct http_response res = {.status = 500};
     buf_init(&res.body, 0);
     metric_inc(c->server->o.metrics, METRIC_HTTP_REQUESTS);
+    unsigned refused = on->identify(on->ctx, h, &c->source);
     c->server->asking = c;
-    bool upgrade = on->request(on->ctx, h, &c->source, &res);
+    bool upgrade = !refused && on->request(on->ctx, h, &c->source, &res);
     c->server->asking = NULL;
+    if (refused)
+        res.status = refused;
     if (c->state != HELD && upgrade)
         client_upgrade(c, h);
     else if (c->state != HELD)

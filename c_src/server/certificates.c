@@ -93,7 +93,8 @@ static int add_listener(struct server *s, uint32_t i, struct err *e)
         .min_version = version_of(l.tls_min_version),
         .http = true,
     };
-    s->listeners[i] = (struct listener_config){.address = l.address, .port = l.port};
+    s->listeners[i] =
+        (struct listener_config){.address = l.address, .port = l.port, .proxy_protocol = is_on(l.proxy_protocol)};
     return l.tls_certificate ? add(s, &o, &s->listeners[i].tls, e) : BG_OK;
 }
 

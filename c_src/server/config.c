@@ -317,6 +317,8 @@ static void check_listener(const struct whole *w, uint32_t i)
                      l.tls_key ? "tls_certificate" : "tls_key");
     if (l.tls_client_ca && !l.tls_certificate)
         config_error(w->report, w->name, line, "%s: tls_client_ca needs tls_certificate and tls_key", name);
+    if (is_on(l.proxy_protocol) && !w->c->listen.trusted_proxies_count)
+        config_error(w->report, w->name, line, "%s: proxy_protocol needs listen.trusted_proxies: whom to believe", name);
     for (uint32_t k = 0; k < i; k++) {
         const struct listener_settings other = config_listener(w->c, k);
         if (l.port && l.port == other.port && strcmp(l.address, other.address) == 0)
@@ -361,6 +363,7 @@ struct listener_settings config_listener(const struct server_config *c, uint32_t
         .tls_key = l->tls_key,
         .tls_client_ca = l->tls_client_ca,
         .tls_min_version = l->tls_min_version,
+        .proxy_protocol = l->proxy_protocol,
     };
 }
 

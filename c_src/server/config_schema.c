@@ -16,6 +16,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#include "ip_address.h"
 #include "http_head.h"
 #include "jwt.h"
 #include "limit.h"
@@ -61,6 +62,14 @@ static const char *check_address(const char *text)
     struct in6_addr any;
     bool ok = inet_pton(AF_INET, text, &any) == 1 || inet_pton(AF_INET6, text, &any) == 1;
     return ok ? NULL : "is not an IP address; write 0.0.0.0 for all IPv4 or :: for all addresses";
+}
+
+static const char *check_range(const char *text)
+{
+    struct ip_range r;
+    return ip_range_parse(slice_str(text), &r) == BG_OK
+               ? NULL
+               : "is not an address or range; write 10.0.0.1 or 10.0.0.0/8, with nothing behind the prefix";
 }
 
 static const char *check_tls_version(const char *text)
@@ -288,11 +297,13 @@ static const cyaml_schema_value_t text_value = {CYAML_VALUE_STRING(CYAML_FLAG_PO
     R##_SWITCH(node_settings, tls_require_certificate, TOGGLE_ON)
 TABLES(node, NODE);
 
-#define TLS(R, s) \
+/* Of every port. */
+#define PORT(R, s) \
     R##_TEXT(s, tls_certificate, false, TEXT_MAX, NULL, NULL) \
     R##_TEXT(s, tls_key, false, TEXT_MAX, NULL, NULL) \
     R##_TEXT(s, tls_client_ca, false, TEXT_MAX, NULL, NULL) \
-    R##_TEXT(s, tls_min_version, false, 3, "1.2", check_tls_version)
+    R##_TEXT(s, tls_min_version, false, 3, "1.2", check_tls_version) \
+    R##_SWITCH(s, proxy_protocol, TOGGLE_OFF)
 
 #define LISTEN(R) \
     R##_TEXT(listen_settings, address, false, 64, "127.0.0.1", check_address) \
@@ -302,13 +313,14 @@ TABLES(node, NODE);
     R##_LIVE_NUMBER(listen_settings, max_pending, false, 1, 1000000, 4096) \
     R##_LIVE_NUMBER(listen_settings, max_head_bytes, false, 256, HTTP_HEAD_MAX, HTTP_HEAD_MAX) \
     R##_LIVE_NUMBER(listen_settings, max_headers, false, 5, HTTP_HEADERS_MAX, HTTP_HEADERS_MAX) \
-    TLS(R, listen_settings)
+    PORT(R, listen_settings) \
+    R##_TEXTS(listen_settings, trusted_proxies, false, check_range)
 TABLES(listen, LISTEN);
 
 #define LISTENERS(R) \
     R##_TEXT(listener_settings, address, false, 64, "127.0.0.1", check_address) \
     R##_NUMBER(listener_settings, port, true, 0, 65535, 0) \
-    TLS(R, listener_settings)
+    PORT(R, listener_settings)
 TABLES(listeners, LISTENERS);
 static const cyaml_schema_value_t listeners_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct listener_settings, listeners_fields)};

@@ -293,11 +293,25 @@ static struct json_limits json_limits(const struct server *s)
     return (struct json_limits){.max_depth = s->config->requests.max_depth, .max_keys = s->config->requests.max_keys};
 }
 
+static int make_trusted(struct server *s, struct err *e)
+{
+    const struct listen_settings *l = &s->config->listen;
+    s->trusted = calloc(l->trusted_proxies_count + 1, sizeof(*s->trusted));
+    if (!s->trusted)
+        return err_set(e, BG_ENOMEM, 0, "no memory for the trusted proxies");
+    for (uint32_t i = 0; i < l->trusted_proxies_count; i++)
+        if (ip_range_parse(slice_str(l->trusted_proxies[i]), &s->trusted[i]) != BG_OK) /* checked by config_load() */
+            return err_set(e, BG_EINVAL, 0, "%s is no range of addresses", l->trusted_proxies[i]);
+    return BG_OK;
+}
+
 static int start_edge(struct server *s, struct err *e)
 {
     const struct server_config *c = s->config;
     struct edge_options o;
-    int rc = server_make_sockets(s, e);
+    int rc = make_trusted(s, e);
+    if (rc == BG_OK)
+        rc = server_make_sockets(s, e);
     if (rc != BG_OK)
         return rc;
     edge_options_default(&o);
@@ -309,6 +323,8 @@ static int start_edge(struct server *s, struct err *e)
     o.db = s->db;
     o.listeners = s->listeners;
     o.listeners_count = s->listeners_count;
+    o.trusted = s->trusted;
+    o.trusted_count = c->listen.trusted_proxies_count;
     o.sockets = s->sockets;
     o.sockets_count = c->sockets_count;
     o.limits = &s->limits;
@@ -567,6 +583,7 @@ void server_free(struct server *s)
     stop_signals(s);
     close_loop(s);
     certificates_end(s);
+    free(s->trusted);
     timers_fini(&s->timers);
     config_free(s->reloaded);
     free(s);

@@ -106,6 +106,7 @@ struct server {
     struct tracer *tracer;
     struct listener_config *listeners; /* the edge's view of config->listen and config->listeners */
     uint32_t listeners_count;
+    struct ip_range *trusted; /* config->listen.trusted_proxies */
     struct certificate *certificates; /* see certificates.c */
     uint32_t certificates_count;
     struct timer certificate_timer;

@@ -254,6 +254,10 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_string_equal(last.tls_min_version, "1.2");
     assert_string_equal(c->listeners[0].address, "127.0.0.1");
     assert_null(c->listeners[0].tls_certificate);
+    assert_int_equal(c->listen.trusted_proxies_count, 3);
+    assert_string_equal(c->listen.trusted_proxies[1], "2001:db8::/32");
+    assert_true(is_on(c->listeners[0].proxy_protocol));
+    assert_false(is_on(last.proxy_protocol));
     assert_int_equal(c->sockets[0].origins_count, 3);
     assert_string_equal(c->sockets[0].origins[2], "//*.example.com");
     assert_string_equal(c->sockets[1].check_origin, "conn");

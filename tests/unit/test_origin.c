@@ -108,20 +108,22 @@ static void host_and_connection_are_compared_with_the_request(void **state)
     (void)state;
     static const struct {
         const char *origin, *host;
-        bool same_host, same_connection;
+        bool same_host, same_connection, same_over_tls;
     } cases[] = {
-        {"http://gw.ex", "gw.ex", true, true},        {"http://gw.ex:4000", "gw.ex:4000", true, true},
-        {"http://GW.ex:4000", "gw.ex:4000", true, true}, {"http://gw.ex:4001", "gw.ex:4000", true, false},
-        {"https://gw.ex:4000", "gw.ex:4000", true, false}, {"https://gw.ex", "gw.ex", true, false},
-        {"http://gw.ex", "gw.ex:80", true, true},     {"http://evil.ex", "gw.ex", false, false},
-        {"http://gw.ex.evil", "gw.ex", false, false}, {"http://[::1]:4000", "[::1]:4000", true, true},
+        {"http://gw.ex", "gw.ex", true, true, false},        {"http://gw.ex:4000", "gw.ex:4000", true, true, false},
+        {"http://GW.ex:4000", "gw.ex:4000", true, true, false}, {"http://gw.ex:4001", "gw.ex:4000", true, false, false},
+        {"https://gw.ex:4000", "gw.ex:4000", true, false, true}, {"https://gw.ex", "gw.ex", true, false, true},
+        {"https://gw.ex", "gw.ex:443", true, false, true}, {"https://gw.ex", "gw.ex:80", true, false, false},
+        {"http://gw.ex", "gw.ex:80", true, true, false},     {"http://evil.ex", "gw.ex", false, false, false},
+        {"http://gw.ex.evil", "gw.ex", false, false, false}, {"http://[::1]:4000", "[::1]:4000", true, true, false},
     };
     struct origin o, host;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         assert_int_equal(origin_parse(slice_str(cases[i].origin), &o), BG_OK);
         assert_int_equal(origin_parse_host(slice_str(cases[i].host), &host), BG_OK);
         assert_int_equal(origin_same_host(&o, &host), cases[i].same_host);
-        assert_int_equal(origin_matches_connection(&o, &host), cases[i].same_connection);
+        assert_int_equal(origin_matches_connection(&o, &host, false), cases[i].same_connection);
+        assert_int_equal(origin_matches_connection(&o, &host, true), cases[i].same_over_tls);
     }
     assert_int_equal(origin_parse_host(SLICE_LIT("u@gw.ex"), &host), BG_EINVAL);
     assert_int_equal(origin_parse_host(SLICE_LIT(""), &host), BG_EINVAL);
