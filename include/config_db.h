@@ -32,6 +32,8 @@ void config_db_keep(struct config_db *db, struct slice source, struct slice serv
 /* ...and removes every entry of the source that was neither put nor kept since the mark: a function that the service
  * no longer offers disappears (S-029, S-058 wants). Returns how many. */
 size_t config_db_sweep(struct config_db *db, struct slice source);
+/* The same, at most max of them; fewer than max: none is left. No offer of the source may begin between. */
+size_t config_db_sweep_some(struct config_db *db, struct slice source, size_t max);
 /* How many entries the source holds now. */
 size_t config_db_source_count(const struct config_db *db, struct slice source);
 

@@ -27,6 +27,7 @@ struct config_receiver_options {
     const struct push_rule *allow; /* NULL: any node may push any service */
     uint32_t allow_count;
     uint32_t max_services;                         /* 0: 1000 */
+    struct timers *timers;                         /* for pushes in pieces; NULL: all are taken at once */
     void (*connect)(void *ctx, struct slice node); /* told every node of an accepted PushConfig; NULL: nobody is */
     void (*release)(void *ctx, struct slice node); /* told every node of one that is replaced or deleted, afterwards */
     void *ctx;
@@ -47,9 +48,16 @@ int config_receiver_set_rules(struct config_receiver *r, struct slice token, con
 
 /* S-020..S-027. config: a checked term of any kind; options: the keyword list with force, or anything, or empty; node:
  * who pushes. Appends {ok, accepted}, {ok, skipped, version_matches} or {error, Reason}, and never anything else: other
- * terms crash the caller (S-012). After an error everything is as before. */
+ * terms crash the caller (S-012). After an error everything is as before. Pushes that wait are taken first. */
 void config_receiver_push(struct config_receiver *r, struct slice config, struct slice options, struct slice node,
                           struct buf *out);
+/* Whether a push of this size should be taken by the next function: it is large, or others wait before it. */
+bool config_receiver_waits(const struct config_receiver *r, struct slice config);
+/* The same in pieces, in later turns of the loop, in the order in which pushes come. True: done(ctx, tag, answer) is called
+ * once, later; the answer is valid during the call. False: the answer is in out, as above. Everything is copied. */
+typedef void config_push_done_fn(void *ctx, uint64_t tag, struct slice answer);
+bool config_receiver_push_later(struct config_receiver *r, struct slice config, struct slice options, struct slice node,
+                                struct buf *out, config_push_done_fn *done, void *ctx, uint64_t tag);
 /* S-014: appends {ok, matched}, {ok, mismatch, Stored} or {error, not_found}. Any terms. */
 void config_receiver_verify(const struct config_receiver *r, struct slice service, struct slice version,
                             struct buf *out);

@@ -22,6 +22,7 @@ struct timers {
     uint32_t count;
     uint32_t cap;
     uint64_t now_us; /* the time of the current loop turn; read it instead of the clock */
+    bool running;    /* private: inside timers_run() */
 };
 
 void timers_init(struct timers *ts, uint64_t now_us);
@@ -39,7 +40,8 @@ static inline bool timer_armed(const struct timer *t)
 /* The earliest deadline, or UINT64_MAX. */
 uint64_t timers_next(const struct timers *ts);
 /* Sets now_us and calls every timer that is due, each unarmed first; a callback may arm and disarm
- * any timer, including its own. At most max are run (0: all); returns how many. */
+ * any timer, including its own: one armed for now or before is run by the next call, so that work which goes on in
+ * pieces has a turn of the loop for each. At most max are run (0: all); returns how many. */
 unsigned timers_run(struct timers *ts, uint64_t now_us, unsigned max);
 
 #endif

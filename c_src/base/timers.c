@@ -66,8 +66,10 @@ int timer_arm(struct timers *ts, struct timer *t, uint64_t deadline_us)
         }
         heap_set(ts, ++ts->count, t);
     }
+    /* Work in pieces arms its timer for now from within it: the next piece is the next turn's. */
+    bool again_now = ts->running && deadline_us <= ts->now_us;
     /* Re-arming may move it either way; one of the two finds nothing to do. */
-    t->deadline_us = deadline_us;
+    t->deadline_us = again_now ? ts->now_us + 1 : deadline_us;
     sift_up(ts, t->heap_pos);
     sift_down(ts, t->heap_pos);
     return BG_OK;
@@ -102,11 +104,13 @@ unsigned timers_run(struct timers *ts, uint64_t now_us, unsigned max)
 {
     unsigned ran = 0;
     ts->now_us = now_us;
+    ts->running = true;
     while (ts->count && ts->heap[1]->deadline_us <= now_us && (max == 0 || ran < max)) {
         struct timer *t = ts->heap[1];
         timer_disarm(ts, t); /* before the call: it may arm itself again, or free its owner */
         ran++;
         t->fn(t);
     }
+    ts->running = false;
     return ran;
 }

@@ -13,6 +13,7 @@
 
 #include "config_receiver.h"
 
+static const char not_fun_configs[] = "fun_configs must be a non-empty list of FunConfig structs";
 static const char struct_name[] = "Elixir.PhoenixGenApi.Structs.PushConfig";
 static const char fun_config_name[] = "Elixir.PhoenixGenApi.Structs.FunConfig";
 
@@ -127,63 +128,85 @@ static bool version_is_good(const struct push_config *p, struct slice item)
     return good;
 }
 
-/* True when good holds for each element of a list that has been walked before. */
-static bool each(const struct push_config *p, bool (*good)(const struct push_config *p, struct slice item))
+/* The head of the rule about configs: the list itself. The reader stands at its first item. */
+static void begin_list(struct push_check *c)
 {
-    struct term_reader r = term_reader(p->field[PUSH_FUN_CONFIGS]);
-    struct slice item;
-    uint32_t n = 0;
-    bool ok = term_read_list(&r, &n) == BG_OK;
-    for (uint32_t i = 0; ok && i < n; i++)
-        ok = term_skip(&r, &item) == BG_OK && good(p, item);
-    return ok;
+    struct slice list = c->p->field[PUSH_FUN_CONFIGS];
+    c->left = 0;
+    if (is_longer(list, PUSH_FUNCTIONS_MAX)) {
+        c->wrong_list = "fun_configs must not hold more than 10000 FunConfig structs";
+        return;
+    }
+    c->r = term_reader(list);
+    if (term_read_list(&c->r, &c->left) != BG_OK || c->left == 0)
+        c->wrong_list = not_fun_configs;
 }
 
-static bool item_is_fun_config(const struct push_config *p, struct slice item)
+static void check_item(struct push_check *c, struct slice item)
 {
-    (void)p;
-    return is_fun_config(item);
+    if (!is_fun_config(item)) {
+        c->wrong_list = not_fun_configs;
+        return;
+    }
+    c->other_service = c->other_service || !same_service(c->p, item);
+    c->bad_version = c->bad_version || !version_is_good(c->p, item);
 }
 
 /* The last two rules are about configs that are there. */
-static uint32_t fun_config_problems(struct push_config *p, const char **problems)
+static void end_list(struct push_check *c)
 {
-    struct term_reader r;
-    uint32_t n, count = 0;
-    if (is_longer(p->field[PUSH_FUN_CONFIGS], PUSH_FUNCTIONS_MAX)) {
-        problems[count++] = "fun_configs must not hold more than 10000 FunConfig structs";
-    } else if (!read_items(p->field[PUSH_FUN_CONFIGS], PUSH_FUNCTIONS_MAX, &r, &n) || !each(p, item_is_fun_config)) {
-        problems[count++] = "fun_configs must be a non-empty list of FunConfig structs";
-    } else {
-        if (!each(p, same_service))
-            problems[count++] = "all fun_configs must have the same service name as the push config";
-        if (!each(p, version_is_good))
-            problems[count++] = "all fun_configs must have valid versions";
-    }
-    return count;
+    if (!c->wrong_list && term_read_tail(&c->r) != BG_OK)
+        c->wrong_list = not_fun_configs;
+    if (c->wrong_list)
+        c->problems[c->count++] = c->wrong_list;
+    if (!c->wrong_list && c->other_service)
+        c->problems[c->count++] = "all fun_configs must have the same service name as the push config";
+    if (!c->wrong_list && c->bad_version)
+        c->problems[c->count++] = "all fun_configs must have valid versions";
 }
 
-uint32_t push_config_problems(struct push_config *p, const char *problems[PUSH_PROBLEMS_MAX])
+bool push_check_step(struct push_check *c, uint32_t max)
+{
+    struct slice item;
+    for (; c->left > 0 && max > 0 && !c->wrong_list; c->left--, max--) {
+        if (term_skip(&c->r, &item) == BG_OK)
+            check_item(c, item);
+        else
+            c->wrong_list = not_fun_configs;
+    }
+    if (c->left > 0 && !c->wrong_list)
+        return false;
+    end_list(c);
+    return true;
+}
+
+void push_check_begin(struct push_check *c, struct push_config *p)
 {
     struct term_reader r = term_reader(p->field[PUSH_CONFIG_VERSION]);
-    uint32_t count = 0;
+    *c = (struct push_check){.p = p};
     if (term_is_nil(p->field[PUSH_SERVICE]))
-        problems[count++] = "service must not be nil";
+        c->problems[c->count++] = "service must not be nil";
     else if (!term_text(p->field[PUSH_SERVICE], &p->service) || p->service.len == 0 ||
              p->service.len > FUN_CONFIG_NAME_MAX)
-        problems[count++] = "service must be an atom or a string of 1 to 512 bytes";
+        c->problems[c->count++] = "service must be an atom or a string of 1 to 512 bytes";
     if (!nodes_are_good(p->field[PUSH_NODES]))
-        problems[count++] = "nodes must be a non-empty list of atoms or strings";
+        c->problems[c->count++] = "nodes must be a non-empty list of atoms or strings";
     if (term_read_binary(&r, &p->version) != BG_OK || p->version.len == 0)
-        problems[count++] = "config_version must be a non-empty string";
+        c->problems[c->count++] = "config_version must be a non-empty string";
     else if (p->version.len > FUN_CONFIG_NAME_MAX)
-        problems[count++] = "config_version must not be longer than 512 bytes";
-    return count + fun_config_problems(p, problems + count);
+        c->problems[c->count++] = "config_version must not be longer than 512 bytes";
+    begin_list(c);
 }
 
 /* ---- writing ---- */
 
-void push_config_put(const struct push_config *p, struct buf *out, struct slice *service, struct slice *version)
+static struct slice text_of(struct slice term)
+{
+    struct slice text;
+    return term_text(term, &text) ? text : SLICE_NONE;
+}
+
+void push_config_put(const struct push_config *p, struct buf *out, struct push_config *copy)
 {
     size_t start[PUSH_FIELD_COUNT], end[PUSH_FIELD_COUNT];
     term_put_map(out, PUSH_FIELD_COUNT + 1);
@@ -200,9 +223,10 @@ void push_config_put(const struct push_config *p, struct buf *out, struct slice 
     }
     if (!buf_ok(out))
         return;
-    *service = slice_make(out->data + start[PUSH_SERVICE], end[PUSH_SERVICE] - start[PUSH_SERVICE]);
-    *version =
-        slice_make(out->data + start[PUSH_CONFIG_VERSION], end[PUSH_CONFIG_VERSION] - start[PUSH_CONFIG_VERSION]);
+    for (unsigned i = 0; i < PUSH_FIELD_COUNT; i++)
+        copy->field[i] = slice_make(out->data + start[i], end[i] - start[i]);
+    copy->service = text_of(copy->field[PUSH_SERVICE]);
+    copy->version = text_of(copy->field[PUSH_CONFIG_VERSION]);
 }
 
 /* As the library words it; nil for a key that is not there. */

@@ -38,14 +38,27 @@ struct push_config {
  * term_check(). */
 bool push_config_read(struct push_config *p, struct slice term) MUST_CHECK;
 
-/* F-091: the messages of all rules that do not hold, in order, and fills service and version. Returns their number;
- * the texts are constants. */
+/* F-091: the rules, some configs at a time. */
 enum { PUSH_PROBLEMS_MAX = 8 };
-uint32_t push_config_problems(struct push_config *p, const char *problems[PUSH_PROBLEMS_MAX]);
+struct push_check {
+    const char *problems[PUSH_PROBLEMS_MAX]; /* in the order of the rules; constants */
+    uint32_t count;
+    /* private */
+    struct push_config *p;
+    struct term_reader r;
+    uint32_t left;
+    const char *wrong_list;
+    bool other_service;
+    bool bad_version;
+};
+/* Fills p's service and version. p stays until the end. */
+void push_check_begin(struct push_check *c, struct push_config *p);
+/* Looks at up to max configs. True when it is done: then problems and count stand. */
+bool push_check_step(struct push_check *c, uint32_t max);
 
-/* Appends the PushConfig struct with all keys and an unreadable token (S-041 want). Says where service and version
- * stand in it. */
-void push_config_put(const struct push_config *p, struct buf *out, struct slice *service, struct slice *version);
+/* Appends the PushConfig struct with all keys and an unreadable token (S-041 want). Fills *copy with the fields where
+ * they stand in out, unless out has failed. */
+void push_config_put(const struct push_config *p, struct buf *out, struct push_config *copy);
 
 /* S-024: what is wrong with a config of a push of which none is valid. */
 void push_config_put_invalid(struct slice item, struct buf *out);

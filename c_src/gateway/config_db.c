@@ -390,6 +390,12 @@ void config_db_keep(struct config_db *db, struct slice source, struct slice serv
 
 size_t config_db_sweep(struct config_db *db, struct slice source)
 {
+    return config_db_sweep_some(db, source, SIZE_MAX);
+}
+
+/* What is offered again goes to the list's end, so that what is to be removed stands in front. */
+size_t config_db_sweep_some(struct config_db *db, struct slice source, size_t max)
+{
     struct source *s = map_get(&db->sources, source);
     if (!s)
         return 0;
@@ -400,6 +406,8 @@ size_t config_db_sweep(struct config_db *db, struct slice source)
         struct entry *e = container_of(it, struct entry, in_source);
         if (e->offer == s->offer)
             continue;
+        if (removed == max)
+            break;
         entry_remove(db, e);
         removed++;
     }

@@ -139,9 +139,11 @@ bool config_offer_step(struct config_offer *o, uint32_t max)
         }
         take_item(o, item);
     }
-    if (o->left > 0)
+    if (o->left > 0 || max == 0)
         return false;
-    if (o->stored > 0 || !o->keep_if_none)
-        o->removed = (uint32_t)config_db_sweep(o->db, o->source_key);
-    return true;
+    if (o->stored == 0 && o->keep_if_none)
+        return true;
+    size_t removed = config_db_sweep_some(o->db, o->source_key, max);
+    o->removed += (uint32_t)removed;
+    return removed < max;
 }

@@ -4,11 +4,34 @@
  */
 #include "rpc_functions.h"
 
-/* push/1 and push/2. */
+/* The tag is the waiting call's handle; if the caller has gone, nobody hears it. */
+static void push_done(void *ctx, uint64_t waiter, struct slice answer)
+{
+    struct server *s = ctx;
+    rpc_later_answer(s->later, waiter, RPC_RETURN, answer);
+}
+
+/* Many functions are taken in later turns of the loop, and the answer comes when they are in the store. */
+static enum rpc_outcome push_large(struct server *s, const struct rpc_call *call, struct slice options, handle_t waiter,
+                                   struct buf *out)
+{
+    if (config_receiver_push_later(s->receiver, call->argv[0], options, call->caller_node, out, push_done, s, waiter))
+        return RPC_LATER;
+    rpc_later_answer(s->later, waiter, RPC_RETURN, buf_slice(out));
+    return RPC_LATER;
+}
+
+/* push/1 and push/2. A caller that cannot wait gets its answer now. */
 enum rpc_outcome rpc_receiver_push(void *server, const struct rpc_call *call, struct buf *out)
 {
-    const struct server *s = server;
+    static const struct rpc_waiter_ops waits = {NULL, NULL, NULL};
+    struct server *s = server;
     struct slice options = call->argc > 1 ? call->argv[1] : SLICE_NONE;
+    handle_t waiter = HANDLE_NONE;
+    if (config_receiver_waits(s->receiver, call->argv[0]))
+        waiter = rpc_later_begin(s->later, call, &waits, s);
+    if (waiter != HANDLE_NONE)
+        return push_large(s, call, options, waiter, out);
     config_receiver_push(s->receiver, call->argv[0], options, call->caller_node, out);
     return RPC_RETURN;
 }

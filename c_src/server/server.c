@@ -257,6 +257,7 @@ static int start_receiver(struct server *s, struct err *e)
         .allow = s->access.push_rules,
         .allow_count = s->access.push_rules_count,
         .max_services = p->max_services,
+        .timers = &s->timers,
         .connect = server_stay_connected,
         .release = server_release_node,
         .ctx = s,

@@ -50,6 +50,36 @@ async function result(type, service = "users", args = { msg: "hello" }, to = gat
   return push;
 }
 
+describe("a push of ten thousand functions", () => {
+  it("is accepted while clients are served, and its caller hears it once", async () => {
+    const many = `for(i <- 1..10_000, do: TestPusher.fun(:lots, "f#{i}", :echo, [{"msg", :string}], []))`;
+    const answer = svc.run(`TestPusher.push(${GW}, TestPusher.config(:lots, "1", ${many}, []), [])`, 60000);
+    const conn = await (await Conn.open(gateway)).join();
+    for (let i = 0; i < 20; i++) await conn.call("f1", { msg: "x" }, { service: "lots" });
+    assert.equal(await answer, "{:ok, :accepted}");
+    assert.equal((await conn.call("f10000", { msg: "last" }, { service: "lots" })).push.result, "last");
+    const from = gateway.lines.length;
+    await receiver("delete_pushed_service", ":lots");
+    await gateway.waitLine(/pushed service deleted.*removed=10000/, 5000, from);
+    await conn.close();
+  });
+
+  it("goes on when the node that has sent it dies", async () => {
+    const other = await run.beam("pusher");
+    const many = `for(i <- 1..10_000, do: TestPusher.fun(:orphans, "f#{i}", :echo, [{"msg", :string}], []))`;
+    // It ends once the first of its functions are in the store.
+    other.run(`config = TestPusher.config(:orphans, "1", ${many}, [])
+      count = fn -> :rpc.call(${GW}, PhoenixGenApi.ConfigDb, :count, []) end
+      before = count.()
+      spawn(fn -> TestPusher.push(${GW}, config, []) end)
+      Stream.repeatedly(count) |> Enum.find(&(&1 > before))
+      :erlang.halt(0, flush: false)`, 30000).catch(() => {});
+    await other.exited;
+    await gateway.waitLine(/functions pushed.*service="orphans".*count=10000/, 10000);
+    await receiver("delete_pushed_service", ":orphans");
+  });
+});
+
 describe("a push", () => {
   it("is accepted, skipped when its version is here, accepted when forced (S-110, S-111, S-112)", async () => {
     assert.equal(await pushed(":users", "1.0.0", [fun("say_it")]), "{:ok, :accepted}");

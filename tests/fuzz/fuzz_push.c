@@ -54,11 +54,35 @@ static void check_shown(struct config_receiver *r, struct slice service, struct 
     check_whole(out);
 }
 
-static void push(struct config_receiver *r, struct config_db *db, struct slice term)
+static void on_answer(void *ctx, uint64_t tag, struct slice answer)
 {
-    struct buf out;
+    (void)tag;
+    buf_add_slice(ctx, answer);
+}
+
+/* In pieces it comes to the same answer, and to the same functions. */
+static void push_in_pieces(struct config_receiver *r, struct timers *timers, struct slice term, struct buf *out)
+{
+    buf_reset(out);
+    if (config_receiver_push_later(r, term, SLICE_NONE, SLICE_LIT("n@h"), out, on_answer, out, 0))
+        while (out->len == 0)
+            timers_run(timers, timers->now_us + 1, 0);
+}
+
+static void push(struct config_receiver *r, struct config_db *db, struct timers *timers, struct slice term)
+{
+    struct buf out, pieces;
     struct slice service;
     buf_init(&out, 0);
+    buf_init(&pieces, 0);
+    push_in_pieces(r, timers, term, &pieces);
+    size_t stored = config_db_count(db);
+    if (check_answer(&pieces) && fun_config_field(term, "service", &service))
+        config_receiver_delete(r, service);
+    config_receiver_push(r, term, SLICE_NONE, SLICE_LIT("n@h"), &out);
+    assert_always(slice_eq(buf_slice(&pieces), buf_slice(&out)) && config_db_count(db) == stored);
+    buf_fini(&pieces);
+    buf_reset(&out);
     config_receiver_push(r, term, term, SLICE_LIT("n@h"), &out);
     if (!check_answer(&out)) {
         assert_always(config_db_count(db) == 0);
@@ -87,11 +111,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct config_puller_options po = {
         .call = {.node_up = no_node_up}, .timers = &timers, .metrics = &metrics, .db = db, .failed = failed};
     struct config_puller *puller = config_puller_new(&po);
-    struct config_receiver_options ro = {.db = db, .failed = failed, .puller = puller, .metrics = &metrics};
+    struct config_receiver_options ro = {
+        .db = db, .failed = failed, .puller = puller, .metrics = &metrics, .timers = &timers};
     struct config_receiver *r = config_receiver_new(&ro);
     uint8_t *input = malloc(used);
     memcpy(input, data, used);
-    push(r, db, slice_make(input, used));
+    push(r, db, &timers, slice_make(input, used));
     free(input);
     config_receiver_free(r);
     config_puller_free(puller);

@@ -121,6 +121,34 @@ static void timers_fire_in_order_of_their_deadline(void **state)
     timers_fini(&ts);
 }
 
+struct stepper {
+    struct timer timer;
+    struct timers *ts;
+    unsigned steps;
+};
+
+static void on_step(struct timer *t)
+{
+    struct stepper *s = container_of(t, struct stepper, timer);
+    if (++s->steps < 5)
+        assert_int_equal(timer_arm_in(s->ts, t, 0), BG_OK);
+}
+
+static void a_timer_armed_for_now_by_a_timer_is_run_by_the_next_call(void **state)
+{
+    (void)state;
+    struct timers ts;
+    timers_init(&ts, 10);
+    struct stepper s = {.timer = {.fn = on_step}, .ts = &ts};
+    assert_int_equal(timer_arm(&ts, &s.timer, 3), BG_OK);
+    assert_int_equal(timers_run(&ts, 10, 0), 1);
+    assert_int_equal(timers_next(&ts), 11);
+    assert_int_equal(timers_run(&ts, 11, 0), 1);
+    assert_int_equal(s.steps, 2);
+    timer_disarm(&ts, &s.timer);
+    timers_fini(&ts);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,6 +157,7 @@ int main(void)
         cmocka_unit_test(map_keeps_what_was_put_and_forgets_what_was_deleted),
         cmocka_unit_test(stale_handle_finds_nothing),
         cmocka_unit_test(timers_fire_in_order_of_their_deadline),
+        cmocka_unit_test(a_timer_armed_for_now_by_a_timer_is_run_by_the_next_call),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

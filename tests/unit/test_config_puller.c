@@ -550,7 +550,7 @@ static void many_modules_are_checked_in_a_window(void **state)
     assert_int_equal(most, 32);
     assert_in_range(config_db_count(f->db), 1, N - 1); /* not all in one turn */
     for (int i = 0; i < 10; i++)
-        run_ms(f, 0);
+        run_ms(f, 1);
     assert_int_equal(config_db_count(f->db), N);
     assert_int_equal(status(f).stored, N);
     buf_fini(&list);

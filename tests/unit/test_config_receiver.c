@@ -56,7 +56,7 @@ static int setup(void **state)
     static struct fixture f;
     f = (struct fixture){0};
     timers_init(&f.timers, 1000);
-    f.db = config_db_new(&f.metrics, 20);
+    f.db = config_db_new(&f.metrics, 1000);
     f.failed = config_failed_new(20);
     struct config_puller_options po = {.call = {.node_up = no_node_up},
                                        .timers = &f.timers,
@@ -647,6 +647,172 @@ static void what_is_never_called_is_not_pulled_by_either(void **state)
     assert_true(known(f, "a"));
 }
 
+/* ---- pushes in pieces ---- */
+
+enum { MANY = 250 }; /* three steps of checking, three of storing */
+
+struct answers {
+    struct buf text; /* one a line: tag and answer */
+};
+
+static void on_answer(void *ctx, uint64_t tag, struct slice answer)
+{
+    struct answers *a = ctx;
+    buf_printf(&a->text, "%llu ", (unsigned long long)tag);
+    term_inspect(answer, &a->text, 200);
+    buf_putc(&a->text, '\n');
+}
+
+static void in_pieces(struct fixture *f)
+{
+    f->o.timers = &f->timers;
+    make_receiver(f);
+}
+
+/* The functions "PREFIXfrom".. of the next push. */
+static void many(struct fixture *f, const char *prefix, unsigned n)
+{
+    char type[32];
+    no_configs(f);
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(type, sizeof(type), "\"%s%u\"", prefix, i);
+        config(f, "request_type", type, "service", "\"user\"", NULL);
+    }
+}
+
+static bool push_later(struct fixture *f, struct answers *a, unsigned tag, const char *prefix, unsigned n,
+                       const char *rest)
+{
+    many(f, prefix, n);
+    struct slice term = push_term(f, n, rest);
+    buf_reset(&f->out);
+    assert_true(config_receiver_waits(f->r, term));
+    return config_receiver_push_later(f->r, term, SLICE_NONE, SLICE_LIT("svc@localhost"), &f->out, on_answer, a, tag);
+}
+
+/* Turns of the loop until nothing is due; how many. */
+static unsigned turns(struct fixture *f, unsigned max)
+{
+    unsigned n = 0;
+    while (n < max && timers_run(&f->timers, f->timers.now_us + 1, 0) > 0)
+        n++;
+    return n;
+}
+
+static const char *answers_of(struct answers *a)
+{
+    static char text[1024];
+    slice_cstr(buf_slice(&a->text), text, sizeof(text));
+    buf_fini(&a->text);
+    return text;
+}
+
+static void a_large_push_is_taken_in_turns_and_answered_once(void **state)
+{
+    struct fixture *f = *state;
+    struct answers a = {0};
+    in_pieces(f);
+    assert_true(push_later(f, &a, 7, "a", MANY, USER "\"1\""));
+    assert_int_equal(config_db_count(f->db), 0);
+    turns(f, 4);
+    assert_in_range(config_db_count(f->db), 1, MANY - 1);
+    verify(f, "\"user\"", "\"1\"", "{:error, :not_found}"); /* not accepted yet */
+    assert_int_equal(a.text.len, 0);
+    assert_in_range(turns(f, 1000), 2, 10);
+    assert_int_equal(config_db_count(f->db), MANY);
+    verify(f, "\"user\"", "\"1\"", "{:ok, :matched}");
+    assert_string_equal(answers_of(&a), "7 {:ok, :accepted}\n");
+}
+
+static void pushes_are_taken_in_the_order_in_which_they_come(void **state)
+{
+    struct fixture *f = *state;
+    struct answers a = {0};
+    in_pieces(f);
+    assert_true(push_later(f, &a, 1, "a", MANY, USER "\"1\""));
+    assert_true(push_later(f, &a, 2, "b", 1, USER "\"2\"")); /* small, but another waits */
+    assert_true(push_later(f, &a, 3, "b", 1, USER "\"2\""));
+    turns(f, 1000);
+    assert_int_equal(config_db_count(f->db), 1);
+    assert_true(known(f, "b0"));
+    assert_string_equal(answers_of(&a), "1 {:ok, :accepted}\n2 {:ok, :accepted}\n3 {:ok, :skipped, :version_matches}\n");
+}
+
+static void one_that_cannot_wait_comes_after_those_that_do(void **state)
+{
+    struct fixture *f = *state;
+    struct answers a = {0};
+    in_pieces(f);
+    assert_true(push_later(f, &a, 1, "a", MANY, USER "\"1\""));
+    turns(f, 4);
+    no_configs(f);
+    one(f, "last");
+    push(f, 1, USER "\"2\"", NULL, ACCEPTED);
+    assert_int_equal(config_db_count(f->db), 1);
+    assert_string_equal(answers_of(&a), "1 {:ok, :accepted}\n");
+    assert_int_equal(turns(f, 1000), 1); /* the timer finds nothing to do */
+}
+
+static void a_service_deleted_during_its_push_is_gone_after_it(void **state)
+{
+    struct fixture *f = *state;
+    struct answers a = {0};
+    in_pieces(f);
+    assert_true(push_later(f, &a, 1, "a", MANY, USER "\"1\""));
+    turns(f, 4);
+    config_receiver_delete(f->r, term_of(&f->term, ":user"));
+    assert_int_equal(config_db_count(f->db), 0);
+    assert_string_equal(answers_of(&a), "1 {:ok, :accepted}\n");
+    turns(f, 1000);
+    assert_int_equal(config_db_count(f->db), 0);
+}
+
+static void a_large_push_that_is_refused_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct answers a = {0};
+    in_pieces(f);
+    assert_true(push_later(f, &a, 1, "a", MANY, USER "\"1\""));
+    assert_true(push_later(f, &a, 2, "b", MANY, USER "\"\""));
+    many(f, "c", MANY);
+    config(f, "request_type", "\"x\"", "service", "\"other\"", NULL);
+    struct slice term = push_term(f, MANY + 1, USER "\"3\"");
+    assert_true(config_receiver_push_later(f->r, term, SLICE_NONE, SLICE_LIT("n@h"), &f->out, on_answer, &a, 3));
+    turns(f, 1000);
+    assert_int_equal(config_db_count(f->db), MANY);
+    assert_true(known(f, "a0"));
+    verify(f, "\"user\"", "\"1\"", "{:ok, :matched}");
+    const char *text = answers_of(&a);
+    assert_non_null(strstr(text, "2 {:error, {:validation_failed, [\"config_version must be a non-empty string\"]}}\n"));
+    assert_non_null(strstr(text, "3 {:error, {:validation_failed, [\"all fun_configs must have the same service"));
+}
+
+static void too_many_pushes_at_a_time_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct answers a = {0};
+    in_pieces(f);
+    unsigned n = 0;
+    while (push_later(f, &a, n, "a", MANY, USER "\"1\""))
+        assert_true(++n < 1000);
+    assert_int_equal(n, 64);
+    assert_answer(f, "{:error, :too_many_pushes}");
+    buf_fini(&a.text);
+}
+
+static void a_receiver_that_ends_takes_the_rest_with_it(void **state)
+{
+    struct fixture *f = *state;
+    struct answers a = {0};
+    in_pieces(f);
+    assert_true(push_later(f, &a, 1, "a", MANY, USER "\"1\""));
+    assert_true(push_later(f, &a, 2, "b", MANY, USER "\"2\""));
+    turns(f, 4);
+    make_receiver(f);
+    assert_int_equal(turns(f, 1000), 0);
+    assert_string_equal(answers_of(&a), "");
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -678,6 +844,13 @@ int main(void)
         TEST(a_deleted_service_is_pulled_no_more),
         TEST(an_operators_pull_stands_above_a_push),
         TEST(what_is_never_called_is_not_pulled_by_either),
+        TEST(a_large_push_is_taken_in_turns_and_answered_once),
+        TEST(pushes_are_taken_in_the_order_in_which_they_come),
+        TEST(one_that_cannot_wait_comes_after_those_that_do),
+        TEST(a_service_deleted_during_its_push_is_gone_after_it),
+        TEST(a_large_push_that_is_refused_changes_nothing),
+        TEST(too_many_pushes_at_a_time_are_refused),
+        TEST(a_receiver_that_ends_takes_the_rest_with_it),
     };
     return cmocka_run_group_tests_name("config_receiver", tests, NULL, NULL);
 }
