@@ -138,6 +138,9 @@ observer: all erl_src ## the real Observer on a gateway, OTP 25 and 27; pictures
 	$(Q)sh tests/interop/otp27.sh observer
 	$(Q)OBSERVER_PICTURES=build/observer BEAMGATE=$(BUILD)/beamgate node tests/e2e/run.js observer_gui
 
+observer-load: $(BUILD)/beamgate $(BUILD)/bench/loadgen erl_src ## what Observer costs a gateway with CLIENTS=10000
+	$(Q)BEAMGATE=$(BUILD)/beamgate CLIENTS=$(CLIENTS) node tests/bench/observer_load.js
+
 deps: ## install from Debian and npm what building and testing need
 	$(Q)sh tests/setup.sh test
 

@@ -144,7 +144,7 @@ void edge_flush(struct edge *ed);
 /* Refuses new clients, closes the others with 1012 in batches of batch every interval_ms (P-083, P-074 want), then
  * calls done(ctx). */
 void edge_drain(struct edge *ed, uint32_t batch, uint32_t interval_ms, void (*done)(void *ctx), void *ctx);
-/* Calls fn for up to max WebSockets, process being the one that stands for it: for diagnostics. It must change nothing. */
+/* Calls fn for up to max WebSockets, each with the process that stands for it: for diagnostics. It must change nothing. */
 void edge_each_client(const struct edge *ed, uint32_t max,
                       void (*fn)(void *ctx, uint32_t id, handle_t process, int fd, size_t unsent_bytes), void *ctx);
 /* One WebSocket, for showing it. Slices and path are valid during the call. */

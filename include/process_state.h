@@ -47,8 +47,8 @@ void process_state_string(struct buf *out, const char *text);
 struct process_row process_row(const struct process_table *pt, handle_t p);
 /* Appends the state as a map, which always has kind. A stale handle has an empty one. */
 void process_put_state(const struct process_table *pt, handle_t p, struct buf *out);
-/* {status, Pid, {module, beamgate}, [[], running, Pid, [], [{header, _}, {data, Pairs}, {data, [{"State", State}]}]]}: as
- * sys:get_status/1 of a gen_server, with the pairs of the state among what Observer shows line by line. */
+/* {status, Pid, {module, beamgate}, [[], running, Pid, [], [{header, _}, {data, Pairs}, {data, [{"State", State}]}]]}:
+ * as sys:get_status/1 of a gen_server, with the pairs of the state among what Observer shows line by line. */
 void process_put_status(const struct process_table *pt, handle_t p, struct buf *out);
 /* Answers a message of OTP's module sys: get_state, get_status; any other as sys does to what it does not know. */
 void process_answer_system(const struct process_table *pt, handle_t p, struct dist_link *from,

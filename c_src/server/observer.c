@@ -196,9 +196,15 @@ static const struct memory_kind {
     const char *name;
     uint64_t (*bytes)(const struct server *s);
 } memory_kinds[] = {
-    {"total", total_bytes},     {"processes", processes_used}, {"processes_used", processes_used},
-    {"system", system_bytes},   {"atom", zero},                {"atom_used", zero},
-    {"binary", binary_bytes},   {"code", code_bytes},          {"ets", observer_tables_bytes},
+    {"total", total_bytes},
+    {"processes", processes_used},
+    {"processes_used", processes_used},
+    {"system", system_bytes},
+    {"atom", zero},
+    {"atom_used", zero},
+    {"binary", binary_bytes},
+    {"code", code_bytes},
+    {"ets", observer_tables_bytes},
 };
 
 static void put_memory_pairs(const struct server *s, struct buf *b)
@@ -434,8 +440,8 @@ static const struct fact {
     {"port_count", put_ports, IN_BOTH},
     {"port_limit", put_port_limit, IN_BOTH},
     {"ets_count", put_tables, IN_BOTH},
-    /* No limit of tables, for nobody can make one; no atoms, and no limit of them: a limit of 0 is a division by zero in
-     * Observer, a missing one "Not available". */
+    /* No limit of tables, for nobody can make one; no atoms, and no limit of them: a limit of 0 is a division by zero
+     * in Observer, a missing one "Not available". */
     {"atom_count", put_zero, IN_SYSTEM_INFO},
     {"dist_buf_busy_limit", put_busy_limit, IN_BOTH},
     {"creation", put_creation, IN_SYSTEM_INFO},
@@ -559,8 +565,12 @@ static const struct statistic {
     const char *name;
     void (*put)(const struct server *s, struct buf *b);
 } statistics[] = {
-    {"io", observer_put_io},       {"runtime", put_runtime},           {"wall_clock", put_wall_clock},
-    {"reductions", put_reductions}, {"scheduler_wall_time", put_wall_time}, {"run_queue", put_zero},
+    {"io", observer_put_io},
+    {"runtime", put_runtime},
+    {"wall_clock", put_wall_clock},
+    {"reductions", put_reductions},
+    {"scheduler_wall_time", put_wall_time},
+    {"run_queue", put_zero},
     {"total_run_queue_lengths", put_zero},
 };
 

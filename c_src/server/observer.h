@@ -10,14 +10,14 @@
 
 /* Bounds: Observer draws what it is given, and whoever asks must not hold the loop. */
 enum {
-    PROCESSES_A_TURN = 1000,  /* rows of one chunk; the next chunk goes a millisecond later */
-    PROCESSES_SHOWN = 100000, /* rows of one refresh of the Processes tab */
-    PROCESSES_ETOP = 20000,   /* etop takes one message only, which is gathered in as many chunks */
-    TREE_NODES = 500,         /* processes drawn in the application's tree */
-    PORTS_SHOWN = 1000,       /* clients' sockets in the Ports tab */
-    TABLE_ROWS_SHOWN = 5000,  /* objects of one table */
-    TABLE_ROWS_A_MESSAGE = 100,
-    OBSERVER_WORKERS = 256 /* fetch_stats, chunked answers and application views at once */
+    PROCESSES_A_TURN = 250,     /* rows of one chunk; the next chunk goes a millisecond later */
+    PROCESSES_SHOWN = 100000,   /* rows of one refresh of the Processes tab */
+    PROCESSES_ETOP = 20000,     /* etop takes one message only, which is gathered in as many chunks */
+    TREE_NODES = 500,           /* processes drawn in the application's tree */
+    PORTS_SHOWN = 300,          /* clients' sockets in the Ports tab */
+    TABLE_ROWS_SHOWN = 5000,    /* objects of one table */
+    TABLE_ROWS_A_MESSAGE = 100, /* and a turn */
+    OBSERVER_WORKERS = 256      /* fetch_stats, chunked answers and application views at once */
 };
 
 /* Lists of unknown length: write the head, then elements, then call list_close(), which fills the count in. */
@@ -28,8 +28,8 @@ struct list_mark {
 struct list_mark list_open(struct buf *b);
 void list_close(struct buf *b, const struct list_mark *m);
 
-/* A list of character codes, which is what Erlang calls a string, from UTF-8. What is not UTF-8 goes byte by byte; cut at
- * 65535 bytes. */
+/* A list of character codes, which is what Erlang calls a string, from UTF-8. What is not UTF-8 goes byte by byte; cut
+ * at 65535 bytes. */
 void put_string(struct buf *b, const char *text);
 /* {key, as the head of a pair whose value follows. */
 void put_key(struct buf *b, const char *key);
@@ -56,8 +56,8 @@ void observer_put_io(const struct server *s, struct buf *b);
 /* observer_processes.c. A row of the list of processes, and who reads it: Observer shows in the last column what a
  * process is about, etop insists on a function there. */
 enum observer_reader { READER_OBSERVER, READER_ETOP };
-/* Appends up to max rows {etop_proc_info, ...} from *pos on, without a list's head or tail; returns how many: fewer than
- * max when those were all. */
+/* Appends up to max rows {etop_proc_info, ...} from *pos on, without a list's head or tail; returns how many: fewer
+ * than max when those were all. */
 uint32_t observer_put_rows_of_processes(const struct server *s, struct buf *b, uint32_t *pos, uint32_t max,
                                         enum observer_reader reader);
 /* The same as a whole list; true when there may be more. */

@@ -1,9 +1,9 @@
 /*
- * observer_parts.c: the gateway's parts and its links to other nodes as processes, so that they stand in Observer's tree
- * and list with what they do, and can be asked for their state (08 §5, D-21).
+ * observer_parts.c: the gateway's parts and its links to other nodes as processes, so that they stand in Observer's
+ * tree and list with what they do, and can be asked for their state (08 §5, D-21).
  *
- * Invariant: a link's process lives from link_up to link_down, and ends before the dispatcher tells of the loss. Whoever
- * ends it closes the link; the parts cannot be ended.
+ * Invariant: a link's process lives from link_up to link_down, and ends before the dispatcher tells of the loss.
+ * Whoever ends it closes the link; the parts cannot be ended.
  */
 #include "observer.h"
 
@@ -38,6 +38,11 @@ static void root_state(void *owner, handle_t self, struct process_state *st)
     process_state_uint(st, "processes", process_count(s->processes));
     process_state_atom(st, "ready", s->ready_told ? "true" : "false");
     process_state_atom(st, "draining", s->draining ? "true" : "false");
+    struct loop_load now = loop_meter_load(&s->loop_meter, clock_now_us(), 1);
+    struct loop_load minute = loop_meter_load(&s->loop_meter, clock_now_us(), 60);
+    process_state_uint(st, "loop_busy_us_1s", now.busy_us);
+    process_state_uint(st, "longest_turn_us_1s", now.longest_turn_us);
+    process_state_uint(st, "longest_turn_us_60s", minute.longest_turn_us);
     metric(st, s, METRIC_REQUESTS);
     metric(st, s, METRIC_REQUESTS_IN_FLIGHT);
     metric(st, s, METRIC_REQUESTS_ERROR);
@@ -184,8 +189,8 @@ static void link_state(void *owner, handle_t self, struct process_state *state)
     process_state_uint(state, "queued_bytes", st.queued_bytes);
 }
 
-/* As on a BEAM, where the end of a connection's process is the end of the connection; a configured peer is then connected
- * again. The process ends in observer_link_down(). */
+/* As on a BEAM, where the end of a connection's process is the end of the connection; a configured peer is then
+ * connected again. The process ends in observer_link_down(). */
 static void link_exit(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill)
 {
     struct link_actor *a = owner;

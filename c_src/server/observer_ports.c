@@ -1,7 +1,7 @@
 /*
- * observer_ports.c: sockets as Erlang ports and as sockets, for those two tabs (08 §5, D-21): the listeners, the links to
- * other nodes, the clients' WebSockets. Addresses and byte counters of clients come from the kernel (TCP_INFO) when they are asked
- * for, so a connection pays nothing for being visible.
+ * observer_ports.c: sockets as Erlang ports and as sockets, for those two tabs (08 §5, D-21): the listeners, the links
+ * to other nodes, the clients' WebSockets. Addresses and byte counters of clients come from the kernel (TCP_INFO) when
+ * they are asked for, so a connection pays nothing for being visible.
  */
 #include "observer.h"
 
@@ -127,7 +127,8 @@ static void put_nil_pair(struct buf *b, const char *key)
     term_put_nil(b);
 }
 
-/* A row of the Sockets tab: the map that observer_backend:get_socket_list/0 makes of a socket of OTP's module socket. */
+/* A row of the Sockets tab: the map that observer_backend:get_socket_list/0 makes of a socket of OTP's module socket.
+ */
 static void put_socket(const struct server *s, struct buf *b, const struct port *p)
 {
     char id[32];
@@ -182,11 +183,8 @@ static void add_listeners(struct rows *r)
         return;
     for (uint32_t i = 0; i < s->listeners_count; i++) {
         snprintf(local, sizeof(local), "%s:%u", s->listeners[i].address, edge_port(s->edge, i));
-        add(r, &(struct port){.id = 2 + i,
-                              .fd = -1,
-                              .name = "clients",
-                              .owner = s->observer.part[PART_CLIENTS],
-                              .local = local});
+        add(r, &(struct port){
+                   .id = 2 + i, .fd = -1, .name = "clients", .owner = s->observer.part[PART_CLIENTS], .local = local});
     }
 }
 

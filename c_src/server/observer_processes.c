@@ -1,6 +1,6 @@
 /*
- * observer_processes.c: the node's processes as Observer shows them: the Processes tab, a process's own window, the tree
- * of the application, etop. A process here is an actor of the process table (08 §5, D-21): channels, streams, the
+ * observer_processes.c: the node's processes as Observer shows them: the Processes tab, a process's own window, the
+ * tree of the application, etop. A process here is an actor of the process table (08 §5, D-21): channels, streams, the
  * services every node has. It has no heap or stack: a message is worked on while its packet is read.
  *
  * What is real: pid, name, kind (as initial call), messages worked on (as reductions), what waits (as message queue),
@@ -552,8 +552,8 @@ static enum server_part part_of(const struct subject *x)
     static const struct {
         const char *kind;
         enum server_part part;
-    } places[] = {{"socket", PART_CLIENTS},  {"channel", PART_CLIENTS}, {"stream", PART_CLIENTS},
-                  {"link", PART_CLUSTER},    {"net_kernel", PART_CLUSTER}, {"rex", PART_CLUSTER},
+    } places[] = {{"socket", PART_CLIENTS},      {"channel", PART_CLIENTS},    {"stream", PART_CLIENTS},
+                  {"link", PART_CLUSTER},        {"net_kernel", PART_CLUSTER}, {"rex", PART_CLUSTER},
                   {"remote_calls", PART_CLUSTER}};
     for (size_t i = 0; i < ARRAY_SIZE(places); i++)
         if (strcmp(x->info.kind, places[i].kind) == 0)

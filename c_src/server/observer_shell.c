@@ -1,7 +1,7 @@
 /*
- * observer_shell.c: what a person asks a node by rpc from a shell, beside what Observer asks: the time, the system under
- * it, its application and settings, its ports (08 §5.3). As everywhere here: what has no honest answer is not in the
- * table, so the caller gets undef.
+ * observer_shell.c: what a person asks a node by rpc from a shell, beside what Observer asks: the time, the system
+ * under it, its application and settings, its ports (08 §5.3). As everywhere here: what has no honest answer is not in
+ * the table, so the caller gets undef.
  *
  * Settings are numbers and switches only. Texts stay here: among them are tokens and the paths of secrets.
  */
@@ -88,9 +88,9 @@ static OBSERVER_FN(system_time_in)
     static const struct {
         const char *unit;
         int64_t ns;
-    } units[] = {{"second", 1000000000},     {"millisecond", 1000000}, {"microsecond", 1000}, {"nanosecond", 1},
-                 {"native", 1},              {"seconds", 1000000000},  {"milli_seconds", 1000000},
-                 {"micro_seconds", 1000},    {"nano_seconds", 1}};
+    } units[] = {{"second", 1000000000}, {"millisecond", 1000000}, {"microsecond", 1000},      {"nanosecond", 1},
+                 {"native", 1},          {"seconds", 1000000000},  {"milli_seconds", 1000000}, {"micro_seconds", 1000},
+                 {"nano_seconds", 1}};
     (void)server;
     for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
         if (!term_is_atom(call->argv[0], units[i].unit))
@@ -218,8 +218,7 @@ static OBSERVER_FN(get_all_env)
 static OBSERVER_FN(get_env)
 {
     const struct server *s = server;
-    const struct option *o =
-        term_is_atom(call->argv[0], APPLICATION) && s->config ? option_of(call->argv[1]) : NULL;
+    const struct option *o = term_is_atom(call->argv[0], APPLICATION) && s->config ? option_of(call->argv[1]) : NULL;
     if (!o) {
         if (call->argc == 3)
             term_put_raw(out, call->argv[2]);

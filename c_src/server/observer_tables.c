@@ -135,7 +135,8 @@ static void failed_rest(const struct server *s, const struct object *o, struct b
         term_put_atom(b, "nil");
 }
 
-/* ---- rate limits: {{Key, Value}, Requests, Max, WindowMs, AgeMs}, of functions {{Service, Type, Key, Value}, ... -- */
+/* ---- rate limits: {{Key, Value}, Requests, Max, WindowMs, AgeMs}, of functions {{Service, Type, Key, Value}, ... --
+ */
 
 static bool limiter_exists(const struct server *s)
 {
@@ -231,7 +232,8 @@ static void value_rest(const struct server *s, const struct object *o, struct bu
     term_put_uint(b, o->value.age_ms);
 }
 
-/* ---- sticky nodes: {{Service, Type, Value}, Node, AgeMs}: who sticks is kept as hashes ---------------------------- */
+/* ---- sticky nodes: {{Service, Type, Value}, Node, AgeMs}: who sticks is kept as hashes ----------------------------
+ */
 
 static bool gateway_exists(const struct server *s)
 {
@@ -292,8 +294,8 @@ static void sticky_rest(const struct server *s, const struct object *o, struct b
 static const struct observer_table tables[] = {
     {"Elixir.PhoenixGenApi.ConfigDb", stores_exist, configs_size, configs_bytes, configs_next, configs_key,
      configs_rest, 2},
-    {"Elixir.PhoenixGenApi.ConfigFailed", stores_exist, failed_size, failed_bytes, failed_next, failed_key,
-     failed_rest, 6},
+    {"Elixir.PhoenixGenApi.ConfigFailed", stores_exist, failed_size, failed_bytes, failed_next, failed_key, failed_rest,
+     6},
     {"phoenix_gen_api_sticky_nodes", gateway_exists, sticky_size, sticky_bytes, sticky_next, sticky_key, sticky_rest,
      3},
     {"rate_limiter_global", limiter_exists, global_size, global_bytes, global_next, global_key, value_rest, 5},
@@ -423,17 +425,29 @@ struct property {
 
 /* A row of the Table Viewer. */
 static const struct property columns[] = {
-    {"name", put_id},       {"id", put_ignore}, {"protection", put_protected}, {"owner", put_owner},
-    {"size", put_size},     {"reg_name", put_owner_name}, {"type", put_type}, {"keypos", put_keypos},
-    {"heir", put_heir},     {"memory", put_bytes},        {"compressed", put_false}, {"fixed", put_false},
+    {"name", put_id},      {"id", put_ignore},        {"protection", put_protected},
+    {"owner", put_owner},  {"size", put_size},        {"reg_name", put_owner_name},
+    {"type", put_type},    {"keypos", put_keypos},    {"heir", put_heir},
+    {"memory", put_bytes}, {"compressed", put_false}, {"fixed", put_false},
 };
 
 /* ets:info/1. */
 static const struct property properties[] = {
-    {"id", put_id},           {"name", put_id},     {"size", put_size}, {"memory", put_words},
-    {"owner", put_owner},     {"heir", put_heir},   {"type", put_type}, {"keypos", put_keypos},
-    {"protection", put_protected}, {"node", put_node}, {"named_table", put_true}, {"compressed", put_false},
-    {"read_concurrency", put_false}, {"write_concurrency", put_false}, {"decentralized_counters", put_false},
+    {"id", put_id},
+    {"name", put_id},
+    {"size", put_size},
+    {"memory", put_words},
+    {"owner", put_owner},
+    {"heir", put_heir},
+    {"type", put_type},
+    {"keypos", put_keypos},
+    {"protection", put_protected},
+    {"node", put_node},
+    {"named_table", put_true},
+    {"compressed", put_false},
+    {"read_concurrency", put_false},
+    {"write_concurrency", put_false},
+    {"decentralized_counters", put_false},
 };
 
 static void put_properties(const struct server *s, const struct observer_table *t, const struct property *p, size_t n,

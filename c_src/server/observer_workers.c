@@ -1,10 +1,10 @@
 /*
- * observer_workers.c: answers that are no single term: fetch_stats (a message every period until told to stop), procs_info
- * and get_table (chunks, then an end), the server of the application view (08 §5, D-22). Each is a process of this node
- * with a timer; between two steps the loop is everybody's.
+ * observer_workers.c: answers that are no single term: fetch_stats (a message every period until told to stop),
+ * procs_info and get_table (chunks, then an end), the server of the application view (08 §5, D-22). Each is a process
+ * of this node with a timer; between two steps the loop is everybody's.
  *
- * Invariant: a worker lives exactly as long as its process, and never longer than the one it works for: it ends on exit,
- * on a broken link, when its client ends (it monitors it, whoever linked what) or when the connection is gone.
+ * Invariant: a worker lives exactly as long as its process, and never longer than the one it works for: it ends on
+ * exit, on a broken link, when its client ends (it monitors it, whoever linked what) or when the connection is gone.
  */
 #include <stdlib.h>
 
@@ -36,7 +36,7 @@ struct worker {
     uint32_t shown;
     const struct observer_table *table; /* get_table */
     uint64_t row;
-    size_t rows_at; /* etop_collect: where the list of rows begins in msg */
+    size_t rows_at;   /* etop_collect: where the list of rows begins in msg */
     struct busy last; /* fetch_stats: the numbers sent last */
     bool tree_wanted; /* the application view */
     struct buf tree;  /* as sent last */
@@ -176,8 +176,8 @@ static struct buf *message_begin(struct worker *w, const char *tag, uint32_t ari
 /* False when it could not be sent now. */
 static bool message_send(struct worker *w, struct dist_link *l)
 {
-    return buf_ok(&w->msg) && process_send_pid(w->server->processes, w->process, l, client_of(w),
-                                               buf_slice(&w->msg)) == BG_OK;
+    return buf_ok(&w->msg) &&
+           process_send_pid(w->server->processes, w->process, l, client_of(w), buf_slice(&w->msg)) == BG_OK;
 }
 
 /* ---- fetch_stats/2 ------------------------------------------------------------------------------------- */
@@ -294,8 +294,8 @@ OBSERVER_FN(observer_etop_collect)
 
 /* ---- get_table/3 --------------------------------------------------------------------------------------- */
 
-/* {self(), Objects} and in the end {self(), '$end_of_table'}. A table that changes meanwhile may show an object twice or
- * not at all, as ets:match/3 does without safe_fixtable. */
+/* {self(), Objects} and in the end {self(), '$end_of_table'}. A table that changes meanwhile may show an object twice
+ * or not at all, as ets:match/3 does without safe_fixtable. */
 static bool table_step(struct worker *w, struct dist_link *l)
 {
     uint64_t row = w->row;
