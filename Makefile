@@ -29,7 +29,7 @@ LIB_OBJ := $(patsubst c_src/%.c,$(BUILD)/%.o,$(filter-out c_src/server/main.c,$(
 UNIT := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 
 .PHONY: all bench-codec clean help unit layers fuzz fuzz-run sim sim-run bench demo test e2e fuzz-e2e deps erl_src cli observer \
-        observer-load
+        observer-load torture torture-run
 all: $(BUILD)/beamgate ## build the gateway
 
 $(BUILD)/beamgate: $(LIB_OBJ) $(BUILD)/server/main.o
@@ -90,6 +90,23 @@ sim: ## simulate the request pipeline, SEEDS=5000 runs under ASan and UBSan (SEE
 
 sim-run: $(BUILD)/sim/sim
 	$(Q)$< $(if $(SEED),-s $(SEED),$(SEEDS))
+
+# The lower layers with their allocations led to the test's own: it fails them one by one.
+TORTURE_OBJ := $(filter $(BUILD)/base/% $(BUILD)/codec/% $(BUILD)/gateway/%,$(LIB_OBJ))
+
+$(BUILD)/torture/layers.a: $(TORTURE_OBJ)
+	@mkdir -p $(@D)
+	$(Q)rm -f $@ && ar rcs $@ $^ && objcopy $(foreach f,malloc calloc realloc free,--redefine-sym $(f)=torture_$(f)) $@
+
+$(BUILD)/torture/torture: tests/torture/torture.c $(BUILD)/torture/layers.a
+	@echo "  TEST  $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes -Itests/unit -MMD -MP -o $@ $< $(LDFLAGS_ALL) $(BUILD)/torture/layers.a $(LIBS) -lcmocka
+
+torture: ## fail each allocation of the lower layers in turn, under ASan and UBSan
+	$(Q)$(MAKE) --no-print-directory SANITIZE=address,undefined torture-run
+
+torture-run: $(BUILD)/torture/torture
+	$(Q)$<
 
 BENCH_OBJ := $(patsubst tests/bench/%.c,$(BUILD)/bench/%.o,$(wildcard tests/bench/lg_*.c) tests/bench/loadgen.c)
 

@@ -11,11 +11,13 @@ struct arena_chunk;
 
 struct arena {
     struct arena_chunk *chunks;
+    bool failed; /* some piece could not be had: whoever built from input may say so instead of blaming the input */
 };
 
 static inline void arena_init(struct arena *a)
 {
     a->chunks = NULL;
+    a->failed = false;
 }
 
 /* Gives back everything that was taken. */

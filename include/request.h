@@ -47,7 +47,8 @@ struct client_ops {
     const struct session *(*session)(void *ctx, handle_t channel);
     /* Begins a push under the channel's event; the caller appends one JSON value to the buffer and ends it. */
     struct buf *(*push_begin)(void *ctx, handle_t channel);
-    /* keep false takes the push back, as if it had not begun. */
+    /* keep false takes the push back, as if it had not begun. keep true of a buffer that failed: this client cannot be
+     * told any more and must be closed. */
     void (*push_end)(void *ctx, handle_t channel, bool keep);
     /* A phx_reply. ref and response are raw JSON. */
     void (*reply)(void *ctx, handle_t channel, struct slice ref, const char *status, struct slice response);

@@ -73,6 +73,7 @@ const STEPS = [
     env: { UNDER_VALGRIND: "1" },
     read: cmocka,
   },
+  { name: "torture", what: "each allocation of the lower layers fails once", run: `make ${J} torture`, read: cmocka },
   { name: "sim", what: "simulator of the request pipeline", run: `make ${J} sim`, read: simulator },
   {
     name: "fuzz",

@@ -31,8 +31,10 @@ static struct arena_chunk *arena_grow(struct arena *a, size_t size)
 {
     size_t want = size < ARENA_CHUNK ? ARENA_CHUNK : size;
     struct arena_chunk *c = malloc(sizeof(*c) + want);
-    if (!c)
+    if (!c) {
+        a->failed = true;
         return NULL;
+    }
     *c = (struct arena_chunk){.next = a->chunks, .size = want};
     a->chunks = c;
     return c;

@@ -436,8 +436,11 @@ struct buf *ws_frame_begin(struct ws_conn *c)
     if (c->state != WS_OPEN)
         return NULL;
     struct ws_buf *out = out_attach(c);
-    if (!out)
+    if (!out) { /* no memory: who waits for this frame must not wait for ever */
+        log_limited(LOG_WARNING, "edge", "no memory for a frame, closing", "conn=%u", c->id);
+        close_begin(c, WS_CLOSE_SERVER_ERROR);
         return NULL;
+    }
     assert_always(!out->frame_open);
     out->frame_open = true;
     out->open = out->b.len;

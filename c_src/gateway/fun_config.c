@@ -646,8 +646,10 @@ struct fun_config *fun_config_from_term(struct slice term, struct slice service,
     buf_init(&c.detail, FUN_CONFIG_REASON_MAX);
     compile(&c, term, service, why);
     buf_fini(&c.detail);
-    if (c.out_of_memory)
+    if (c.out_of_memory || c.fc->memory.failed) {
+        why->count = why->broken = 0; /* what was not read for want of memory breaks no rule */
         fun_config_reason(why, "out of memory");
+    }
     if (why->count == 0)
         return c.fc;
     fun_config_unref(c.fc);

@@ -20,7 +20,10 @@ int request_push(const struct request *r, const struct response *resp, struct er
     int rc = response_put(out, request_text(r, r->request_id), resp, e);
     if (r->traced && rc == BG_OK)
         trace_send(r, resp, out->len - before);
-    client->push_end(client->ctx, r->channel, rc == BG_OK);
+    /* What has no result of a service is as small as it gets: without room for it the client must not be left waiting, and is
+     * closed by whoever ends a frame that failed. */
+    bool hopeless = !buf_ok(out) && resp->result_term.len == 0;
+    client->push_end(client->ctx, r->channel, rc == BG_OK || hopeless);
     return rc;
 }
 

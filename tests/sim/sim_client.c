@@ -51,7 +51,12 @@ static void op_push_end(void *ctx, handle_t channel, bool keep)
     c->pushing = false;
     if (!keep && buf_ok(&c->push)) /* a value that JSON cannot carry */
         return;
-    sim_rule(s, keep == buf_ok(&c->push), "a frame that did not fit was kept");
+    if (keep && !buf_ok(&c->push)) { /* not even room for an error or an acknowledgement: the edge closes such a client */
+        sim_trace(s, "  (client %u is closed: no room for a frame)", (unsigned)(c - s->client));
+        c->gone = true;
+        oracle_client_gone(s, c);
+        return;
+    }
     oracle_push(s, c, buf_slice(&c->push), !keep);
     frame_taken(s, c);
 }

@@ -196,16 +196,13 @@ static void later_push(struct sim *s, struct sim_request *q, const struct frame 
     last_frame(s, q, f->success);
 }
 
-/* A frame that did not fit. A value must be followed by an error (check_owed() sees to it); who has not even room for
- * an error is as good as gone: the edge closes such a client. */
+/* A frame that did not fit. Only a value may be taken back, and must be followed by an error (check_owed() sees to it). */
 static void push_taken_back(struct sim *s, struct sim_client *c, struct slice json)
 {
     static const char value[] = "{\"error\":null";
     sim_trace(s, "  (a frame to client %u did not fit)", (unsigned)(c - s->client));
-    if (json.len >= sizeof(value) - 1 && memcmp(json.ptr, value, sizeof(value) - 1) == 0)
-        return;
-    c->gone = true;
-    oracle_client_gone(s, c);
+    sim_rule(s, json.len >= sizeof(value) - 1 && memcmp(json.ptr, value, sizeof(value) - 1) == 0,
+             "an error that did not fit was taken back");
 }
 
 static struct sim_request *request_of_frame(struct sim *s, const struct sim_client *c, struct slice raw_id)
