@@ -146,6 +146,13 @@ struct pull_settings {
     uint32_t interval_ms;
 };
 
+/* Phoenix.PubSub servers of the services, whose broadcasts are heard. */
+struct pubsub_settings {
+    char **names; /* as in Elixir: MyApp.PubSub */
+    uint32_t names_count;
+    uint32_t pool_size;
+};
+
 struct requests_settings {
     uint32_t max_in_flight;
     uint32_t max_in_flight_per_channel;
@@ -271,6 +278,7 @@ struct server_config {
     uint32_t services_count;
     struct pull_settings pull;
     struct push_settings push;
+    struct pubsub_settings pubsub;
     struct security_settings security;
     struct requests_settings requests;
     struct rate_limiter_settings rate_limiter;

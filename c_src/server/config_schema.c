@@ -146,6 +146,15 @@ static const char *check_socket_id(const char *text)
     return user && !strstr(user + 1, TOPIC_USER_ID) ? NULL : "must hold {user_id} once, as in users_socket:{user_id}";
 }
 
+/* A module of Elixir, short enough for the group that is made of it. */
+static const char *check_module(const char *text)
+{
+    bool ok = text[0] >= 'A' && text[0] <= 'Z' && strlen(text) < 200;
+    for (const char *p = text; *p; p++)
+        ok = ok && (isalnum((unsigned char)*p) || *p == '_' || *p == '.');
+    return ok ? NULL : "is no module of Elixir; write it as MyApp.PubSub";
+}
+
 static const char *check_atom(const char *text)
 {
     char atom[256 * 4];
@@ -416,6 +425,11 @@ static const cyaml_schema_value_t allow_value = {
     R##_LIVE_SECTIONS(push_settings, allow, false)
 TABLES(push, PUSH);
 
+#define PUBSUB(R) \
+    R##_TEXTS(pubsub_settings, names, true, check_module) \
+    R##_NUMBER(pubsub_settings, pool_size, false, 1, 64, 1)
+TABLES(pubsub, PUBSUB);
+
 #define SECURITY(R) \
     R##_LIVE_TEXTS(security_settings, mfa_allowlist, false, check_mfa_rule) \
     R##_TEXTS(security_settings, admin_actions, false, check_admin_action)
@@ -518,6 +532,7 @@ TABLES(control, CONTROL);
     R##_LIVE_SECTIONS(server_config, services, false) \
     R##_SECTION(server_config, pull, false) \
     R##_SECTION(server_config, push, false) \
+    R##_SECTION(server_config, pubsub, false) \
     R##_SECTION(server_config, security, false) \
     R##_SECTION(server_config, requests, false) \
     R##_SECTION(server_config, rate_limiter, false) \

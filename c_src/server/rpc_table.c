@@ -177,6 +177,7 @@ static const struct {
     {rules_entries, &rules_entries_count},
     {json_config_entries, &json_config_entries_count},
     {observer_entries, &observer_entries_count},
+    {pubsub_entries, &pubsub_entries_count},
     {diagnostics_entries, &diagnostics_entries_count},
     {shell_entries, &shell_entries_count},
 };

@@ -41,6 +41,8 @@ static void on_link_up(void *ctx, struct dist_link *l)
     dist_dispatch_link_up(s->dispatch, l);
     observer_link_up(s, l);
     config_puller_link_up(s->puller, dist_link_node(l));
+    if (s->pubsub)
+        pg_scope_link_up(s->pubsub, l);
 }
 
 static void on_link_down(void *ctx, struct dist_link *l, const char *reason)
@@ -399,6 +401,8 @@ static int start(struct server *s, const char *cookie, struct err *e)
         rc = server_start_limiter(s, e);
     if (rc == BG_OK)
         rc = start_gateway(s, e);
+    if (rc == BG_OK)
+        rc = server_start_pubsub(s, e);
     return rc == BG_OK ? server_add_services(s, e) : rc;
 }
 
@@ -557,6 +561,7 @@ static void free_parts(struct server *s)
     server_stop_limiter(s);
     config_receiver_free(s->receiver);
     config_puller_free(s->puller);
+    server_stop_pubsub(s);
     observer_end(s);
     diag_end(s);
     dist_dispatch_free(s->dispatch);

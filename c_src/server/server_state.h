@@ -11,6 +11,7 @@
 #include "config_receiver.h"
 #include "dist_dispatch.h"
 #include "list.h"
+#include "pg_scope.h"
 #include "loop_meter.h"
 #include "edge.h"
 #include "rate_limiter.h"
@@ -116,6 +117,9 @@ struct server {
     uint32_t auth_count;
     struct slice *asked_nodes; /* those that remote functions of sockets and channels name, one after another */
     uint32_t asked_nodes_count;
+    struct pg_scope *pubsub; /* NULL: none is configured */
+    struct slice *pubsub_groups;
+    uint32_t pubsub_groups_count;
     struct key_watch **key_watches; /* one for each of auth; NULL where nothing is to be watched */
     struct channel_config *channels; /* all sockets' channels, one after another */
     uint32_t max_connections;        /* as configured, or fewer by the limit of open files */
@@ -184,6 +188,13 @@ void access_fini(struct access *a);
 /* S-080: whether the configuration lets other nodes do this (enable_tracing, ...; see config_schema.c). Who has a
  * shell on the machine needs no such leave: the command line does not ask. */
 bool admin_allows(const struct server *s, const char *action);
+
+/* pubsub.c: hears the broadcasts of Phoenix.PubSub, if the configuration names one. What it has made is freed by the other,
+ * also when it failed. */
+int server_start_pubsub(struct server *s, struct err *e) MUST_CHECK;
+void server_stop_pubsub(struct server *s);
+extern const struct rpc_entry pubsub_entries[];
+extern const size_t pubsub_entries_count;
 
 /* sockets.c: fills s->sockets. What it has made is freed by the other, also when it failed. */
 int server_make_sockets(struct server *s, struct err *e) MUST_CHECK;

@@ -280,6 +280,8 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_int_equal(c->sockets[1].auth[4].timeout_ms, 2000);
     assert_int_equal(c->sockets[1].auth[4].cache_ms, 3000);
     assert_string_equal(c->sockets[1].auth[6].type, "none");
+    assert_string_equal(c->pubsub.names[1], "Other.PubSub");
+    assert_int_equal(c->pubsub.pool_size, 2);
     assert_string_equal(c->sockets[1].id, "users_socket:{user_id}");
     assert_true(is_on(c->sockets[1].channels[0].require_user));
     assert_string_equal(c->sockets[1].channels[0].roles[1], "editor");

@@ -144,6 +144,7 @@ static const struct valid {
     {"Elixir.Code", "ensure_loaded", "[:lists]", RETURNS, "{:error, :nofile}"},
     {"Elixir.Code", "ensure_loaded?", "[PhoenixGenApi.ConfigDb]", RETURNS, "true"},
     {"Elixir.Code", "loaded?", "[:lists]", RETURNS, "false"},
+    {"Elixir.Beamgate", "disconnect", "[\"users:1\"]", RETURNS, "0"},
     {"Elixir.Kernel", "function_exported?", "[:erlang, :node, 0]", RETURNS, "true"},
     {"code", "__info__", "[:functions]", RETURNS, NULL},
     {"code", "module_info", "[:module]", RETURNS, ":code"},
