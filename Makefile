@@ -28,7 +28,7 @@ SRC := $(sort $(foreach l,$(LAYERS),$(wildcard c_src/$(l)/*.c)))
 LIB_OBJ := $(patsubst c_src/%.c,$(BUILD)/%.o,$(filter-out c_src/server/main.c,$(SRC)))
 UNIT := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 
-.PHONY: all bench-codec clean help unit layers fuzz fuzz-run sim sim-run bench demo test e2e fuzz-e2e deps erl_src cli observer \
+.PHONY: install uninstall deb all bench-codec clean help unit layers fuzz fuzz-run sim sim-run bench demo test e2e fuzz-e2e deps erl_src cli observer \
         observer-load torture torture-run
 all: $(BUILD)/beamgate ## build the gateway
 
@@ -167,6 +167,27 @@ build/erl/.made: $(wildcard erl_src/*.ex)
 
 cli: $(BUILD)/beamgate ## the command line, exit codes, start and stop
 	$(Q)sh tests/cli.sh $(BUILD)/beamgate
+
+# DESTDIR is for packages. The configuration is installed as an example: the one in use is the operator's.
+BINDIR ?= $(PREFIX)/bin
+MANDIR ?= $(PREFIX)/share/man/man1
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+install: $(BUILD)/beamgate ## install program, manual, completion, unit and example (PREFIX=/usr/local DESTDIR=)
+	install -D -m 755 $(BUILD)/beamgate $(DESTDIR)$(BINDIR)/beamgate
+	install -D -m 644 rel/beamgate.1 $(DESTDIR)$(MANDIR)/beamgate.1
+	install -D -m 644 rel/beamgate-ctl.1 $(DESTDIR)$(MANDIR)/beamgate-ctl.1
+	install -D -m 644 rel/beamgate.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/beamgate
+	install -d $(DESTDIR)$(UNITDIR)
+	sed 's|/usr/bin/beamgate|$(BINDIR)/beamgate|' rel/beamgate.service >$(DESTDIR)$(UNITDIR)/beamgate.service
+	install -D -m 644 rel/beamgate.yml $(DESTDIR)$(PREFIX)/share/doc/beamgate/beamgate.yml
+
+uninstall: ## remove what install has put there
+	rm -f $(DESTDIR)$(BINDIR)/beamgate $(DESTDIR)$(MANDIR)/beamgate.1 $(DESTDIR)$(MANDIR)/beamgate-ctl.1 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/beamgate $(DESTDIR)$(UNITDIR)/beamgate.service \
+		$(DESTDIR)$(PREFIX)/share/doc/beamgate/beamgate.yml
+
+deb: $(BUILD)/beamgate ## a Debian package of this machine's architecture, in build/
+	$(Q)sh rel/debian/build.sh $(VERSION) build
 
 layers: ## check that a file includes only its own or lower layers
 	$(Q)sh tests/layers.sh $(LAYERS)

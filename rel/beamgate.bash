@@ -1,7 +1,7 @@
 # bash completion of beamgate; installed as /usr/share/bash-completion/completions/beamgate
 
 _beamgate_ctl() {
-    local commands=" health stats flows call-flow cluster failed limits services clients pools call reload drain log-level "
+    local commands=" health stats flows call-flow cluster failed limits services clients pools call trace reload drain log-level "
     local i command=
     for ((i = 2; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -15,6 +15,7 @@ _beamgate_ctl() {
     "") words="$commands -s --socket --json --help" ;;
     call-flow) words+=" --version" ;;
     clients) words+=" --user" ;;
+    trace) words+=" --user --service --type --topic --request-id" ;;
     call) words+=" --user --roles --version --timeout" ;;
     drain) words+=" --wait" ;;
     log-level) words+=" debug info warning error" ;;

@@ -70,6 +70,8 @@ void ctl_wake(struct ctl_server *c, handle_t job);
 
 /* ctl_call.c */
 ctl_step_fn ctl_step_call;
+/* ctl_trace.c */
+ctl_step_fn ctl_step_trace;
 
 /* Lines of an answer. The first leaves the object open for `"key":value` and ctl_row_end(). */
 void ctl_row_begin(struct buf *out);

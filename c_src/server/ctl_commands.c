@@ -446,6 +446,9 @@ static const char *const call_options[] = {
     "user=ID", "who asks; none: nobody in particular", "roles=A,B", "his roles",
     "version=V", "this version instead of the latest", "timeout=MS", "give up after so long; none: as the function says",
     NULL};
+static const char *const trace_options[] = {
+    "user=ID", "requests of this user", "service=S", "of this service", "type=T", "of this request type",
+    "topic=T", "of this topic", "request-id=ID", "this request", NULL};
 static const char *const wait_option[] = {"wait", "until the gateway has ended", NULL};
 
 const struct ctl_command ctl_commands[] = {
@@ -474,6 +477,10 @@ const struct ctl_command ctl_commands[] = {
      "JSON is the object of arguments. The request goes through the whole pipeline: permission, rate limits, arguments,\n"
      "node, hooks. Results are printed as they come; an error goes to standard error and gives exit code 1.",
      2, 3, call_options, ctl_step_call, NULL, NULL, VIEW_RESPONSES, NULL, 0, 0, false},
+    {"trace", "", "requests as they happen, until Ctrl-C",
+     "Without options all requests are shown, at most a thousand messages a second: who asks for what, where it goes and\n"
+     "how it ends, without arguments and results.",
+     0, 0, trace_options, ctl_step_trace, NULL, NULL, VIEW_LINES, NULL, 0, 0, false},
     {"reload", "", "read the configuration again, as SIGHUP does",
      "Says which options were changed, which need a restart, and what is wrong with the file; a file that is wrong\n"
      "changes nothing (exit code 1).",

@@ -171,6 +171,25 @@ describe("call", () => {
   });
 });
 
+describe("trace", () => {
+  it("shows the requests of one user until it is interrupted", async () => {
+    const child = spawn(BINARY, ["ctl", "-s", socket, "--json", "trace", "--user=traced"]);
+    let out = "";
+    child.stdout.on("data", (d) => (out += d));
+    await eventually(async () => {
+      await ctl(["call", "user_service", "echo", '{"msg": "seen"}', "--user=traced"]);
+      return out.includes('"user_id": "traced"') || out.includes('"user_id":"traced"');
+    }, "the request is traced");
+    await ctl(["call", "user_service", "echo", '{"msg": "x"}', "--user=other"]);
+    child.kill("SIGINT");
+    await new Promise((resolve) => child.once("close", resolve));
+    const rows = out.trimEnd().split("\n").map((l) => JSON.parse(l));
+    assert.ok(rows.length >= 2);
+    assert.doesNotMatch(out, /other/);
+    for (let i = 0; i < 20; i++) assert.equal((await ctl(["call", "user_service", "add", '{"a":1,"b":2}'])).code, 0);
+  });
+});
+
 describe("what is done", () => {
   it("log-level shows and changes", async () => {
     assert.equal((await ctl(["log-level"])).out, "info\n");
