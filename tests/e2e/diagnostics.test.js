@@ -99,6 +99,13 @@ describe("statistics", () => {
       '{true, true, true, true, false, true, ["user_service"], 1, true, true}');
   });
 
+  it("shows the parts as they show themselves, and the 30 events (O-033, O-050)", async () => {
+    await keys(`${rpc("statistics")}.phoenix_gen_api.rate_limiter.data`, "status instance_count instances");
+    await keys(`hd(${rpc("statistics")}.phoenix_gen_api.rate_limiter.data.instances)`,
+      "status instance_index global_limits api_limits cleanup_interval ets memory_bytes");
+    await is(`${rpc("statistics")}.phoenix_gen_api.telemetry_events`, "30");
+  });
+
   it("counts async requests and streams (E-210)", async () => {
     const before = await peer.run(`${rpc("statistics")}.phoenix_gen_api.worker_pool.async_pool.data.total_tasks_executed`);
     const other = await (await Conn.open(gateway)).join("api:lobby");
