@@ -165,9 +165,6 @@ uint32_t edge_next_clients(const struct edge *ed, uint32_t after, uint32_t max,
 uint32_t edge_disconnect(struct edge *ed, struct slice id);
 /* Clients that hold a socket now: WebSockets, and HTTP requests in progress. */
 uint32_t edge_connections(const struct edge *ed);
-/* Addresses and users that are counted now. */
-uint32_t edge_addresses(const struct edge *ed);
-uint32_t edge_users(const struct edge *ed);
 /* The port of listener i. */
 uint16_t edge_port(const struct edge *ed, uint32_t i);
 

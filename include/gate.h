@@ -39,8 +39,4 @@ struct gate_user *gate_user_enter(struct gate *g, struct slice id, struct slice 
 /* NULL is fine. */
 void gate_user_leave(struct gate *g, struct gate_user *u);
 
-/* Addresses and users that are remembered now. */
-uint32_t gate_addresses(const struct gate *g);
-uint32_t gate_users(const struct gate *g);
-
 #endif

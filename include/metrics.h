@@ -20,6 +20,8 @@
     X(TLS_HANDSHAKES, "tls_handshakes_total", "TLS handshakes with clients done")                       \
     X(TLS_REFUSED, "tls_refused_total", "TLS handshakes with clients that failed")                       \
     X(TLS_CERTIFICATE_DAYS, "tls_certificate_days", "days until the first of our certificates ends")     \
+    X(CLIENT_ADDRESSES, "client_addresses", "addresses of clients remembered now")                         \
+    X(CLIENT_USERS, "client_users", "users with a socket now")                                             \
     X(LIMIT_CONNECTIONS, "limit_connections_total", "clients refused: too many connections")               \
     X(LIMIT_ADDRESS_CONNECTIONS, "limit_address_connections_total", "clients refused: too many of one address") \
     X(LIMIT_ADDRESS_CONNECTS, "limit_address_connects_total", "clients refused: one address connects too often") \

@@ -379,16 +379,6 @@ uint32_t edge_connections(const struct edge *ed)
     return ws_count(ed->ws) + http_server_count(ed->http) + entrance_count(ed->entrance);
 }
 
-uint32_t edge_addresses(const struct edge *ed)
-{
-    return gate_addresses(ed->gate);
-}
-
-uint32_t edge_users(const struct edge *ed)
-{
-    return gate_users(ed->gate);
-}
-
 uint16_t edge_port(const struct edge *ed, uint32_t i)
 {
     return entrance_port(ed->entrance, i);

@@ -50,6 +50,12 @@ static struct slice key_of(const struct gate_address *a)
     return slice_make(a->net.bytes, sizeof(a->net.bytes));
 }
 
+static void tell_counts(const struct gate *g)
+{
+    g->limits->metrics->value[METRIC_CLIENT_ADDRESSES] = g->addresses.count;
+    g->limits->metrics->value[METRIC_CLIENT_USERS] = g->users.count;
+}
+
 static void forget(struct gate *g, struct gate_address *a)
 {
     if (list_linked(&a->resting)) {
@@ -58,6 +64,7 @@ static void forget(struct gate *g, struct gate_address *a)
     }
     map_del(&g->addresses, key_of(a));
     free(a);
+    tell_counts(g);
 }
 
 void gate_free(struct gate *g)
@@ -156,6 +163,7 @@ bool gate_enter(struct gate *g, struct client_source *from, uint64_t now_us)
     }
     a->connections++;
     from->at = a;
+    tell_counts(g);
     return true;
 }
 
@@ -194,6 +202,7 @@ struct gate_user *gate_user_enter(struct gate *g, struct slice id, struct slice 
         return NULL;
     if (u)
         u->sockets++;
+    tell_counts(g);
     return u;
 }
 
@@ -204,14 +213,5 @@ void gate_user_leave(struct gate *g, struct gate_user *u)
     assert_always(u->in_flight.count == 0);
     map_del(&g->users, slice_make(u->id, u->len));
     free(u);
-}
-
-uint32_t gate_addresses(const struct gate *g)
-{
-    return (uint32_t)g->addresses.count;
-}
-
-uint32_t gate_users(const struct gate *g)
-{
-    return (uint32_t)g->users.count;
+    tell_counts(g);
 }

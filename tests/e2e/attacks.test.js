@@ -142,6 +142,20 @@ describe("before the WebSocket", () => {
     await nobodyLeft();
   });
 
+  it("an address of one's own choosing, in X-Forwarded-For or a PROXY header, evades no limit", async () => {
+    const line = (i) => `X-Forwarded-For: 10.1.2.${i}\r\nX-Real-IP: 10.1.2.${i}\r\nForwarded: for=10.1.2.${i}\r\n`;
+    const liars = Array.from({ length: 100 }, (_, i) => new Stranger(gateway, "127.0.9.8").send(upgrade(line(i))));
+    await eventually(() => liars.every((s) => /HTTP\/1\.1 (101|429) /.test(s.text)), "each has an answer");
+    assert.equal(liars.filter((s) => / 101 /.test(s.text)).length, 60);
+    liars.forEach((s) => s.end());
+    await nobodyLeft();
+    const v2 = "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\x01\x02\x03\x0a\x01\x02\x04\x30\x39\x01\xbb";
+    for (const header of ["PROXY TCP4 10.1.2.3 10.1.2.4 12345 443\r\n", v2]) {
+      const answer = await exchange(gateway, Buffer.from(header + upgrade(), "latin1"));
+      assert.match(answer, /^HTTP\/1\.0 400 /);
+    }
+  });
+
   it("a reconnect storm of 1,000 is let in or told to wait, and is gone when it goes", async () => {
     await withstand(gateway, { rssMb: 12, cpuMs: 3000 }, async () => {
       const storm = Array.from({ length: 1000 }, (_, i) => new Stranger(gateway, address(i % 10)).send(upgrade()));

@@ -208,17 +208,17 @@ static void a_user_with_too_many_sockets_gets_429(void **state)
     int a = ws_open(&r, V2), other = ws_open(&r, "vsn=2.0.0&user_id=u2");
     assert_int_equal(upgrade_status(&r, V2), 429);
     assert_int_equal(count(&r, LIMIT_USER_CONNECTIONS), 1);
-    assert_int_equal(edge_users(r.edge), 2);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_USERS], 2);
     int nobody = ws_open(&r, "vsn=2.0.0"), again = ws_open(&r, "vsn=2.0.0"); /* nobody is not a user */
     close(a);
-    WAIT_FOR(&r, edge_users(r.edge) == 1);
+    WAIT_FOR(&r, r.metrics.value[METRIC_CLIENT_USERS] == 1);
     a = ws_open(&r, V2);
     expect_heartbeat(&r, a, false);
     close(a);
     close(other);
     close(nobody);
     close(again);
-    WAIT_FOR(&r, edge_users(r.edge) == 0 && edge_connections(r.edge) == 0);
+    WAIT_FOR(&r, r.metrics.value[METRIC_CLIENT_USERS] == 0 && edge_connections(r.edge) == 0);
     rig_stop(&r);
 }
 

@@ -134,14 +134,14 @@ static void an_address_is_forgotten_once_its_bucket_is_full_again(void **state)
         assert_true(enter(&from, text));
         gate_leave(gate, &from, now);
     }
-    assert_int_equal(gate_addresses(gate), 1000);
+    assert_int_equal(metrics.value[METRIC_CLIENT_ADDRESSES], 1000);
     now += 3600000000;
     for (int i = 0; i < 600; i++) {
         snprintf(text, sizeof(text), "10.1.%d.%d", i / 250, i % 250);
         assert_true(enter(&from, text));
         gate_leave(gate, &from, now);
     }
-    assert_int_equal(gate_addresses(gate), 600);
+    assert_int_equal(metrics.value[METRIC_CLIENT_ADDRESSES], 600);
 }
 
 static void strangers_without_number_cost_no_more_than_the_bound(void **state)
@@ -156,7 +156,7 @@ static void strangers_without_number_cost_no_more_than_the_bound(void **state)
         assert_true(enter(&from, text));
         gate_leave(gate, &from, now);
     }
-    assert_in_range(gate_addresses(gate), 1000, BOUND);
+    assert_in_range(metrics.value[METRIC_CLIENT_ADDRESSES], 1000, BOUND);
     if (!getenv("UNDER_VALGRIND"))
         assert_in_range(mallinfo2().uordblks + mallinfo2().hblkhd - before, 0, BYTES);
 }
@@ -172,7 +172,7 @@ static void a_user_has_so_many_sockets_and_is_forgotten_with_the_last(void **sta
     assert_non_null(c);
     assert_null(gate_user_enter(gate, SLICE_LIT("u1"), SLICE_LIT("192.0.2.1")));
     assert_int_equal(metrics.value[METRIC_LIMIT_USER_CONNECTIONS], 1);
-    assert_int_equal(gate_users(gate), 2);
+    assert_int_equal(metrics.value[METRIC_CLIENT_USERS], 2);
     gate_user_leave(gate, a);
     a = gate_user_enter(gate, SLICE_LIT("u1"), SLICE_LIT("192.0.2.1"));
     assert_non_null(a);
@@ -180,7 +180,7 @@ static void a_user_has_so_many_sockets_and_is_forgotten_with_the_last(void **sta
     gate_user_leave(gate, b);
     gate_user_leave(gate, c);
     gate_user_leave(gate, NULL);
-    assert_int_equal(gate_users(gate), 0);
+    assert_int_equal(metrics.value[METRIC_CLIENT_USERS], 0);
 }
 
 int main(void)
