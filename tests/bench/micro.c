@@ -9,7 +9,6 @@
 
 #include "channel_frame.h"
 #include "micro.h"
-#include "phoenix_token.h"
 #include "transcode.h"
 
 enum { ROUNDS = 5, ROUND_US = 100000, USERS = 50 };
@@ -130,27 +129,17 @@ static void run_jansson_dump_users(void)
     assert_always(jansson_dump());
 }
 
-/* As tests/data/tokens has it, signed in 2023 for a day; no age is too much here. */
-static void run_phoenix_token(void)
-{
-    static const char token[] = "SFMyNTY.g2gDbQAAAAJ1MW4GAABo5c-LAWIAAVGA.UgLl0jeX8DR2Zh85PHupVI4234orNAZahkjmdMGCaww";
-    static const struct phoenix_key_rule usual;
-    static struct phoenix_key key;
-    static bool derived;
-    struct slice data;
-    if (!derived)
-        assert_always(phoenix_token_key(SLICE_LIT("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
-                                        SLICE_LIT("user socket"), &usual, &key) == BG_OK);
-    derived = true;
-    assert_always(phoenix_token_verify(&key, slice_make(token, sizeof(token) - 1), 1700000060000ull, 0, &scratch,
-                                       &data) == TOKEN_OK);
-}
-
 static const struct micro_case {
     const char *name;
     void (*run)(void);
 } CASES[] = {
-    {"a Phoenix.Token, verified", run_phoenix_token},
+    {"token: Phoenix.Token", run_token_signed},
+    {"token: Phoenix.Token, encrypted (XChaCha20-Poly1305)", run_token_xchacha},
+    {"token: Phoenix.Token, encrypted (A128GCM)", run_token_gcm},
+    {"token: JWT HS256", run_token_hs256},
+    {"token: JWT RS256", run_token_rs256},
+    {"token: JWT ES256", run_token_es256},
+    {"token: JWT EdDSA", run_token_eddsa},
     {"UTF-8 check of the request", run_utf8},
     {"channel frame of the request, checked and cut into fields", run_frame},
     {"its payload, JSON to term", run_payload},
@@ -204,6 +193,7 @@ int main(void)
     prepare();
     rate_prepare();
     limit_prepare();
+    token_prepare();
     pipeline_prepare();
     printf("request frame %zu bytes; 50 users: %zu bytes as term, %zu as JSON\n", request.len, users_term.len,
            users_json.len);
@@ -219,6 +209,7 @@ int main(void)
     jansson_forget();
     rate_forget();
     limit_forget();
+    token_forget();
     pipeline_forget();
     return 0;
 }

@@ -1,6 +1,7 @@
 /*
  * micro.h: the parts of micro.c that stand apart: jansson's, because jansson and json.h both name their kinds
- * JSON_STRING, the rate limiter's, the limits' and the request pipeline's.
+ * JSON_STRING, the rate limiter's, the limits', the tokens' and the request
+ * pipeline's.
  */
 #ifndef BEAMGATE_MICRO_H
 #define BEAMGATE_MICRO_H
@@ -54,5 +55,17 @@ void run_stage_rate_limit(void);
 void run_stage_args_one(void);
 void run_stage_args_five(void);
 void run_stage_answer(void);
+
+/* Reads tokens and keys of the tests; token_forget() frees them. */
+void token_prepare(void);
+void token_forget(void);
+/* One token verified each. */
+void run_token_signed(void);
+void run_token_xchacha(void);
+void run_token_gcm(void);
+void run_token_hs256(void);
+void run_token_rs256(void);
+void run_token_es256(void);
+void run_token_eddsa(void);
 
 #endif

@@ -6,7 +6,7 @@
 #   QUICK=1      one minute in all: one window a case, the widest cases only
 #   WINDOW=3     seconds of each measured window     REPEAT=1   windows per case at most: one in which other processes
 #                took less than a tenth of a core ends the case; of several the least disturbed is shown
-#   ONLY="echo"  some of: ceiling echo list checked spawn functions heartbeat pipeline join idle start micro
+#   ONLY="echo"  some of: ceiling echo list checked spawn functions heartbeat pipeline join idle auth start micro
 #   KEEP=1       leave the temporary directory (results.jsonl, logs)
 set -u
 build=$(cd "${1:?usage: run.sh BUILD_DIR}" && pwd) || exit 1
@@ -18,7 +18,7 @@ window=${window:-3}
 warmup=${quick:+0.5}
 warmup=${warmup:-1}
 repeat=${REPEAT:-1}
-only=${ONLY:-ceiling echo list checked spawn functions heartbeat pipeline join idle start micro}
+only=${ONLY:-ceiling echo list checked spawn functions heartbeat pipeline join idle auth start micro}
 connections="1 16 64 256"
 idle_connections=10000
 starts=${quick:+3}
@@ -202,6 +202,26 @@ idle_case() {
     stop "$gateway" TERM
 }
 
+number_in() { # NAME JSON
+    printf '%s' "$2" | sed 's/.*"'"$1"'":\([0-9.]*\).*/\1/'
+}
+
+auth_case() { # as many clients at once as connect after a restart, each with a token that is verified
+    token=$(awk 'NR == 1 { print $5 }' "$here/../data/tokens/phoenix.txt")
+    start_gateway rex 3
+    i=0
+    while [ $i -lt 3 ]; do
+        line=$("$loadgen" --json --label auth --mode idle --port "$port" --connections "$idle_connections" --sources 20 \
+            --path "/verified/websocket?vsn=2.0.0&token=$token" --seconds 0.01 --warmup 0 --pid "gateway=$gateway") ||
+            die "case auth failed"
+        printf 'auth: %s clients with a Phoenix.Token connected and joined in %s s (budget 2), %s us of the gateway each\n' \
+            "$idle_connections" "$(number_in seconds_to_join_all "$line")" "$(number_in us_per_join "$line")"
+        i=$((i + 1))
+        sleep 1
+    done
+    stop "$gateway" TERM
+}
+
 start_case() {
     write_config rex 3
     i=0
@@ -219,6 +239,7 @@ wants checked && checked_cases
 wants spawn && spawn_cases
 wants functions && function_cases
 wants idle && idle_case
+wants auth && auth_case
 wants start && start_case
 awk -f "$here/report.awk" "$results"
 if wants micro; then echo && "$build/bench/micro"; fi
