@@ -385,6 +385,15 @@ describe("tools", () => {
     assert.match(out, /beamgate:'channel/);
   });
 
+  it("answers whoever wants to trace or to run code here: it cannot be", async () => {
+    await is(`Process.flag(:trap_exit, true)
+      ended = fn pid -> receive do {:EXIT, ^pid, {:undef, _}} -> :undef after 5000 -> :silent end end
+      {ended.(Node.spawn_link(${GW}, :observer_backend, :ttb_init_node, ['f', [], []])),
+        ended.(Node.spawn_link(${GW}, fn -> :ok end)),
+        match?({:badrpc, {:EXIT, {:undef, _}}}, ${rpc(":erlang", ":trace", "[:all, true, [:call]]")}),
+        match?({:error, _}, :dbg.n(${GW}))}`, "{:undef, :undef, true, true}");
+  });
+
   it("knows one application, also for the Log menu's block_call", async () => {
     await is(`[{:beamgate, _, vsn}] = :rpc.block_call(${GW}, :application, :which_applications, []); is_list(vsn)`);
   });

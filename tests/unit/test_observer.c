@@ -314,6 +314,76 @@ static void objects_come_a_hundred_at_a_time(void **state)
     assert_string_equal(printed(), "[]");
 }
 
+/* A string is a list of characters, not of bytes: Observer shows it as it is. */
+static void strings_are_lists_of_characters(void **state)
+{
+    (void)state;
+    put_string(&out, "gr\xc3\xb6\xc3\x9f" "e \xe2\x82\xac \xf0\x9f\x98\x80");
+    assert_string_equal(printed(), "[103, 114, 246, 223, 101, 32, 8364, 32, 128512]");
+    buf_reset(&out);
+    put_string(&out, "plain");
+    assert_string_equal(printed(), "~c\"plain\"");
+    buf_reset(&out);
+    put_string(&out, "\xff\xfe"); /* no text: its bytes */
+    printed();
+    buf_reset(&out);
+    put_string(&out, "");
+    assert_string_equal(printed(), "[]");
+}
+
+/* An estimate of nothing is not shown: the tables of rate limits come and go with the limiter. */
+static void counters_of_rate_limits_are_tables(void **state)
+{
+    (void)state;
+    const struct rate_limiter_options o = {&server.metrics, RATE_BYTES_MIN, true};
+    const struct rate_limit limit = {.key = {.kind = RATE_KEY_USER_ID}, .max_requests = 5, .window_ms = 1000};
+    const struct rate_subject s = {.function = {SLICE_LIT("svc"), SLICE_LIT("f")}, .user_id = SLICE_LIT("u1")};
+    struct rate_result res;
+    struct err e;
+    expect("ets", "whereis", "[:rate_limiter_global]", ":undefined");
+    uint32_t before = observer_table_count(&server);
+    server.limiter = rate_limiter_new(&o);
+    assert_int_equal(rate_limiter_set_global(server.limiter, &limit, 1, &e), BG_OK);
+    assert_int_equal(rate_limiter_check(server.limiter, server.timers.now_us, &s, &res), RATE_ALLOWED);
+    assert_int_equal(observer_table_count(&server), before + 2);
+    expect("ets", "tab2list", "[:rate_limiter_global]", "[{{\"user_id\", \"u1\"}, 1, 5, 1000, 0}]");
+    expect("ets", "lookup", "[:rate_limiter_global, {\"user_id\", \"u1\"}]", "[{{\"user_id\", \"u1\"}, 1, 5, 1000, 0}]");
+    expect("ets", "lookup", "[:rate_limiter_global, {\"user_id\", \"u2\"}]", "[]");
+    expect("ets", "member", "[:rate_limiter_api, 1]", "false");
+    expect("ets", "info", "[:rate_limiter_api, :size]", "0");
+    rate_limiter_free(server.limiter);
+    server.limiter = NULL;
+}
+
+/* What does not fit one answer is refused, not cut: a part would be taken for the whole. */
+static void a_table_that_is_too_large_for_one_answer_is_not_cut(void **state)
+{
+    (void)state;
+    config_db_free(server.db);
+    server.db = config_db_new(&server.metrics, TABLE_ROWS_SHOWN + 1);
+    for (unsigned i = 0; i < TABLE_ROWS_SHOWN + 1; i++) {
+        char type[16];
+        snprintf(type, sizeof(type), "\"t%u\"", i);
+        put_config(type);
+    }
+    assert_int_equal(run_raw("ets", "tab2list", term_of(&term, "[PhoenixGenApi.ConfigDb]")), RPC_EXIT);
+    assert_string_equal(printed(), ":system_limit");
+    expect("ets", "member", "[PhoenixGenApi.ConfigDb, {\"user\", \"t7\", nil}]", "true");
+}
+
+static void only_numbers_and_switches_of_the_configuration_are_told(void **state)
+{
+    (void)state;
+    expect_part(answer("application", "get_env", "[:beamgate, :limits]"), "{:ok, [");
+    expect_part(answer("application", "get_env", "[:beamgate, :limits]"), "max_processes: 10000");
+    expect("application", "get_env", "[:beamgate, :no_such]", ":undefined");
+    expect("application", "get_env", "[:other, :limits, 7]", "7");
+    expect("application", "get_all_env", "[:other]", "[]");
+    assert_null(strstr(answer("application", "get_all_env", "[:beamgate]"), "cookie"));
+    expect("os", "type", "[]", "{:unix, :linux}");
+    expect_badarg("os", "system_time", "[:fortnight]");
+}
+
 /* Without a connection there is nobody to send to; and what is no table cannot be read. */
 static void workers_need_somebody_to_work_for(void **state)
 {
@@ -354,6 +424,10 @@ int main(void)
         TEST(the_tree_holds_its_root_however_many_channels_there_are),
         TEST(the_stores_are_tables),
         TEST(objects_come_a_hundred_at_a_time),
+        TEST(strings_are_lists_of_characters),
+        TEST(counters_of_rate_limits_are_tables),
+        TEST(a_table_that_is_too_large_for_one_answer_is_not_cut),
+        TEST(only_numbers_and_switches_of_the_configuration_are_told),
         TEST(workers_need_somebody_to_work_for),
         TEST(what_it_has_none_of_is_empty),
     };
