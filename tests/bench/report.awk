@@ -1,6 +1,6 @@
 # Tables from the lines of results.jsonl (run.sh). Where a case has several windows, the one in which other processes
-# of the machine worked least stands for it; starts, and the sizes of the function table, which are measured in turns,
-# are represented by their median.
+# of the machine worked least stands for it; starts, and what is measured in turns (the sizes of the function table, clients
+# beside rpc), are represented by their median.
 
 function number(text, key) {
     if (!match(text, "\"" key "\":[-0-9.]+"))
@@ -53,11 +53,14 @@ function pick(key, at,    i, j, n, less, found) {
         field[key, n] = number($0, "answered_ms")
     if (label ~ /^echo_of_/)
         field[key, n] = process($0, "gateway", "us_per_request")
+    if (label ~ /^echo_(alone|with_rpc)$/)
+        field[key, n] = number($0, "p99_us")
 }
 
 function load_row(key,    l, us, top) {
-    l = pick(key, key ~ /^echo_of_/ ? 0.5 : 0)
+    l = pick(key, key ~ /^echo_(of_|alone|with_rpc)/ ? 0.5 : 0)
     us = process(l, "gateway", "us_per_request")
+    p99[key] = number(l, "p99_us")
     top = ("ceiling " number(l, "connections")) in count ? \
         process(pick("ceiling " number(l, "connections"), 0), "gateway", "us_per_request") : 0
     cpu[key] = us
@@ -104,6 +107,9 @@ END {
     if (cpu["echo_of_10 64"] > 0 && cpu["echo_of_10000 64"] > 0)
         printf "| %-52s | %8.0f %% | %9s | %5s |\n", "growth of echo from 10 to 10,000 functions",
             (cpu["echo_of_10000 64"] / cpu["echo_of_10 64"] - 1) * 100, "none", ""
+    if (p99["echo_alone 64"] > 0 && p99["echo_with_rpc 64"] > 0)
+        printf "| %-52s | %8.0f %% | %9s | %5s |\n", "growth of clients' p99 beside 5,000 rpc a second",
+            (p99["echo_with_rpc 64"] / p99["echo_alone 64"] - 1) * 100, "20 %", ""
     budget("memory per idle joined connection", per_conn == "" ? "" : per_conn / 1024, 3, " KB")
     budget("memory at rest", rest_kb == "" ? "" : rest_kb / 1024, 12, " MB")
     budget("start to first right answer", start_ms, 150, " ms")

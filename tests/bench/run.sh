@@ -6,7 +6,7 @@
 #   QUICK=1      one minute in all: one window a case, the widest cases only
 #   WINDOW=3     seconds of each measured window     REPEAT=1   windows per case at most: one in which other processes
 #                took less than a tenth of a core ends the case; of several the least disturbed is shown
-#   ONLY="echo"  some of: ceiling echo list checked spawn functions heartbeat pipeline join idle auth start micro
+#   ONLY="echo"  some of: ceiling echo list checked spawn functions heartbeat pipeline join rpc idle auth start micro
 #   KEEP=1       leave the temporary directory (results.jsonl, logs)
 set -u
 build=$(cd "${1:?usage: run.sh BUILD_DIR}" && pwd) || exit 1
@@ -18,7 +18,7 @@ window=${window:-3}
 warmup=${quick:+0.5}
 warmup=${warmup:-1}
 repeat=${REPEAT:-1}
-only=${ONLY:-ceiling echo list checked spawn functions heartbeat pipeline join idle auth start micro}
+only=${ONLY:-ceiling echo list checked spawn functions heartbeat pipeline join rpc idle auth start micro}
 connections="1 16 64 256"
 idle_connections=10000
 starts=${quick:+3}
@@ -195,6 +195,29 @@ function_cases() {
     port=$first_port
 }
 
+caller() { # LABEL CALLERS RATE SECONDS: calls into the gateway by rpc; the line goes to calls.jsonl
+    erl -noinput -name "bench_caller_$1@127.0.0.1" -start_epmd false -pa "$dir" +sbwt none +sbwtdcpu none +sbwtdio none \
+        -s bench_caller main -extra "$1" "beamgate_$port@127.0.0.1" "$gateway" "$2" "$3" "$4" >> "$dir/calls.jsonl" 2> "$dir/caller.log"
+}
+
+# What an incoming call costs, and what 5,000 of them a second do to clients: windows without and with them, in turns.
+rpc_case() {
+    erlc -o "$dir" "$here/bench_caller.erl" || die "erlc failed"
+    start_gateway rex 3
+    for n in 1 64; do caller "rpc_count_$n" "$n" 0 "${window%.*}" || die "case rpc failed"; done
+    for turn in $(some 1 "1 2 3 4 5"); do
+        repeat=1 requests echo_alone 64 --mode request --payload-template echo
+        caller "rpc_5000_a_second_$turn" 64 5000 "$((${window%.*} + ${warmup%.*} + 1))" &
+        calls=$!
+        pids="$pids $calls"
+        sleep 1.2
+        repeat=1 requests echo_with_rpc 64 --mode request --payload-template echo
+        wait "$calls" || die "case rpc failed"
+    done
+    stop "$gateway" TERM
+    cat "$dir/calls.jsonl"
+}
+
 idle_case() {
     start_gateway rex 3
     "$loadgen" --json --label idle --mode idle --port "$port" --connections "$idle_connections" --seconds "$window" \
@@ -238,6 +261,7 @@ case " $only " in *" echo "* | *" list "* | *" heartbeat "* | *" pipeline "* | *
 wants checked && checked_cases
 wants spawn && spawn_cases
 wants functions && function_cases
+wants rpc && rpc_case
 wants idle && idle_case
 wants auth && auth_case
 wants start && start_case

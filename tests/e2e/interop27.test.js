@@ -57,6 +57,60 @@ describe("OTP 27", { skip }, () => {
     );
   });
 
+  it("pushes its functions as any service does, term for term (S-110..S-123)", async () => {
+    const fun = (type, more = "[]") => `TestPusher.fun("pushed27", "${type}", :echo, [{"msg", :string}], ${more})`;
+    const push = (version, funs, opts = "[]") =>
+      svc.run(`TestPusher.push(${GW}, TestPusher.config("pushed27", "${version}", [${funs}]), ${opts})`);
+    const receiver = (fn, args) => svc.run(`:rpc.call(${GW}, PhoenixGenApi.ConfigReceiver, :${fn}, [${args}])`);
+    const bad = fun("bad", 'version: "1.0.0", timeout: 1');
+    assert.equal(await push("1", fun("a")), "{:ok, :accepted}", "S-110");
+    assert.equal(await push("1", fun("a")), "{:ok, :skipped, :version_matches}", "S-111");
+    assert.equal(await push("1", fun("a"), "[force: true]"), "{:ok, :accepted}", "S-112");
+    assert.equal(await push("", fun("a")), '{:error, {:validation_failed, ["config_version must be a non-empty string"]}}', "S-113");
+    assert.equal(await receiver("push", ":x, []"), "{:error, :invalid_push_config_data}", "S-114");
+    assert.equal(await push("2", `${fun("a", 'version: "1.0.0"')}, ${bad}`), "{:ok, :accepted}", "S-116");
+    assert.match(await push("3", bad), /^\{:error, \{:all_invalid, \["invalid FunConfig: request_type=/, "S-117");
+    assert.equal(await push("3", fun("a", "mfa: {:os, :cmd, []}")), "{:error, :batch_add_failed}", "S-118");
+    const verify = (service, version) => svc.run(`TestPusher.verify(${GW}, "${service}", "${version}")`);
+    assert.equal(await verify("pushed27", "2"), "{:ok, :matched}", "S-119");
+    assert.equal(await verify("pushed27", "9"), '{:ok, :mismatch, "2"}', "S-119");
+    assert.equal(await verify("nobody", "2"), "{:error, :not_found}", "S-119");
+    assert.equal(await push("4", fun("a").replace('"pushed27"', '"other"')),
+      '{:error, {:validation_failed, ["all fun_configs must have the same service name as the push config"]}}', "S-120");
+    assert.equal(await receiver("push", `TestPusher.config("pushed27", "2", [${fun("a")}])`), "{:ok, :skipped, :version_matches}", "S-121");
+    assert.match(await receiver("no_such", "1"), /^\{:badrpc, \{:EXIT, \{:undef, \[/, "S-122");
+    const old = `Map.drop(${fun("old", 'version: "0.0.0"')}, [:permission_callback, :hook_timeout])`;
+    assert.equal(await push("5", old), "{:ok, :accepted}", "S-123");
+    assert.equal(await receiver("delete_pushed_service", '"pushed27"'), ":ok");
+  });
+
+  it("is refused without the token (S-115)", async () => {
+    const text = config().replace(/^services:\n(?: .*\n|\n)*/m, "") + 'push:\n  token: "open sesame"\n';
+    const guarded = await run.gateway(text, { name: "guarded27" });
+    const push = `TestPusher.push(:'guarded27@127.0.0.1', TestPusher.config("s", "1", [TestPusher.fun("s", "a", :echo, [{"msg", :string}])]))`;
+    assert.equal(await svc.run(push), "{:error, :invalid_push_token}");
+    await guarded.stop();
+  });
+
+  it("calls the library's API by its own names (E-081, S-073, O-113)", async () => {
+    const rpc = (module, fn, args) => `:rpc.call(${GW}, ${module}, :${fn}, [${args}])`;
+    const is = async (code, want) => assert.equal(await svc.run(code), want);
+    const request = `%PhoenixGenApi.Structs.Request{request_type: "echo", request_id: "r", service: "user_service", args: %{"msg" => "hi"}, user_id: "u"}`;
+    await is(`${rpc("PhoenixGenApi.Executor", "execute!", request)}.result`, '"hi"');
+    await is(`${rpc("PhoenixGenApi.ConfigDb", "count", "")} > 50`, "true");
+    await is(`{:ok, c} = ${rpc("PhoenixGenApi.ConfigDb", "get", '"user_service", "echo"')}; {c.__struct__, c.mfa}`,
+      "{PhoenixGenApi.Structs.FunConfig, {TestService, :echo, []}}");
+    await is(`${rpc("PhoenixGenApi.RateLimiter", "get_configured_limits", "")} == %{global: [], api: []}`, "true");
+    await is(`${rpc("PhoenixGenApi.Diagnostics", "health_check", "")}.checks.phoenix_gen_api.mode`, ":gateway");
+    await is(`length(${rpc("PhoenixGenApi.Telemetry", "list_events", "")})`, "30");
+    await is(`GenServer.call({PhoenixGenApi.ConfigReceiver, ${GW}}, :get_all_pushed_services)`, "%{}");
+    await is(rpc(":erlang", "function_exported", "PhoenixGenApi.ConfigDb, :get, 3"), "true");
+    await is(`gl = Process.group_leader(); {:ok, io} = StringIO.open(""); Process.group_leader(self(), io)
+      answer = ${rpc("PhoenixGenApi", "cache_status", "")}; Process.group_leader(self(), gl)
+      {answer, StringIO.contents(io) |> elem(1) |> String.split("\\n") |> Enum.at(1)}`,
+      '{:ok, "=== ConfigDb Cache Status ==="}');
+  });
+
   it("has its calls answered when it is killed, and is found again", async () => {
     const conn = await (await Conn.open(gateway)).join();
     const answer = conn.call("slow_long", { ms: 15000 });
