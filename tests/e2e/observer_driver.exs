@@ -128,6 +128,13 @@ defmodule ObserverDriver do
   defp rect({true, r}), do: r
   defp rect(r), do: r
 
+  # Clicks twice on the head of the first column: rows stay where they are while others come and go below.
+  def sort_by_pid do
+    {_, tab} = env()
+    for _ <- 1..2, do: send(tab, {:wx, 0, [], [], {:wxList, :command_list_col_click, 0, 0, 0, 0, {0, 0}}})
+    settle()
+  end
+
   # Turns to a page of the notebook of a window of its own.
   def page(window, name) do
     [notebook] = for n <- :wxWindow.getChildren(window), :wxWindow.getName(n) == 'notebook', do: :wx.typeCast(n, :wxNotebook)

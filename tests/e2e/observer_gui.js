@@ -5,7 +5,7 @@
 const { execFileSync, spawn, spawnSync } = require("node:child_process");
 const fs = require("node:fs");
 const path = require("node:path");
-const { eventually } = require("./harness");
+const { eventually, patience, sleep } = require("./harness");
 
 const POPUP_FIRST = 17; // pixels below the click to the middle of the popup's first entry, then from entry to entry
 const POPUP_STEP = 25;
@@ -70,13 +70,21 @@ class ObserverGui {
     execFileSync("xdotool", args.map(String), { env: { ...process.env, DISPLAY: this.display }, timeout: 10000 });
   }
 
-  // A click on the row of the list that matches; button 3 and an entry of the menu that pops up.
-  async click(pattern, { double = false, entry = null, window = "nil" } = {}) {
-    const [x, y] = await this.position(`ObserverDriver.row_position(${pattern}, ${window})`);
-    this.mouse("mousemove", x, y, "click", 1, "sleep", 0.2);
-    if (double) this.mouse("click", "--repeat", 2, "--delay", 60, 1);
-    if (entry === null) return;
-    this.mouse("click", 3, "sleep", 0.6, "mousemove_relative", 100, POPUP_FIRST + POPUP_STEP * entry, "sleep", 0.2, "click", 1);
+  // Clicks on the row of the list that matches, again and slower until done() holds: a busy machine draws late. double:
+  // opens it; entry: of the menu that pops up at button 3.
+  async click(pattern, { double = false, entry = null, window = "nil", done }) {
+    for (let pause = 0.3; ; pause *= 2) {
+      const [x, y] = await this.position(`ObserverDriver.row_position(${pattern}, ${window})`);
+      this.mouse("mousemove", x, y, "click", 1, "sleep", pause); // also closes a menu that a click before has left open
+      if (double) this.mouse("click", "--repeat", 2, "--delay", 60, 1);
+      else
+        this.mouse("click", 1, "sleep", pause, "click", 3, "sleep", 2 * pause, "mousemove_relative", 100,
+          POPUP_FIRST + POPUP_STEP * entry, "sleep", pause, "click", 1);
+      const end = Date.now() + patience(2000 + pause * 2000);
+      while (Date.now() < end) if (await done()) return;
+        else await sleep(100);
+      if (pause > 2) throw new Error(`clicking on ${pattern} does nothing`);
+    }
   }
 
   async position(code) {

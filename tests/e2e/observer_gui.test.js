@@ -20,18 +20,21 @@ rate_limiter:
   global_limits:
     - key: user_id
       max_requests: 100
-      window_ms: 60000
+      window_ms: 600000
 `;
 
 function looks(otp, { elixir, skip }) {
   describe(`Observer of OTP ${otp}`, { skip }, () => {
     let run, svc, gateway, gui;
     const clients = {};
+    const opened = async () => (await gui.node.run("length(ObserverDriver.top_windows())")) !== "0";
     const pictures = process.env.OBSERVER_PICTURES && path.resolve(process.env.OBSERVER_PICTURES, `otp${otp}`);
     before(async () => {
       run = await Run.start();
       svc = await run.beam("svc");
-      gateway = await run.gateway(config() + LIMITS);
+      // Nobody sends heartbeats here.
+      const text = config().replace("    user_id_param: user_id\n", "    user_id_param: user_id\n    timeout_ms: 3600000\n");
+      gateway = await run.gateway(text + LIMITS);
       for (const [user, topic] of [["anna", "api:lobby"], ["bert", "api:lobby"], ["carla", "api:größe"]]) {
         clients[user] = await Conn.open(gateway, `user_id=${user}&vsn=2.0.0`);
         await clients[user].join(topic);
@@ -100,11 +103,11 @@ function looks(otp, { elixir, skip }) {
       assert.ok(texts.some((t) => / \| beamgate:link svc@127\.0\.0\.1\/1 \| [1-9]/.test(t)));
       assert.ok(texts.some((t) => /api:größe user carla$/.test(t)), texts.join("\n"));
       gui.picture("processes");
+      await gui.node.run("ObserverDriver.sort_by_pid()");
     });
 
     it("a process's own window, with its state", async () => {
-      await gui.click("~r/channel api.*anna/", { double: true });
-      await eventually(async () => (await gui.node.run("length(ObserverDriver.top_windows())")) === "1", "its window opens");
+      await gui.click("~r/channel api.*anna/", { double: true, done: opened });
       await gui.shows([/^beamgate:channel api:\*\/1$/, /^waiting$/], "ObserverDriver.texts(hd(ObserverDriver.top_windows()))");
       gui.picture("process");
       await gui.shows([/topic\s+<<"api:lobby">>[^]*user_id\s+<<"anna">>[^]*address\s+<<"127.0.0.1">>/],
@@ -116,10 +119,13 @@ function looks(otp, { elixir, skip }) {
 
     it("garbage collects, and kills a client's process, which closes the client", async () => {
       await gui.tab("Processes");
-      await gui.click("~r/socket.*bert/", { entry: 3 });
+      let collected = 0;
+      await gui.click("~r/socket.*bert/", { entry: 3, done: async () => ++collected > 5 });
       await gui.shows([/socket .*user bert$/]);
-      await gui.click("~r/socket.*bert/", { entry: 4 });
-      assert.equal((await clients.bert.closed).code, 1011);
+      let closed = null;
+      clients.bert.closed.then((c) => (closed = c));
+      await gui.click("~r/socket.*bert/", { entry: 4, done: async () => closed !== null });
+      assert.equal(closed.code, 1011);
       await gui.node.run('ObserverDriver.menu("View", "Refresh")');
       const gone = async () => !(await gui.texts()).some((t) => /user bert/.test(t));
       await eventually(gone, "the killed client is gone from the list");
@@ -142,11 +148,11 @@ function looks(otp, { elixir, skip }) {
       await gui.shows([/^Elixir\.PhoenixGenApi\.ConfigDb \| [1-9]\d* \| \d+ \| .* \| beamgate/, /^phoenix_gen_api_sticky_nodes \|/,
         /^rate_limiter_global \| 1 \|/]);
       gui.picture("table-viewer");
-      await gui.click("~r/rate_limiter_global/", { double: true });
-      await gui.shows([/\{<<"user_id">>,<<"anna">>\} \| 1 \| 100 \| 60000/], "ObserverDriver.texts(hd(ObserverDriver.top_windows()))");
+      await gui.click("~r/rate_limiter_global/", { double: true, done: opened });
+      await gui.shows([/\{<<"user_id">>,<<"anna">>\} \| 1 \| 100 \| 600000/], "ObserverDriver.texts(hd(ObserverDriver.top_windows()))");
       await gui.node.run("for w <- ObserverDriver.top_windows(), do: :wxWindow.close(w)");
       await eventually(async () => (await gui.node.run("length(ObserverDriver.top_windows())")) === "0", "the table closes");
-      await gui.click("~r/ConfigDb/", { double: true });
+      await gui.click("~r/ConfigDb/", { double: true, done: opened });
       await gui.shows([/\{<<"user_service">>,<<"echo">>,/], "ObserverDriver.texts(hd(ObserverDriver.top_windows()))");
       gui.picture("table");
       await gui.node.run("for w <- ObserverDriver.top_windows(), do: :wxWindow.close(w)");
@@ -154,7 +160,8 @@ function looks(otp, { elixir, skip }) {
 
     it("Trace Overview: a trace is refused, and Observer lives", async () => {
       await gui.tab("Processes");
-      await gui.click("~r/channel api.*anna/", { entry: 1 });
+      const asked = () => gui.node.run('ObserverDriver.button_position("OK")').then(() => true, () => false);
+      await gui.click("~r/channel api.*anna/", { entry: 1, done: asked });
       await gui.press("OK");
       await gui.tab("Trace Overview");
       await gui.shows([/^beamgate@127\.0\.0\.1/]);
