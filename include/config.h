@@ -255,6 +255,7 @@ struct push_settings {
     char *token; /* from wherever it is kept, after config_push_token(); NULL: none asked for */
     char *token_file;
     uint32_t max_services;
+    char *snapshot_file; /* NULL: none */
     struct allow_settings *allow;
     uint32_t allow_count;
 };

@@ -30,6 +30,7 @@ struct config_receiver_options {
     struct timers *timers;                         /* for pushes in pieces; NULL: all are taken at once */
     void (*connect)(void *ctx, struct slice node); /* told every node of an accepted PushConfig; NULL: nobody is */
     void (*release)(void *ctx, struct slice node); /* told every node of one that is replaced or deleted, afterwards */
+    void (*changed)(void *ctx);                    /* told after each accepted push and each delete; NULL: nobody is */
     void *ctx;
 };
 
@@ -58,6 +59,12 @@ bool config_receiver_waits(const struct config_receiver *r, struct slice config)
 typedef void config_push_done_fn(void *ctx, uint64_t tag, struct slice answer);
 bool config_receiver_push_later(struct config_receiver *r, struct slice config, struct slice options, struct slice node,
                                 struct buf *out, config_push_done_fn *done, void *ctx, uint64_t tag);
+/* What was accepted before a restart, as config_receiver_next_stored() gave it: taken as a push whose token is good. False
+ * when it is refused now. Any checked term. */
+bool config_receiver_restore(struct config_receiver *r, struct slice config, struct slice node);
+/* Every accepted PushConfig, its token unreadable, and who pushed it: start with *pos = 0; false at the end. Borrowed
+ * until the next change. */
+bool config_receiver_next_stored(const struct config_receiver *r, size_t *pos, struct slice *node, struct slice *term);
 /* S-014: appends {ok, matched}, {ok, mismatch, Stored} or {error, not_found}. Any terms. */
 void config_receiver_verify(const struct config_receiver *r, struct slice service, struct slice version,
                             struct buf *out);

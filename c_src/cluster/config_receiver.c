@@ -56,6 +56,7 @@ void pushed_free(struct pushed *p)
     if (!p)
         return;
     buf_fini(&p->term);
+    free(p->node_text);
     free(p);
 }
 
@@ -310,6 +311,7 @@ void config_receiver_delete(struct config_receiver *r, struct slice service)
     stop_pull(r, p->config.service);
     uint32_t removed = pushed_remove_functions(r, p->config.service, p->pulled);
     log_info("config", "pushed service deleted", "service=%s removed=%u", log_text(p->config.service), removed);
+    config_receiver_changed(r);
     pushed_release(r, p);
     pushed_free(p);
 }
@@ -328,6 +330,22 @@ void config_receiver_put_status(const struct config_receiver *r, struct buf *out
         term_put_raw(out, p->config.field[PUSH_SERVICE]);
         term_put_raw(out, buf_slice(&p->term));
     }
+}
+
+void config_receiver_changed(const struct config_receiver *r)
+{
+    if (r->o.changed)
+        r->o.changed(r->o.ctx);
+}
+
+bool config_receiver_next_stored(const struct config_receiver *r, size_t *pos, struct slice *node, struct slice *term)
+{
+    const struct pushed *p = next(r, pos);
+    if (!p)
+        return false;
+    *node = p->node;
+    *term = buf_slice(&p->term);
+    return true;
 }
 
 bool config_receiver_next(const struct config_receiver *r, size_t *pos, struct config_receiver_status *status)

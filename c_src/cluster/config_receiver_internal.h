@@ -15,6 +15,8 @@ enum { PUSH_SOURCE_MAX = 5 + FUN_CONFIG_NAME_MAX };
 struct pushed {
     struct buf term;           /* the PushConfig, token unreadable */
     struct push_config config; /* its fields, in term */
+    char *node_text;           /* who pushed it */
+    struct slice node;
     bool pulled;               /* its functions are in the store as the puller's: see pushed_source_key() */
     bool taking;               /* in its place, but the push is not accepted yet: to others it is not there */
 };
@@ -48,6 +50,8 @@ void pushed_release(struct config_receiver *r, const struct pushed *p);
 /* Calls each() with the text of every node of a config without problems; false as soon as it says so. */
 bool pushed_each_node(struct slice nodes, bool (*each)(void *ctx, struct slice node), void *ctx);
 
+/* Tells whoever writes it down. */
+void config_receiver_changed(const struct config_receiver *r);
 /* Appends {a, b}. */
 void push_put_pair(struct buf *out, const char *a, const char *b);
 

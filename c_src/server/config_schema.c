@@ -87,9 +87,9 @@ static const char *check_path(const char *text)
     return strpbrk(text, "?#% ") ? "must not hold ? # % or blanks" : NULL;
 }
 
-static const char *check_socket_path(const char *text)
+static const char *check_absolute(const char *text)
 {
-    return text[0] == '/' ? NULL : "must begin with /: the gateway and its command line may be in different directories";
+    return text[0] == '/' ? NULL : "must begin with /";
 }
 
 static const char *check_host(const char *text)
@@ -422,6 +422,7 @@ static const cyaml_schema_value_t allow_value = {
     R##_LIVE_TEXT(push_settings, token, false, CONFIG_TOKEN_MAX, NULL, NULL) \
     R##_LIVE_TEXT(push_settings, token_file, false, TEXT_MAX, NULL, NULL) \
     R##_LIVE_NUMBER(push_settings, max_services, false, 1, 100000, 1000) \
+    R##_TEXT(push_settings, snapshot_file, false, TEXT_MAX, NULL, check_absolute) \
     R##_LIVE_SECTIONS(push_settings, allow, false)
 TABLES(push, PUSH);
 
@@ -520,7 +521,7 @@ TABLES(log, LOG);
 TABLES(drain, DRAIN);
 
 #define CONTROL(R) \
-    R##_TEXT(control_settings, socket, false, 107, NULL, check_socket_path) \
+    R##_TEXT(control_settings, socket, false, 107, NULL, check_absolute) \
     R##_NUMBER(control_settings, max_clients, false, 1, 1000, 8)
 TABLES(control, CONTROL);
 

@@ -262,6 +262,7 @@ static int start_receiver(struct server *s, struct err *e)
         .timers = &s->timers,
         .connect = server_stay_connected,
         .release = server_release_node,
+        .changed = server_pushes_changed,
         .ctx = s,
     };
     s->receiver = config_receiver_new(&o);
@@ -403,7 +404,9 @@ static int start(struct server *s, const char *cookie, struct err *e)
         rc = start_gateway(s, e);
     if (rc == BG_OK)
         rc = server_start_pubsub(s, e);
-    return rc == BG_OK ? server_add_services(s, e) : rc;
+    if (rc == BG_OK)
+        rc = server_add_services(s, e);
+    return rc == BG_OK ? server_start_snapshot(s, e) : rc;
 }
 
 /* Last, so that whoever finds the socket finds everything. */
@@ -555,6 +558,7 @@ static void close_loop(struct server *s)
 /* Upper parts first: each may still speak to the ones it was built on. */
 static void free_parts(struct server *s)
 {
+    server_end_snapshot(s);
     executor_end(s);
     tracer_free(s->tracer);
     gateway_free(s->gateway);

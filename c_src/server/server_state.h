@@ -98,6 +98,7 @@ struct server {
     struct access next_access; /* during a reload */
     struct config_puller *puller;
     struct config_receiver *receiver;
+    struct snapshot *snapshot; /* NULL: what is pushed is not written */
     struct edge *edge;
     struct rate_limiter *limiter; /* NULL: switched off */
     struct timer cleanup_timer;   /* of the limiter */
@@ -205,6 +206,11 @@ int server_add_services(struct server *s, struct err *e);
 
 /* library_servers.c: starts and registers them; they end with the process table. BG_ELIMIT, BG_EEXIST or BG_ENOMEM. */
 int library_servers_start(struct server *s) MUST_CHECK;
+
+/* snapshot_file.c: pushed functions over a restart. A file that cannot be used is no error. BG_ENOMEM. */
+int server_start_snapshot(struct server *s, struct err *e);
+void server_end_snapshot(struct server *s); /* before the receiver goes */
+void server_pushes_changed(void *server);
 
 /* streams.c: the processes behind streams. */
 struct stream_ops server_stream_ops(struct server *s);

@@ -273,3 +273,48 @@ describe("a gateway with a token and an allow-list", () => {
     assert.ok(!guarded.lines.join("\n").includes(TOKEN));
   });
 });
+
+describe("a snapshot of what was pushed", () => {
+  const file = () => path.join(run.dir, "pushed");
+  const start = (wait = true) => run.gateway(bare(`push:\n  snapshot_file: ${file()}\n`), { name: "keeper", wait });
+  const KEEPER = ":'keeper@127.0.0.1'";
+  const written = (size = 0) => eventually(() => fs.existsSync(file()) && fs.statSync(file()).size > size, "it is written");
+
+  it("serves at once after kill -9, before anybody pushes again (S-077 want)", async () => {
+    const first = await start();
+    assert.equal(await pushed(":kept", "1.0.0", [fun("say_it", { service: ":kept" })], { to: KEEPER }), "{:ok, :accepted}");
+    await written();
+    assert.equal(fs.statSync(file()).mode & 0o777, 0o600);
+    first.stopping = true;
+    await first.kill("SIGKILL");
+    const second = await start();
+    await second.waitLine(/pushed functions read.*services=1 refused=0/);
+    await eventually(async () => (await result("say_it", "kept", { msg: "again" }, second)).result === "again", "served");
+    assert.equal(await receiver("verify", ':kept, "1.0.0"', KEEPER), "{:ok, :matched}");
+    assert.equal(await pushed(":kept", "1.0.0", [fun("say_it", { service: ":kept" })], { to: KEEPER }),
+      "{:ok, :skipped, :version_matches}");
+    await second.stop();
+  });
+
+  it("is written at a stop, and a deleted service is not in it", async () => {
+    const first = await start();
+    assert.equal(await pushed(":more", "1", [fun("a", { service: ":more" })], { to: KEEPER }), "{:ok, :accepted}");
+    await receiver("delete_pushed_service", ":kept", KEEPER);
+    await first.stop();
+    const second = await start();
+    assert.equal(await receiver("get_all_pushed_services", "", KEEPER), '%{more: "1"}');
+    await second.stop();
+  });
+
+  it("that is broken is said and left, and the start goes on", async () => {
+    const bytes = fs.readFileSync(file());
+    bytes[bytes.length - 3] ^= 1;
+    fs.writeFileSync(file(), bytes);
+    const gw = await start();
+    await gw.waitLine(/pushed functions not read.*checksum is wrong/);
+    assert.equal(await receiver("get_all_pushed_services", "", KEEPER), "%{}");
+    assert.equal(await pushed(":kept", "2", [fun("say_it", { service: ":kept" })], { to: KEEPER }), "{:ok, :accepted}");
+    await gw.stop();
+    assert.notDeepEqual(fs.readFileSync(file()), bytes);
+  });
+});

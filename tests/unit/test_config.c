@@ -313,6 +313,7 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_string_equal(rl->api_limits[0].request_type, "send");
     assert_string_equal(c->push.token_file, "/etc/beamgate/push_token");
     assert_int_equal(c->push.max_services, 7);
+    assert_string_equal(c->push.snapshot_file, "/var/lib/beamgate/pushed");
     assert_int_equal(c->push.allow_count, 2);
     assert_string_equal(c->push.allow[0].service, "chat");
     assert_int_equal(c->push.allow[0].nodes_count, 2);
