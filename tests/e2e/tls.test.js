@@ -32,7 +32,7 @@ before(async () => {
   - {port: ${mutualPort}, ${pair}, tls_client_ca: ${ca.crt}, tls_min_version: "1.3"}
 `;
   const idle = `  - {path: /short, timeout_ms: 1000, channels: [{topic: "api:*"}]}\n\nservices:`;
-  const text = config().replace("listen:\n  address: 127.0.0.1\n", "listen:\n  handshake_timeout_ms: 1500\n");
+  const text = config().replace("listen:\n  address: 127.0.0.1\n", `listen:\n  handshake_timeout_ms: ${patience(1500)}\n`);
   gateway = await run.gateway(text.replace("\nservices:", idle) + listeners);
 });
 after(() => run?.stop());
