@@ -362,6 +362,53 @@ describe("strangers on a TLS port", () => {
   });
 });
 
+describe("clients over TLS for which much waits", () => {
+  let own, ownPort;
+  before(async () => {
+    ownPort = await freePort();
+    const more = `listeners: [{port: ${ownPort}, tls_certificate: ${live.crt}, tls_key: ${live.key}}]
+limits: {max_unread_ms: ${patience(1500)}, max_buffered_bytes: 64000000, messages_per_s: 100000, bytes_per_s: 100000000}
+requests: {max_in_flight_per_socket: 100000, max_in_flight_per_user: 100000, max_in_flight_per_channel: 100000}
+`;
+    own = await run.gateway(config() + more, { name: "waits" });
+  });
+
+  // Asks for many lists of users, 20 MB in all, on a socket that is read from only by read().
+  async function asking() {
+    const socket = tls.connect({ host: "localhost", port: ownPort, ca: ca.pem });
+    await new Promise((resolve, reject) => socket.once("secureConnect", resolve).once("error", reject));
+    socket.on("error", () => {});
+    const headers = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n";
+    const where = `/socket/websocket?user_id=w${++users}&vsn=2.0.0`;
+    socket.write(`GET ${where} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${headers}\r\n`);
+    await within(patience(5000), new Promise((resolve) => socket.once("readable", resolve)), "upgrade");
+    const send = (message) => socket.write(frame({ payload: JSON.stringify(message) }));
+    send(["1", "1", "api:lobby", "phx_join", {}]);
+    for (let i = 0; i < 6000; i++) {
+      const payload = { service: "user_service", request_type: "list_users", request_id: `q${i}`, args: {} };
+      send(["1", `${i}`, "api:lobby", "api", payload]);
+    }
+    return socket;
+  }
+
+  it("who takes nothing is closed in time, who is only slow is not", async () => {
+    const [still, slow] = [await asking(), await asking()];
+    let ended = false;
+    slow.on("close", () => (ended = true));
+    const timer = setInterval(() => {
+      for (let i = 0; i < 8; i++) slow.read(16384) ?? slow.read();
+    }, 100);
+    const closed = () => own.metric("client_slow_closed_total");
+    await eventually(async () => (await closed()) === 1, "the one that takes nothing is closed");
+    await sleep(patience(4000)); // more than twice its time
+    clearInterval(timer);
+    assert.equal(await closed(), 1);
+    assert.equal(ended, false);
+    still.destroy();
+    slow.destroy();
+  });
+});
+
 describe("Chromium", () => {
   it("loads the console over https and joins over wss", async () => {
     const { chromium } = require("playwright-core");
