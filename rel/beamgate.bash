@@ -1,7 +1,7 @@
 # bash completion of beamgate; installed as /usr/share/bash-completion/completions/beamgate
 
 _beamgate_ctl() {
-    local commands=" health stats flows call-flow cluster failed limits services clients pools call trace reload drain log-level "
+    local commands=" health stats flows call-flow cluster failed limits services clients pools call trace reload disconnect drain log-level "
     local i command=
     for ((i = 2; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in

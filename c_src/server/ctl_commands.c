@@ -416,6 +416,14 @@ static enum ctl_step step_drain(struct ctl_job *job, struct buf *out)
     return option(job, "wait").ptr ? CTL_WAIT : CTL_DONE;
 }
 
+static enum ctl_step step_disconnect(struct ctl_job *job, struct buf *out)
+{
+    uint32_t closed = edge_disconnect(job->server->edge, job->request.args[0]);
+    log_info("ctl", "sockets closed by the command line", "id=%s closed=%u", log_text(job->request.args[0]), closed);
+    buf_printf(out, "{\"value\":{\"closed\":%u}}\n", closed);
+    return CTL_DONE;
+}
+
 static enum ctl_step step_log_level(struct ctl_job *job, struct buf *out)
 {
     static const char *const words[] = {
@@ -485,6 +493,9 @@ const struct ctl_command ctl_commands[] = {
      "Says which options were changed, which need a restart, and what is wrong with the file; a file that is wrong\n"
      "changes nothing (exit code 1).",
      0, 0, NULL, step_reload, NULL, NULL, TREE},
+    {"disconnect", "ID", "close the sockets with this id, as a broadcast of \"disconnect\" does",
+     "ID is what sockets[].id of the configuration makes of the user, as in users_socket:42. Clients may connect again.", 1,
+     1, NULL, step_disconnect, NULL, NULL, TREE},
     {"drain", "", "close all clients with 1012 and stop, as SIGTERM does", NULL, 0, 0, wait_option, step_drain, NULL, NULL,
      VIEW_LINES, NULL, 0, 0, true},
     {"log-level", "[LEVEL]", "show or change the log level until the next start",

@@ -16,7 +16,7 @@ const LIMITS = `rate_limiter:
   global_limits: [{key: user_id, max_requests: 1000, window_ms: 60000}]
   api_limits: [{service: user_service, request_type: limited, key: user_id, max_requests: 2, window_ms: 60000}]
 `;
-const withSocket = (file, more = "") => `${config()}control:\n  socket: ${file}\n${more}`;
+const withSocket = (file, more = "") => `${config().replace("user_id_param: user_id", 'user_id_param: user_id\n    id: "users:{user_id}"')}control:\n  socket: ${file}\n${more}`;
 
 before(async () => {
   run = await Run.start();
@@ -220,6 +220,15 @@ describe("what is done", () => {
     fs.writeFileSync(gateway.file, before);
     await json(["reload"]);
     await eventually(async () => (await json(["flows"])).length > 50, "functions are back");
+  });
+
+  it("disconnect closes the sockets of one id", async () => {
+    const one = await Conn.open(gateway, query("7")), other = await Conn.open(gateway, query("8"));
+    assert.deepEqual(await json(["disconnect", "users:7"]), { closed: 1 });
+    await one.closed;
+    assert.deepEqual(await json(["disconnect", "users:nobody"]), { closed: 0 });
+    assert.deepEqual(await other.fence(), []);
+    await other.close();
   });
 
   it("drain --wait returns when the gateway has ended", async () => {
