@@ -6,6 +6,7 @@
 
 #include "phash2.h"
 #include "term_text.h"
+#include "transcode.h"
 
 static uint32_t hash_of(const char *text)
 {
@@ -120,6 +121,37 @@ static void thousands_of_terms_hash_as_on_a_beam(void **state)
     fclose(f);
 }
 
+/* E-165, E-169: from a client's JSON to the hash of the term that an Elixir gateway would have read from it; made by a BEAM
+ * too, by generate_json.escript. */
+static void arguments_hash_as_on_an_elixir_gateway(void **state)
+{
+    (void)state;
+    const char *path = getenv("PHASH2_JSON");
+    FILE *f = fopen(path ? path : "tests/data/phash2/json.txt", "r");
+    assert_non_null(f);
+    static char line[1 << 20];
+    struct buf b;
+    buf_init(&b, 0);
+    size_t n = 0;
+    for (; fgets(line, sizeof(line), f); n++) {
+        char *json;
+        unsigned long want = strtoul(line, &json, 10);
+        uint32_t hash;
+        struct slice raw;
+        json[strcspn(json, "\n")] = '\0';
+        struct json_reader r = json_reader(slice_str(json + 1));
+        buf_reset(&b);
+        assert_int_equal(json_value(&r, &json_limits_default, &raw, NULL), BG_OK);
+        assert_int_equal(json_to_term(raw, &b, &json_limits_default, NULL), BG_OK);
+        int rc = phash2_term(buf_slice(&b), &hash);
+        if (rc != BG_OK || hash != want)
+            fail_msg("line %zu: %d, got %u, want %s", n + 1, rc, hash, line);
+    }
+    assert_true(n >= 1500);
+    buf_fini(&b);
+    fclose(f);
+}
+
 static void what_json_cannot_carry_is_refused(void **state)
 {
     (void)state;
@@ -156,6 +188,7 @@ int main(void)
         cmocka_unit_test(binaries_and_ranges),
         cmocka_unit_test(big_integers),
         cmocka_unit_test(thousands_of_terms_hash_as_on_a_beam),
+        cmocka_unit_test(arguments_hash_as_on_an_elixir_gateway),
         cmocka_unit_test(what_json_cannot_carry_is_refused),
     };
     return cmocka_run_group_tests_name("phash2", tests, NULL, NULL);
