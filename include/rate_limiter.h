@@ -63,7 +63,7 @@ struct rate_limiter_options {
     /* For all counters together, their table and malloc's own overhead included. At least RATE_BYTES_MIN. */
     size_t max_bytes;
     /* What happens to a value that is not known yet when max_bytes is reached and nothing kept has expired. true: of
-     * the limit that holds most bytes the value that was counted longest ago is forgotten, and may begin anew.
+     * the limit that holds most bytes a value that was not counted lately is forgotten, and may begin anew.
      * false: the request is refused (RATE_UNAVAILABLE, E-077). */
     bool fail_open;
 };

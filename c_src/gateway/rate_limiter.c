@@ -19,7 +19,13 @@
 #include "json.h"
 #include "map.h"
 
-enum { TIMES_INSIDE = 2, TEXT_KEEP = 4096, BYTES_PER_BUCKET = 128 };
+enum {
+    TIMES_INSIDE = 2,
+    TEXT_KEEP = 4096,
+    BYTES_PER_BUCKET = 128,
+    CHANCES = 64,       /* values that are spared in the search for one to forget */
+    VALUE_MAX = 1 << 30 /* bytes of a value: what len can say */
+};
 
 struct counter {
     struct counter *next; /* in its bucket */
@@ -35,7 +41,9 @@ struct counter {
     uint32_t cap;
     uint32_t first;
     uint32_t count;
-    uint32_t len;
+    uint32_t fresh : 1;   /* not counted yet: stands in front, where expired ones are */
+    uint32_t touched : 1; /* counted since it was given its place in the list */
+    uint32_t len : 30;
     char value[];
 };
 
@@ -82,13 +90,23 @@ static void drop_expired(const struct rate_limiter *rl, struct counter *c)
     }
 }
 
+/* To the end of those that are counted least lately first. */
+static void requeue(struct counter *c)
+{
+    c->fresh = c->touched = 0;
+    list_remove(&c->in_limit);
+    list_append(&c->limit->counters, &c->in_limit);
+}
+
 static void record(struct rate_limiter *rl, struct counter *c)
 {
     assert_always(c->count < c->cap);
     times_of(c)[place(c, c->count++)] = (uint32_t)rl->now_ms;
     c->newest_ms = rl->now_ms;
-    list_remove(&c->in_limit);
-    list_append(&c->limit->counters, &c->in_limit);
+    if (c->fresh)
+        requeue(c);
+    else
+        c->touched = 1; /* its neighbours in the list are not fetched for this: whoever looks for old ones moves it */
 }
 
 /* When the next request would pass: when the oldest call is over, or later when max_requests has been lowered since. */
@@ -168,8 +186,7 @@ bool rate_counters_free(struct rate_limiter *rl, struct limit *limit, unsigned *
     return limit->count == 0;
 }
 
-/* The limit's counter to give up first, leaving out those that the check at hand holds. */
-static struct counter *oldest_free(const struct rate_limiter *rl, const struct limit *l)
+static struct counter *first_free(const struct rate_limiter *rl, const struct limit *l)
 {
     for (struct list *it = l->counters.next; it != &l->counters; it = it->next) {
         struct counter *c = container_of(it, struct counter, in_limit);
@@ -177,6 +194,16 @@ static struct counter *oldest_free(const struct rate_limiter *rl, const struct l
             return c;
     }
     return NULL;
+}
+
+/* The limit's counter to give up first: about the one counted longest ago, as the list is put in order only here and in
+ * the cleanup. Those that the check at hand holds are left out. */
+static struct counter *oldest_free(const struct rate_limiter *rl, const struct limit *l)
+{
+    struct counter *c;
+    for (unsigned i = 0; (c = first_free(rl, l)) != NULL && c->touched && !is_expired(rl, c) && i < CHANCES; i++)
+        requeue(c);
+    return c;
 }
 
 /* Whose loss costs least: one of a removed limit, an expired one, else (fail_open) the oldest of the limit that holds
@@ -241,11 +268,14 @@ static bool make_room(struct rate_limiter *rl, size_t bytes)
 static struct counter *counter_new(struct rate_limiter *rl, struct limit *l, struct slice value, uint32_t hash)
 {
     size_t bytes = counter_bytes(value.len);
+    if (value.len >= VALUE_MAX)
+        return NULL;
     struct counter *c = make_room(rl, bytes) ? malloc(sizeof(*c) + value.len) : NULL;
     if (!c)
         return NULL;
     struct counter **bucket = &rl->bucket[hash & rl->mask];
-    *c = (struct counter){.next = *bucket, .limit = l, .hash = hash, .cap = TIMES_INSIDE, .len = (uint32_t)value.len};
+    *c = (struct counter){.next = *bucket, .limit = l, .hash = hash, .cap = TIMES_INSIDE, .fresh = 1};
+    c->len = (uint32_t)value.len & (VALUE_MAX - 1);
     memcpy(c->value, value.ptr, value.len);
     *bucket = c;
     list_append(l->counters.next, &c->in_limit);
@@ -334,13 +364,38 @@ static bool on_exhausted(const struct rate_limiter *rl, struct limit *l, struct 
     return l->set.dry_run;
 }
 
+/* With a million values each step of a search is a line from memory: the searches of all limits of a request are begun
+ * before the first is waited for. Only for keys whose value costs nothing to find. */
+static void look_ahead(struct rate_limiter *rl, struct limit *const *at, size_t count, const struct pass *p)
+{
+    for (size_t i = 0; i < count; i++) {
+        enum rate_key_kind kind = at[i]->set.key.kind;
+        if (kind != RATE_KEY_USER_ID && kind != RATE_KEY_IP_ADDRESS)
+            continue;
+        at[i]->ahead_hash = hash_value(at[i], value_of(rl, p, &at[i]->set.key));
+        at[i]->ahead_serial = rl->serial;
+        __builtin_prefetch(&rl->bucket[at[i]->ahead_hash & rl->mask]);
+    }
+}
+
+static void fetch_ahead(const struct rate_limiter *rl, struct limit *const *at, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (at[i]->ahead_serial != rl->serial)
+            continue;
+        const char *c = (const char *)rl->bucket[at[i]->ahead_hash & rl->mask];
+        __builtin_prefetch(c);
+        __builtin_prefetch(c + 64);
+    }
+}
+
 /* False when this limit refuses. */
 static bool look_at(struct rate_limiter *rl, struct limit *l, struct pass *p)
 {
     struct slice value = value_of(rl, p, &l->set.key);
     if (value.len == 0)
         return true;
-    uint32_t hash = hash_value(l, value);
+    uint32_t hash = l->ahead_serial == rl->serial ? l->ahead_hash : hash_value(l, value);
     struct counter *c = find(rl, l, value, hash);
     if (c)
         drop_expired(rl, c);
@@ -394,7 +449,8 @@ static void begin(struct rate_limiter *rl, uint64_t now_us)
     uint64_t now_ms = now_us / 1000;
     if (now_ms > rl->now_ms)
         rl->now_ms = now_ms;
-    rl->serial++;
+    if (++rl->serial == 0)
+        rl->serial = 1; /* 0 is what has never been checked */
 }
 
 enum rate_verdict rate_limiter_check(struct rate_limiter *rl, uint64_t now_us, const struct rate_subject *s,
@@ -407,6 +463,12 @@ enum rate_verdict rate_limiter_check(struct rate_limiter *rl, uint64_t now_us, c
         return RATE_ALLOWED;
     begin(rl, now_us);
     struct limit *const *own = rate_limits_of(rl, &s->function, &count);
+    if (rl->global.count + count > 1) {
+        look_ahead(rl, rl->global.at, rl->global.count, &p);
+        look_ahead(rl, own, count, &p);
+        fetch_ahead(rl, rl->global.at, rl->global.count);
+        fetch_ahead(rl, own, count);
+    }
     if (!look_at_all(rl, rl->global.at, rl->global.count, &p) || !look_at_all(rl, own, count, &p))
         return RATE_LIMITED;
     return count_hits(rl, &p);
@@ -470,8 +532,8 @@ bool rate_limiter_cleanup(struct rate_limiter *rl, uint64_t now_us, unsigned max
     begin(rl, now_us);
     free_dead(rl, &max);
     for (size_t i = 0; max > 0 && (l = rate_limit_at(rl, i)) != NULL; i++)
-        for (; max > 0 && (c = oldest(l)) != NULL && is_expired(rl, c); max--)
-            rate_counter_free(rl, c);
+        for (; max > 0 && (c = oldest(l)) != NULL && (c->touched || is_expired(rl, c)); max--)
+            is_expired(rl, c) ? rate_counter_free(rl, c) : requeue(c);
     return max == 0;
 }
 

@@ -13,13 +13,15 @@
 
 struct limit {
     struct rate_limit set; /* its texts lie in text */
-    struct list counters;  /* the one counted longest ago first: so they expire in this order */
+    struct list counters;  /* about the one counted longest ago first: one that was counted since stands too far in front */
     struct list in_dead;   /* linked once removed, until its counters are gone */
     size_t bytes;          /* of its counters */
     uint32_t count;
     uint32_t position; /* in its list */
     uint64_t id;       /* makes equal values of two limits differ in the table */
     uint64_t refused;
+    uint32_t ahead_hash;   /* of the value of the check whose serial is ahead_serial */
+    uint32_t ahead_serial; /* 0: none */
     char text[];
 };
 

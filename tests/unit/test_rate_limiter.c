@@ -610,6 +610,37 @@ static void a_million_distinct_values_stay_inside_the_bound(void **state)
     assert_int_equal(current_of(1001 + FLOOD / 100, RATE_GLOBAL, (struct rate_key)ARG("q"), "value-999999"), 1);
 }
 
+/* Fewer values than the search spares, all counted lately: one of them goes all the same. And a value that is asked for again
+ * and again outlives a flood of others. */
+static void a_value_that_is_used_outlives_a_flood(void **state)
+{
+    (void)state;
+    enum { FLOOD = 100000 };
+    struct rate_subject s = {.function = {SLICE_LIT("svc"), SLICE_LIT("f")}};
+    limiter_again(RATE_BYTES_MIN, true);
+    set_global(&(struct rate_limit){EVERY, USER, 1000000, 3600000, false}, 1);
+    for (unsigned i = 0; i < FLOOD; i++) {
+        char user[16];
+        s.user_id = slice_make(user, (size_t)snprintf(user, sizeof(user), "u%u", i));
+        assert_int_equal(ask(1000 + i, &s), RATE_ALLOWED);
+        if (i % 100 == 0)
+            assert_int_equal(ask_as(1000 + i, "regular", "f"), RATE_ALLOWED);
+    }
+    assert_int_equal(users_count(1000 + FLOOD, "regular"), FLOOD / 100);
+    char *big = calloc(1, RATE_BYTES_MIN / 8); /* few values: each is a tenth of the room and used twice */
+    limiter_again(RATE_BYTES_MIN, true);
+    set_global(&(struct rate_limit){EVERY, USER, 1000, 3600000, false}, 1);
+    for (unsigned i = 0; i < 40; i++) {
+        memset(big, 'a' + (int)i % 26, RATE_BYTES_MIN / 8);
+        s.user_id = slice_make(big, RATE_BYTES_MIN / 8);
+        assert_int_equal(ask(2000 + i, &s), RATE_ALLOWED);
+        assert_int_equal(ask(2000 + i, &s), RATE_ALLOWED);
+        assert_in_range(rate_limiter_bytes(rl), 1, RATE_BYTES_MIN);
+    }
+    assert_int_equal(metrics.value[METRIC_RATE_LIMIT_FAILURES], 0);
+    free(big);
+}
+
 /* E-077 */
 static void without_fail_open_a_full_limiter_refuses_new_values_and_keeps_the_known(void **state)
 {
@@ -717,6 +748,7 @@ int main(void)
         T(cleanup_keeps_what_is_needed_and_works_in_steps),
         T(a_known_value_is_checked_without_allocating),
         T(a_million_distinct_values_stay_inside_the_bound),
+        T(a_value_that_is_used_outlives_a_flood),
         T(without_fail_open_a_full_limiter_refuses_new_values_and_keeps_the_known),
         T(counters_of_a_removed_limit_make_room_at_once),
         T(a_value_that_could_never_fit_is_an_error_of_the_limiter),
