@@ -215,7 +215,7 @@ static bool read_list(struct slice term, struct slice *items, uint32_t *n)
         *n = 1;
         return true;
     }
-    uint32_t left = *n, listed = *n;
+    uint32_t left = *n, listed = left;
     if (listed > TARGETS_MAX)
         return false;
     for (*n = 0; left > 0; left--) {
