@@ -35,7 +35,9 @@
     X(IDLE, "sockets[].timeout_ms", 0, "closed with 1002") \
     X(CHANNEL_IN_FLIGHT, "requests.max_in_flight_per_channel", 0, "request refused") \
     X(SOCKET_IN_FLIGHT, "requests.max_in_flight_per_socket", 1000, "request refused") \
-    X(USER_IN_FLIGHT, "requests.max_in_flight_per_user", 2000, "request refused")
+    X(USER_IN_FLIGHT, "requests.max_in_flight_per_user", 2000, "request refused") \
+    X(BUFFERED, "limits.max_buffered_bytes", 0, "closed with 1008") \
+    X(UNREAD, "limits.max_unread_ms", 0, "closed with 1008")
 
 enum limit {
 #define X(id, option, value, answer) LIMIT_##id,

@@ -44,6 +44,8 @@
     X(LIMIT_CHANNEL_IN_FLIGHT, "limit_channel_in_flight_total", "requests refused: too many of one channel") \
     X(LIMIT_SOCKET_IN_FLIGHT, "limit_socket_in_flight_total", "requests refused: too many of one socket")   \
     X(LIMIT_USER_IN_FLIGHT, "limit_user_in_flight_total", "requests refused: too many of one user")         \
+    X(LIMIT_BUFFERED, "limit_buffered_total", "sockets closed: too many bytes unsent")                      \
+    X(LIMIT_UNREAD, "limit_unread_total", "sockets closed: the client read too little for too long")        \
     X(HTTP_REQUESTS, "http_requests_total", "HTTP requests read, upgrades included")                    \
     X(CLIENT_CONNECTED, "client_connected", "WebSocket connections open now")                           \
     X(CLIENT_FRAMES_IN, "client_frames_in_total", "messages received from clients")                     \

@@ -370,10 +370,16 @@ void ws_flush(struct ws_server *ws)
 
 /* --- frames ------------------------------------------------------------------------------------------------------- */
 
+/* In a dry run the largest value that can be configured holds. */
+static size_t buffer_bound(const struct ws_conn *c)
+{
+    return c->server->o.limits->dry_run[LIMIT_BUFFERED] ? MESSAGE_CEILING : c->server->o.max_buffered_bytes;
+}
+
 static struct ws_buf *out_attach(struct ws_conn *c)
 {
     if (!c->out)
-        c->out = ws_buf_get(c->server, c->server->o.max_buffered_bytes + FLUSH_EARLY);
+        c->out = ws_buf_get(c->server, buffer_bound(c) + FLUSH_EARLY);
     return c->out;
 }
 
@@ -425,7 +431,7 @@ static void on_unread(struct timer *t)
     if (c->state != WS_OPEN)
         return;
     uint64_t acked = tcp_bytes(tcp_of(c)).acknowledged;
-    if (acked - out->acked >= WRITE_CHUNK)
+    if (acked - out->acked >= WRITE_CHUNK || !refused(c, LIMIT_UNREAD))
         expect_progress(c, out);
     else
         close_slow(c);
@@ -474,11 +480,31 @@ static void put_header(struct ws_buf *out, enum ws_opcode op)
         put_be64(p + 2, len);
 }
 
-/* Over its own bound; or all together over theirs, and this one is among those who do not keep up. */
-static bool too_slow(const struct ws_conn *c)
+/* A frame did not fit into the room for it: what that means does not depend on a dry run. */
+static void close_full(struct ws_conn *c)
+{
+    bool counted = refused(c, LIMIT_BUFFERED);
+    (void)counted;
+    close_slow(c);
+}
+
+/* Is the connection over its bound, with the frame of that size that has just been added? A dry run counts only the frame
+ * that crosses it. */
+static bool over_buffer(const struct ws_conn *c, size_t frame)
 {
     const struct ws_server *ws = c->server;
-    return unsent(c->out) > ws->o.max_buffered_bytes ||
+    size_t max = ws->o.max_buffered_bytes, now = unsent(c->out);
+    if (now <= max)
+        return false;
+    bool crossed = now <= max + frame;
+    return (crossed || !ws->o.limits->dry_run[LIMIT_BUFFERED]) && refused(c, LIMIT_BUFFERED);
+}
+
+/* Over its own bound; or all together over theirs, and this one is among those who do not keep up. */
+static bool too_slow(const struct ws_conn *c, size_t frame)
+{
+    const struct ws_server *ws = c->server;
+    return over_buffer(c, frame) ||
            (ws->held_bytes > ws->o.max_held_bytes && c->out->in_lws > 0 && unsent(c->out) > FLUSH_EARLY);
 }
 
@@ -491,17 +517,18 @@ void ws_frame_end(struct ws_conn *c, enum ws_opcode op)
         put_header(out, op);
     if (!buf_ok(&out->b)) {
         buf_truncate(&out->b, out->open);
-        close_slow(c);
+        close_full(c);
     }
     metric_inc(c->server->o.metrics, METRIC_CLIENT_FRAMES_OUT);
     if (c->state != WS_OPEN)
         return;
+    size_t frame = out->b.len - out->open;
     if (out->b.len - out->sent >= FLUSH_EARLY)
         conn_flush(c);
     if (!c->out)
         return;
     ws_buf_count(c->server, c->out);
-    if (too_slow(c))
+    if (too_slow(c, frame))
         close_slow(c);
     else if (c->out->in_lws == 0)
         want_flush(c);
@@ -516,7 +543,7 @@ void ws_frame_cancel(struct ws_conn *c)
     bool slow = !buf_ok(&out->b) && (out->open - out->sent) * 2 >= out->b.limit;
     buf_truncate(&out->b, out->open);
     if (slow)
-        close_slow(c);
+        close_full(c);
     else if (out->b.len == 0)
         ws_buf_put(c->server, &c->out);
 }

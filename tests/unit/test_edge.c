@@ -1064,6 +1064,7 @@ static void reader_that_is_too_slow_is_closed_with_1008(void **state)
     size_t len;
     r.gateway.push_bytes = BYTES;
     push_until_slow(&r, fd);
+    assert_int_equal(r.metrics.value[METRIC_LIMIT_BUFFERED], 1);
     rig_turn(&r);
     assert_null(fake_find(&r.processes, "channel")); /* its channels have ended */
     assert_int_equal(r.processes.slots.count, 1);    /* and so has its own process; this is the other's */
@@ -1131,11 +1132,41 @@ static void reader_that_takes_too_long_is_closed_with_1008(void **state)
     assert_int_equal(r.metrics.value[METRIC_CLIENT_SLOW_CLOSED], 0);
     pass_seconds(&r, 6); /* no byte was taken in max_unread_ms, 30000 */
     assert_int_equal(r.metrics.value[METRIC_CLIENT_SLOW_CLOSED], 1);
+    assert_int_equal(r.metrics.value[METRIC_LIMIT_UNREAD], 1);
     assert_int_equal(r.processes.slots.count, 0);
     while ((first = ws_recv(&r, fd, got, sizeof(got), &len)) == 0x81)
         ;
     assert_int_equal(first, 0x88);
     assert_int_equal(get_be16((uint8_t *)got), 1008);
+    close(fd);
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    rig_stop(&r);
+}
+
+static void slow_readers_are_counted_and_let_be_in_a_dry_run(void **state)
+{
+    (void)state;
+    enum { BYTES = 60 * 1024, PUSHES = 300 };
+    struct rig r;
+    rig_init(&r);
+    r.options.max_buffered_bytes = 1024 * 1024;
+    r.limits.dry_run[LIMIT_BUFFERED] = r.limits.dry_run[LIMIT_UNREAD] = true;
+    rig_start(&r);
+    int fd = ws_open_narrow(&r);
+    r.gateway.push_bytes = BYTES;
+    for (int i = 0; i < PUSHES; i++) {
+        ws_text(&r, fd, "[\"1\",\"7\",\"room:a\",\"api\",1]");
+        rig_turn(&r);
+    }
+    WAIT_FOR(&r, r.gateway.requests == PUSHES);
+    assert_int_equal(r.metrics.value[METRIC_LIMIT_BUFFERED], 1); /* once, not once a frame */
+    pass_seconds(&r, 31);
+    assert_int_equal(r.metrics.value[METRIC_LIMIT_UNREAD], 1);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_SLOW_CLOSED], 0);
+    static char got[BYTES + 100];
+    size_t len;
+    for (int i = 0; i < 2 * PUSHES; i++) /* nothing is lost */
+        assert_int_equal(ws_recv(&r, fd, got, sizeof(got), &len), 0x81);
     close(fd);
     WAIT_FOR(&r, edge_connections(r.edge) == 0);
     rig_stop(&r);
@@ -1684,6 +1715,7 @@ int main(void)
         cmocka_unit_test(reader_that_is_too_slow_is_closed_with_1008),
         cmocka_unit_test(reader_that_never_reads_is_cut_off),
         cmocka_unit_test(reader_that_takes_too_long_is_closed_with_1008),
+        cmocka_unit_test(slow_readers_are_counted_and_let_be_in_a_dry_run),
         cmocka_unit_test(reader_that_takes_its_share_in_time_stays),
         cmocka_unit_test(result_larger_than_the_bound_closes_and_nothing_else),
         cmocka_unit_test(lengths_around_the_header_sizes_are_framed_right),
