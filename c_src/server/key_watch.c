@@ -7,6 +7,7 @@
  */
 #include "key_watch.h"
 
+#include <openssl/crypto.h>
 #include <stdlib.h>
 
 #include "log.h"
@@ -29,6 +30,7 @@ static void read_keys(uv_work_t *work)
 {
     struct key_watch *w = container_of(work, struct key_watch, work);
     w->loaded = auth_load_keys(w->from, &w->why);
+    OPENSSL_thread_stop(); /* libuv's threads outlive OpenSSL at the end, which then could not free what it keeps for each */
 }
 
 static void on_read(uv_work_t *work, int status)
