@@ -36,4 +36,12 @@ class Certs {
   }
 }
 
-module.exports = { Certs };
+// The flags of a BEAM node that speaks distribution over TLS with this certificate, and wants the like of others.
+function distFlags(run, name, pair, ca) {
+  const file = path.join(run.dir, `${name}.conf`);
+  const options = `{certfile, "${pair.crt}"}, {keyfile, "${pair.key}"}, {cacertfile, "${ca.crt}"}, {verify, verify_peer}`;
+  fs.writeFileSync(file, `[{server, [${options}, {fail_if_no_peer_cert, true}]}, {client, [${options}]}].\n`);
+  return `-proto_dist inet_tls -ssl_dist_optfile ${file}`;
+}
+
+module.exports = { Certs, distFlags };

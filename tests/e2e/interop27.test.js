@@ -6,6 +6,7 @@ const { spawnSync } = require("node:child_process");
 const path = require("node:path");
 const { after, before, describe, it } = require("node:test");
 const { ROOT, Run, config, eventually, patience } = require("./harness");
+const { Certs, distFlags } = require("./certs");
 const { Conn } = require("./client");
 
 const got = spawnSync("sh", [path.join(ROOT, "tests/interop/otp27.sh")], { encoding: "utf8" });
@@ -128,5 +129,29 @@ describe("OTP 27", { skip }, () => {
     const peer = await run.beam("peer25");
     assert.equal(await peer.run(`Node.ping(${GW})`), ":pong");
     assert.equal(await svc.run(`Node.ping(${GW})`), ":pong");
+  });
+});
+
+describe("OTP 27 over TLS", { skip }, () => {
+  let run;
+  before(async () => (run = await Run.start()));
+  after(() => run?.stop());
+
+  it("serves the gateway and calls it, both verified", async () => {
+    const certs = new Certs(run);
+    const ca = certs.authority();
+    // A host that is an address: OTP 25 looks for it among the DNS names, OTP 27 among the addresses.
+    const names = "DNS:127.0.0.1,IP:127.0.0.1";
+    const [ours, theirs] = ["gw", "svc"].map((name) => certs.leaf(name, ca, { names }));
+    const svc = await run.beam("svc", { elixir, flags: distFlags(run, "svc", theirs, ca) });
+    const files = `node:\n  tls_certificate: ${ours.crt}\n  tls_key: ${ours.key}\n  tls_ca: ${ca.crt}\n`;
+    const gateway = await run.gateway(config().replace("node:\n", files));
+    assert.ok(gateway.lines.some((l) => /link up.*node="svc@127.0.0.1".*tls=TLSv1\.[23]/.test(l)), gateway.log());
+    const conn = await (await Conn.open(gateway)).join();
+    assert.equal((await conn.call("add", { a: 19, b: 23 })).push.result, 42);
+    await svc.run(`Node.disconnect(${GW})`);
+    assert.equal(await svc.run(`Node.ping(${GW})`), ":pong");
+    assert.equal(await svc.run(`:rpc.call(${GW}, :erlang, :node, [])`), ':"beamgate@127.0.0.1"');
+    await conn.close();
   });
 });

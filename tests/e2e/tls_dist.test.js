@@ -3,21 +3,14 @@
 "use strict";
 const assert = require("node:assert/strict");
 const fs = require("node:fs");
-const path = require("node:path");
 const { after, before, describe, it } = require("node:test");
 const { Run, config, eventually } = require("./harness");
-const { Certs } = require("./certs");
+const { Certs, distFlags } = require("./certs");
 const { Conn } = require("./client");
 
 let run, gateway, svc, certs, ca, ours;
 
-// Flags for a node with this certificate.
-function flags(name, pair) {
-  const file = path.join(run.dir, `${name}.conf`);
-  const options = `{certfile, "${pair.crt}"}, {keyfile, "${pair.key}"}, {cacertfile, "${ca.crt}"}, {verify, verify_peer}`;
-  fs.writeFileSync(file, `[{server, [${options}, {fail_if_no_peer_cert, true}]}, {client, [${options}]}].\n`);
-  return `-proto_dist inet_tls -ssl_dist_optfile ${file}`;
-}
+const flags = (name, pair) => distFlags(run, name, pair, ca);
 
 before(async () => {
   run = await Run.start();

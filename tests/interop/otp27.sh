@@ -33,10 +33,11 @@ codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
 mirror=$(apt-get indextargets --format '$(CODENAME) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
     awk -v c="$codename" '$1 == c && $2 == "main" { print $3; exit }')
 rm -rf "$out" && mkdir -p "$out/root" || exit 1
-debootstrap --variant=minbase --include=erlang-base,erlang-runtime-tools,elixir trixie "$out/root" \
+debootstrap --variant=minbase --include=erlang-base,erlang-runtime-tools,erlang-ssl,elixir trixie "$out/root" \
     ${mirror:+"$mirror"} >"$out/log" 2>&1 || fail "debootstrap: $(tail -n 1 "$out/log"), see build/otp27/log"
 
-# The arguments that harness.js gives to elixir. The tree sees the compiled code and the cookie at the same paths.
+# The arguments that harness.js gives to elixir. The tree sees the compiled code, the cookie and the certificates at the
+# same paths.
 cat >"$out/elixir.new" <<'SCRIPT'
 #!/bin/sh
 root=$(dirname "$0")/root
@@ -48,6 +49,9 @@ for arg in "$@"; do
     previous=$arg
 done
 mkdir -p "$root$HOME" && cp "$HOME/.erlang.cookie" "$root$HOME/" && chmod 400 "$root$HOME/.erlang.cookie" || exit 1
+for file in "$HOME"/*.conf "$HOME"/certs-*; do
+    if [ -e "$file" ]; then cp -r "$file" "$root$HOME/" || exit 1; fi
+done
 exec chroot "$root" elixir "$@"
 SCRIPT
 chmod +x "$out/elixir.new"
