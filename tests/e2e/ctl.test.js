@@ -280,7 +280,7 @@ describe("who is not let in, and what is wrong", () => {
     assert.match(got.err, /no gateway answers on .*nowhere.sock: No such file.*\nIs it running/s);
   });
 
-  it("another user gets code 4; and with a wrong mode the gateway still refuses", { skip: process.getuid() !== 0 && "needs root" }, async () => {
+  it("another user gets code 4; and with a wrong mode the gateway still refuses", { skip: process.getuid() !== 0 && "not possible: needs root, to become another user" }, async () => {
     fs.chmodSync(run.dir, 0o755);
     const program = path.join(run.dir, "beamgate"); // the tree may lie where others cannot go
     fs.copyFileSync(BINARY, program);

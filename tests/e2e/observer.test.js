@@ -373,7 +373,7 @@ describe("tools", () => {
 
   it("etop with tracing off prints its processes (D-23)", async (t) => {
     if ((await peer.run(":code.which(:etop)")) === ":non_existing")
-      return t.skip("etop is not installed: Debian's erlang-observer has it");
+      return t.skip("not installed: etop, which Debian's erlang-observer has");
     const out = await peer.run(`{:ok, io} = StringIO.open("")
       spawn(fn -> Process.group_leader(self(), io)
         :etop.start([{:node, ${GW}}, {:tracing, :off}, {:interval, 1}, {:output, :text}]) end)
