@@ -334,38 +334,10 @@ static void put_id(const struct server *s, const struct observer_table *t, struc
     term_put_atom(b, t->name);
 }
 
-static void put_ignore(const struct server *s, const struct observer_table *t, struct buf *b)
-{
-    (void)s;
-    (void)t;
-    term_put_atom(b, "ignore");
-}
-
 static void put_owner(const struct server *s, const struct observer_table *t, struct buf *b)
 {
     (void)t;
     node_put_pid(&s->self, b, observer_root(s));
-}
-
-static void put_owner_name(const struct server *s, const struct observer_table *t, struct buf *b)
-{
-    (void)s;
-    (void)t;
-    term_put_atom(b, "beamgate");
-}
-
-static void put_protected(const struct server *s, const struct observer_table *t, struct buf *b)
-{
-    (void)s;
-    (void)t;
-    term_put_atom(b, "protected");
-}
-
-static void put_type(const struct server *s, const struct observer_table *t, struct buf *b)
-{
-    (void)s;
-    (void)t;
-    term_put_atom(b, "set");
 }
 
 static void put_keypos(const struct server *s, const struct observer_table *t, struct buf *b)
@@ -373,27 +345,6 @@ static void put_keypos(const struct server *s, const struct observer_table *t, s
     (void)s;
     (void)t;
     term_put_uint(b, 1);
-}
-
-static void put_heir(const struct server *s, const struct observer_table *t, struct buf *b)
-{
-    (void)s;
-    (void)t;
-    term_put_atom(b, "none");
-}
-
-static void put_false(const struct server *s, const struct observer_table *t, struct buf *b)
-{
-    (void)s;
-    (void)t;
-    term_put_atom(b, "false");
-}
-
-static void put_true(const struct server *s, const struct observer_table *t, struct buf *b)
-{
-    (void)s;
-    (void)t;
-    term_put_atom(b, "true");
 }
 
 static void put_node(const struct server *s, const struct observer_table *t, struct buf *b)
@@ -418,37 +369,55 @@ static void put_words(const struct server *s, const struct observer_table *t, st
     term_put_uint(b, t->bytes(s) / sizeof(void *));
 }
 
+/* The value is the atom, or what put writes. */
 struct property {
     const char *name;
+    const char *atom;
     void (*put)(const struct server *s, const struct observer_table *t, struct buf *b);
 };
 
 /* A row of the Table Viewer. */
 static const struct property columns[] = {
-    {"name", put_id},      {"id", put_ignore},        {"protection", put_protected},
-    {"owner", put_owner},  {"size", put_size},        {"reg_name", put_owner_name},
-    {"type", put_type},    {"keypos", put_keypos},    {"heir", put_heir},
-    {"memory", put_bytes}, {"compressed", put_false}, {"fixed", put_false},
+    {"name", .put = put_id},
+    {"id", .atom = "ignore"},
+    {"protection", .atom = "protected"},
+    {"owner", .put = put_owner},
+    {"size", .put = put_size},
+    {"reg_name", .atom = "beamgate"},
+    {"type", .atom = "set"},
+    {"keypos", .put = put_keypos},
+    {"heir", .atom = "none"},
+    {"memory", .put = put_bytes},
+    {"compressed", .atom = "false"},
+    {"fixed", .atom = "false"},
 };
 
 /* ets:info/1. */
 static const struct property properties[] = {
-    {"id", put_id},
-    {"name", put_id},
-    {"size", put_size},
-    {"memory", put_words},
-    {"owner", put_owner},
-    {"heir", put_heir},
-    {"type", put_type},
-    {"keypos", put_keypos},
-    {"protection", put_protected},
-    {"node", put_node},
-    {"named_table", put_true},
-    {"compressed", put_false},
-    {"read_concurrency", put_false},
-    {"write_concurrency", put_false},
-    {"decentralized_counters", put_false},
+    {"id", .put = put_id},
+    {"name", .put = put_id},
+    {"size", .put = put_size},
+    {"memory", .put = put_words},
+    {"owner", .put = put_owner},
+    {"heir", .atom = "none"},
+    {"type", .atom = "set"},
+    {"keypos", .put = put_keypos},
+    {"protection", .atom = "protected"},
+    {"node", .put = put_node},
+    {"named_table", .atom = "true"},
+    {"compressed", .atom = "false"},
+    {"read_concurrency", .atom = "false"},
+    {"write_concurrency", .atom = "false"},
+    {"decentralized_counters", .atom = "false"},
 };
+
+static void put_property(const struct server *s, const struct observer_table *t, const struct property *p, struct buf *b)
+{
+    if (p->atom)
+        term_put_atom(b, p->atom);
+    else
+        p->put(s, t, b);
+}
 
 static void put_properties(const struct server *s, const struct observer_table *t, const struct property *p, size_t n,
                            struct buf *b)
@@ -456,7 +425,7 @@ static void put_properties(const struct server *s, const struct observer_table *
     term_put_list(b, (uint32_t)n);
     for (size_t i = 0; i < n; i++) {
         put_key(b, p[i].name);
-        p[i].put(s, t, b);
+        put_property(s, t, &p[i], b);
     }
     term_put_nil(b);
 }
@@ -470,7 +439,7 @@ void observer_put_table_map(const struct server *s, const char *name, struct buf
     term_put_map(b, t ? ARRAY_SIZE(properties) + 1 : 1);
     for (size_t i = 0; t && i < ARRAY_SIZE(properties); i++) {
         term_put_atom(b, properties[i].name);
-        properties[i].put(s, t, b);
+        put_property(s, t, &properties[i], b);
     }
     term_put_atom(b, "exists");
     term_put_atom(b, t ? "true" : "false");
@@ -506,7 +475,7 @@ OBSERVER_FN(observer_ets_item)
     for (size_t i = 0; t && i < ARRAY_SIZE(properties); i++) {
         if (!term_is_atom(call->argv[1], properties[i].name))
             continue;
-        properties[i].put(server, t, out);
+        put_property(server, t, &properties[i], out);
         return RPC_RETURN;
     }
     term_put_atom(out, t ? "badarg" : "undefined");
