@@ -387,26 +387,20 @@ static int start_gateway(struct server *s, struct err *e)
     return BG_OK;
 }
 
+/* After the cluster, in the order in which they need each other. */
+static int (*const parts[])(struct server *s, struct err *e) = {
+    start_processes, start_configs,      start_edge,          server_start_limiter,
+    start_gateway,   server_start_pubsub, server_add_services, server_start_snapshot,
+};
+
 static int start(struct server *s, const char *cookie, struct err *e)
 {
     int rc = certificates_start(s, e);
     if (rc == BG_OK)
         rc = start_cluster(s, cookie, e);
-    if (rc == BG_OK)
-        rc = start_processes(s, e);
-    if (rc == BG_OK)
-        rc = start_configs(s, e);
-    if (rc == BG_OK)
-        rc = start_edge(s, e);
-    if (rc == BG_OK)
-        rc = server_start_limiter(s, e);
-    if (rc == BG_OK)
-        rc = start_gateway(s, e);
-    if (rc == BG_OK)
-        rc = server_start_pubsub(s, e);
-    if (rc == BG_OK)
-        rc = server_add_services(s, e);
-    return rc == BG_OK ? server_start_snapshot(s, e) : rc;
+    for (size_t i = 0; rc == BG_OK && i < ARRAY_SIZE(parts); i++)
+        rc = parts[i](s, e);
+    return rc;
 }
 
 /* Last, so that whoever finds the socket finds everything. */
