@@ -164,7 +164,8 @@ struct inquiry {
     const char *refusal; /* why a method has refused; NULL: none has */
 };
 
-/* *user is what the connect parameter says. */
+/* The user is what the connect parameter says. Of one that is refused nothing may stay, since a token that is tried next
+ * appends its user to the same buffer. */
 static int take_param(struct inquiry *q, const char *param)
 {
     struct buf *user = &q->who->user_id;
@@ -173,6 +174,7 @@ static int take_param(struct inquiry *q, const char *param)
         return BG_EGONE;
     if (rc == BG_OK && user->len <= USER_ID_MAX && !(user->len && memchr(user->data, '\0', user->len)))
         return BG_OK;
+    buf_reset(user);
     q->refusal = "the parameter is not acceptable";
     return BG_EINVAL;
 }

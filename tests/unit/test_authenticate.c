@@ -173,6 +173,22 @@ static void methods_are_tried_in_order_but_a_bad_token_is_never_passed_over(void
     assert_string_equal(answer("vsn=2.0.0", ""), "403");
 }
 
+/* What a method has read before it refused must not become a part of the user whom another one accepts. */
+static void a_refused_parameter_leaves_nothing_of_a_user(void **state)
+{
+    (void)state;
+    char query[TOKEN_MAX + 64];
+    use(2, AUTH_PARAM, AUTH_NONE);
+    const struct auth_method param_first[] = {methods[1], methods[0]};
+    config.auth = param_first;
+    snprintf(query, sizeof(query), "user_id=admin%%zz&token=%s", tokens[ROW_GOOD]);
+    assert_string_equal(answer(query, ""), "u1");
+    snprintf(query, sizeof(query), "user_id=a%%00&token=%s", tokens[ROW_GOOD]);
+    assert_string_equal(answer(query, ""), "u1");
+    assert_string_equal(answer("user_id=admin%zz", ""), "403");
+    assert_int_equal(who.user_id.len, 0);
+}
+
 /* E-051: {role, L} looks at these. */
 static void roles_come_from_the_token_and_are_bounded(void **state)
 {
@@ -275,6 +291,7 @@ int main(void)
         cmocka_unit_test(a_token_may_come_in_authorization),
         cmocka_unit_test(a_token_may_come_as_a_subprotocol),
         cmocka_unit_test(methods_are_tried_in_order_but_a_bad_token_is_never_passed_over),
+        cmocka_unit_test(a_refused_parameter_leaves_nothing_of_a_user),
         cmocka_unit_test(roles_come_from_the_token_and_are_bounded),
         cmocka_unit_test(an_encrypted_token_names_the_user),
         cmocka_unit_test(the_device_comes_from_the_token),
