@@ -2,21 +2,20 @@
  * connect.c: see connect.h.
  *
  * Invariants: a question is in `waiting` exactly while its call is; each ends in one done() or is forgotten, since the call
- * always ends (remote_call.h). Only a plain {ok, Assigns} lets a client in. The cache keeps yeses alone, bounded in number
- * and size; its key is everything that the function should have looked at to be cached: parameters and token.
+ * always ends (remote_call.h). Only a plain {ok, Assigns} lets a client in. The cache's key is everything that the function
+ * should have looked at to be cached: parameters and token.
  */
 #include "connect.h"
 
 #include <stdlib.h>
 
-#include "list.h"
 #include "log.h"
-#include "map.h"
 #include "query_term.h"
 #include "remote_ask.h"
 #include "slots.h"
+#include "yes_cache.h"
 
-enum { WAITING_MAX = 100000, CACHE_MAX = 1000, CACHE_KEY_MAX = 4096, KEY_MAX = 64, REASON_MAX = 200 };
+enum { WAITING_MAX = 100000, KEY_MAX = 64, REASON_MAX = 200 };
 
 struct question {
     struct upgrade up;
@@ -26,73 +25,20 @@ struct question {
     struct buf about; /* the cache's key; empty: not to be kept */
 };
 
-struct known {
-    struct list in_order; /* the oldest first */
-    uint64_t until_us;
-    struct buf about;
-    struct buf assigns;
-};
-
 struct connects {
     struct connect_options o;
     struct slots waiting;
     uint32_t turn;
-    struct map known;
-    struct list order;
+    struct yes_cache known; /* with the assigns */
 };
 
 /* ---- the cache ---- */
-
-static void known_free(struct connects *cs, struct known *k)
-{
-    map_del(&cs->known, buf_slice(&k->about));
-    list_remove(&k->in_order);
-    buf_fini(&k->about);
-    buf_fini(&k->assigns);
-    free(k);
-}
-
-static struct known *oldest(const struct connects *cs)
-{
-    return container_of(cs->order.next, struct known, in_order);
-}
-
-/* Whom it has said yes to within its time, or NULL. */
-static const struct known *find_known(struct connects *cs, struct slice about)
-{
-    struct known *k = map_get(&cs->known, about);
-    if (!k || k->until_us > cs->o.timers->now_us)
-        return k;
-    known_free(cs, k);
-    return NULL;
-}
-
-/* Takes over about. */
-static void keep_known(struct connects *cs, const struct auth_method *method, struct buf *about, struct slice assigns)
-{
-    struct known *k = map_get(&cs->known, buf_slice(about));
-    if (k)
-        known_free(cs, k);
-    while (cs->known.count >= CACHE_MAX)
-        known_free(cs, oldest(cs));
-    k = calloc(1, sizeof(*k));
-    if (!k)
-        return;
-    k->about = *about;
-    buf_init(about, 0);
-    buf_init(&k->assigns, 0);
-    buf_add_slice(&k->assigns, assigns);
-    k->until_us = cs->o.timers->now_us + (uint64_t)method->remote.cache_ms * 1000;
-    list_append(&cs->order, &k->in_order);
-    if (!buf_ok(&k->assigns) || map_put(&cs->known, buf_slice(&k->about), k) != BG_OK)
-        known_free(cs, k);
-}
 
 /* Which method it is, the parameters as they came, and the token. Left empty when that is too much. */
 static void put_about(struct buf *about, const struct upgrade *up, const struct http_head *h)
 {
     const struct auth_method *method = up->who.ask;
-    buf_init(about, CACHE_KEY_MAX);
+    buf_init(about, YES_ABOUT_MAX);
     if (!method->remote.cache_ms)
         return;
     buf_add(about, &method, sizeof(method));
@@ -148,7 +94,8 @@ static bool judge(struct connects *cs, struct question *q, struct slice value)
     if (why)
         refuse(cs, &q->up, why);
     else if (q->about.len)
-        keep_known(cs, q->up.who.ask, &q->about, assigns);
+        yes_cache_keep(&cs->known, &q->about, assigns,
+                       cs->o.timers->now_us + (uint64_t)q->up.who.ask->remote.cache_ms * 1000);
     return !why;
 }
 
@@ -214,8 +161,9 @@ static handle_t send_question(struct connects *cs, const struct question *q, con
 
 static bool accept_known(struct connects *cs, struct upgrade *up, const struct buf *about)
 {
-    const struct known *k = about->len ? find_known(cs, buf_slice(about)) : NULL;
-    return k && !identity_take_assigns(up->who.ask, buf_slice(&k->assigns), &up->who);
+    struct slice assigns;
+    return about->len && yes_cache_find(&cs->known, buf_slice(about), cs->o.timers->now_us, &assigns) &&
+           !identity_take_assigns(up->who.ask, assigns, &up->who);
 }
 
 int connects_ask(struct connects *cs, const struct http_head *h, const struct client_source *from, struct upgrade *up,
@@ -272,8 +220,7 @@ struct connects *connects_new(const struct connect_options *o)
         return NULL;
     cs->o = *o;
     slots_init(&cs->waiting, WAITING_MAX);
-    map_init(&cs->known);
-    list_init(&cs->order);
+    yes_cache_init(&cs->known);
     return cs;
 }
 
@@ -285,9 +232,7 @@ void connects_free(struct connects *cs)
         return;
     while (slots_next(&cs->waiting, &pos, &h))
         connects_forget(cs, h);
-    while (cs->known.count)
-        known_free(cs, oldest(cs));
     slots_fini(&cs->waiting);
-    map_fini(&cs->known);
+    yes_cache_fini(&cs->known);
     free(cs);
 }
