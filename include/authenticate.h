@@ -21,10 +21,14 @@ struct identity {
     bool phoenix_subprotocol; /* to be answered with sec-websocket-protocol: phoenix (P-015) */
 };
 
-/* Whether the request's Origin may open this socket (P-009). False: counted and logged; the upgrade is refused with
- * 403. tls: whether the client speaks TLS, which is the scheme of its request. Without an Origin header the answer is true: only browsers send one, and only they act for somebody else. */
-bool edge_origin_allowed(const struct socket_config *config, const struct http_head *h, bool tls,
-                         struct metrics *m) MUST_CHECK;
+/* Whether the request's Origin may open this socket (P-009): 0; BG_EMORE: socket_config.origin_function has to be asked about
+ * *origin; or BG_EINVAL: counted and logged, the upgrade is refused with 403. tls: whether the client speaks TLS, which is the
+ * scheme of its request. Without an Origin header the answer is 0: only browsers send one, and only they act for somebody
+ * else. */
+int edge_origin_check(const struct socket_config *config, const struct http_head *h, bool tls, struct metrics *m,
+                      struct slice *origin) MUST_CHECK;
+/* Counts and logs an Origin that is refused. */
+void edge_origin_refused(const struct socket_config *config, struct metrics *m, struct slice origin, const char *reason);
 void identity_init(struct identity *who);
 void identity_fini(struct identity *who);
 /* Fills *who (the caller's, initialised). now_ms: Unix time, by which tokens expire. 0; BG_EMORE: who->ask has to be

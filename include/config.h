@@ -117,9 +117,16 @@ struct socket_settings {
     struct auth_settings *auth; /* then there is no user_id_param */
     uint32_t auth_count;
     char *id;            /* with {user_id}; NULL: sockets have none */
-    char *check_origin;  /* true, false or conn */
+    char *check_origin;  /* true, false, conn or remote */
     char **origins;      /* patterns for origin_parse_pattern(); when given, check_origin is true and they decide */
     uint32_t origins_count;
+    char *origin_module; /* for check_origin remote */
+    char *origin_function;
+    struct buf origin_args; /* a list term; empty when not given */
+    char **origin_nodes;
+    uint32_t origin_nodes_count;
+    uint32_t origin_timeout_ms;
+    uint32_t origin_cache_ms;
     uint32_t timeout_ms;
     uint32_t max_channels;
     uint32_t max_frame_bytes;

@@ -24,7 +24,7 @@ struct remote_function {
     const struct slice *nodes; /* tried in turn, those that are connected; none is: refused */
     uint32_t nodes_count;
     uint32_t timeout_ms;
-    uint32_t cache_ms; /* how long a yes to the same parameters and token holds; 0: each is asked for */
+    uint32_t cache_ms; /* how long a yes to the same (parameters and token, or Origin) holds; 0: each is asked for */
 };
 
 struct channel_config {
@@ -66,6 +66,7 @@ enum origin_check {
     ORIGIN_SAME_HOST,  /* the host of Origin is socket_config.host, or where there is none the request's Host */
     ORIGIN_LIST,       /* one of socket_config.origins */
     ORIGIN_CONNECTION, /* scheme, host and port of the request */
+    ORIGIN_FUNCTION,   /* socket_config.origin_function says true */
     ORIGIN_ANY
 };
 
@@ -83,6 +84,9 @@ struct socket_config {
     const char *host;     /* the name under which clients know this gateway; NULL: what they say in Host */
     char *const *origins; /* patterns for origin_parse_pattern() */
     uint32_t origins_count;
+    struct remote_function origin_function;
+    struct slice origin_args; /* terms, one after another: what it is called with behind the URI */
+    uint32_t origin_args_count;
     const struct channel_config *channels;
     uint32_t channels_count;
 };

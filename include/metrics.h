@@ -12,6 +12,8 @@
     X(CLIENT_ACCEPTED, "client_accepted_total", "TCP connections accepted from clients")                \
     X(CLIENT_REFUSED, "client_refused_total", "connections refused because a limit was reached")        \
     X(CLIENT_ORIGIN_REFUSED, "client_origin_refused_total", "upgrades refused because of their Origin")  \
+    X(ORIGIN_CALLS, "origin_calls_total", "functions of services asked about an Origin") \
+    X(ORIGIN_FAILURES, "origin_failures_total", "functions asked about an Origin that gave no answer") \
     X(CLIENT_AUTH_REFUSED, "client_auth_refused_total", "upgrades refused because of who asks")           \
     X(CONNECT_CALLS, "connect_calls_total", "connect functions of services asked about a client") \
     X(CONNECT_FAILURES, "connect_failures_total", "connect functions that gave no answer") \

@@ -16,6 +16,8 @@ struct buf *remote_ask_begin(const struct call_ops *call, const struct remote_fu
  * sec_websocket_headers, auth_token. token empty: nil. */
 void remote_put_connect_info(struct buf *out, const struct http_head *h, const struct client_source *from,
                              struct slice token);
+/* Appends the %URI{} that URI.parse/1 makes of an Origin; text is one for origin_parse(). */
+void remote_put_origin(struct buf *out, struct slice text);
 /* For log lines: how a question ended that gave no answer. */
 const char *remote_outcome_text(enum call_outcome outcome);
 

@@ -35,35 +35,45 @@ static bool in_list(const struct socket_config *config, const struct origin *o)
     return false;
 }
 
-static bool origin_fits(const struct socket_config *config, const struct http_head *h, bool tls, struct slice text)
+static bool origin_fits(const struct socket_config *config, const struct http_head *h, bool tls, const struct origin *o)
 {
-    struct origin o, host;
+    struct origin host;
     struct slice named;
     bool twice;
-    if (origin_parse(text, &o) != BG_OK)
-        return false;
     if (config->origin_check == ORIGIN_LIST)
-        return in_list(config, &o);
+        return in_list(config, o);
     if (config->origin_check == ORIGIN_SAME_HOST && config->host)
-        return origin_parse_host(slice_str(config->host), &host) == BG_OK && origin_same_host(&o, &host);
+        return origin_parse_host(slice_str(config->host), &host) == BG_OK && origin_same_host(o, &host);
     if (!only_value(h, "host", &named, &twice) || twice || origin_parse_host(named, &host) != BG_OK)
         return false;
-    return config->origin_check == ORIGIN_CONNECTION ? origin_matches_connection(&o, &host, tls)
-                                                     : origin_same_host(&o, &host);
+    return config->origin_check == ORIGIN_CONNECTION ? origin_matches_connection(o, &host, tls)
+                                                     : origin_same_host(o, &host);
 }
 
-bool edge_origin_allowed(const struct socket_config *config, const struct http_head *h, bool tls, struct metrics *m)
+void edge_origin_refused(const struct socket_config *config, struct metrics *m, struct slice origin, const char *reason)
 {
-    struct slice text;
-    bool twice;
-    if (config->origin_check == ORIGIN_ANY || !only_value(h, "origin", &text, &twice))
-        return true;
-    if (!twice && origin_fits(config, h, tls, text))
-        return true;
     metric_inc(m, METRIC_CLIENT_ORIGIN_REFUSED);
-    log_limited(LOG_WARNING, "edge", "Origin is not allowed, refusing", "path=%s origin=%s hint=\"see sockets.origins\"",
-                config->path, log_text(text));
-    return false;
+    log_limited(LOG_WARNING, "edge", "Origin is not allowed, refusing", "path=%s origin=%s reason=\"%s\"", config->path,
+                log_text(origin), reason);
+}
+
+int edge_origin_check(const struct socket_config *config, const struct http_head *h, bool tls, struct metrics *m,
+                      struct slice *origin)
+{
+    struct origin o;
+    bool twice;
+    if (config->origin_check == ORIGIN_ANY || !only_value(h, "origin", origin, &twice))
+        return BG_OK;
+    if (twice || origin_parse(*origin, &o) != BG_OK) {
+        edge_origin_refused(config, m, *origin, twice ? "the header is there twice" : "it is not scheme://host:port");
+        return BG_EINVAL;
+    }
+    if (config->origin_check == ORIGIN_FUNCTION)
+        return BG_EMORE;
+    if (origin_fits(config, h, tls, &o))
+        return BG_OK;
+    edge_origin_refused(config, m, *origin, "see sockets.origins and listen.host");
+    return BG_EINVAL;
 }
 
 /* --- where a token may be ------------------------------------------------------------------------------------------- */

@@ -16,6 +16,7 @@
 #include "http_routes.h"
 #include "http_server.h"
 #include "log.h"
+#include "origin_check.h"
 #include "phoenix_socket.h"
 #include "ws_server.h"
 
@@ -28,6 +29,7 @@ struct edge {
     struct ws_server *ws;
     struct gate *gate;
     struct connects *connects;
+    struct origin_checks *origins;
     struct upgrade upgrade; /* between on_request() and on_upgrade(), which follows at once */
     struct timer drain;
     uint32_t drain_batch;
@@ -70,6 +72,12 @@ void edge_options_default(struct edge_options *o)
     };
 }
 
+static void on_connect_gone(void *ctx, uint64_t tag)
+{
+    struct edge *ed = ctx;
+    connects_forget(ed->connects, tag);
+}
+
 /* True when the service has said yes before; else the client waits, or res is its answer. */
 static bool ask_service(struct edge *ed, const struct http_head *h, const struct client_source *from,
                         struct http_response *res)
@@ -80,7 +88,7 @@ static bool ask_service(struct edge *ed, const struct http_head *h, const struct
         return true;
     res->status = 403;
     if (rc == BG_EMORE) {
-        handle_t client = http_server_hold(ed->http, tag);
+        handle_t client = http_server_hold(ed->http, on_connect_gone, tag);
         connects_hold(ed->connects, tag, client);
         res->status = 503; /* when it could not be held */
     }
@@ -97,10 +105,37 @@ static void on_connect(void *ctx, handle_t client, struct upgrade *up, bool acce
     http_server_release(ed->http, client, accepted ? NULL : &refused);
 }
 
-static void on_gone(void *ctx, uint64_t tag)
+static void on_origin_gone(void *ctx, uint64_t tag)
 {
     struct edge *ed = ctx;
-    connects_forget(ed->connects, tag);
+    origin_checks_forget(ed->origins, tag);
+}
+
+/* As ask_service(), about the Origin. */
+static bool ask_origin(struct edge *ed, struct http_response *res)
+{
+    uint64_t tag;
+    int rc = origin_checks_ask(ed->origins, ed->upgrade.config, ed->upgrade.ask_origin, &tag);
+    if (rc == BG_OK)
+        return true;
+    res->status = 403;
+    if (rc == BG_EMORE) {
+        handle_t client = http_server_hold(ed->http, on_origin_gone, tag);
+        origin_checks_hold(ed->origins, tag, client);
+        res->status = 503;
+    }
+    return false;
+}
+
+/* Everything behind the Origin is still to be looked at: on_request() is called again. */
+static void on_origin(void *ctx, handle_t client, bool allowed)
+{
+    static const struct http_response refused = {.status = 403};
+    struct edge *ed = ctx;
+    if (allowed)
+        http_server_resume(ed->http, client);
+    else
+        http_server_release(ed->http, client, &refused);
 }
 
 static unsigned on_identify(void *ctx, const struct http_head *h, struct client_source *from)
@@ -109,11 +144,11 @@ static unsigned on_identify(void *ctx, const struct http_head *h, struct client_
     return entrance_identify(ed->entrance, h, from) ? 0 : 429;
 }
 
-static bool on_request(void *ctx, const struct http_head *h, const struct client_source *from,
-                       struct http_response *res)
+/* What is to become of a request, as http_handlers.request(). */
+static bool judge_request(struct edge *ed, const struct http_head *h, const struct client_source *from,
+                          bool origin_allowed, struct http_response *res)
 {
-    struct edge *ed = ctx;
-    ed->upgrade = (struct upgrade){.tls = from->tls};
+    ed->upgrade = (struct upgrade){.tls = from->tls, .origin_allowed = origin_allowed};
     identity_init(&ed->upgrade.who);
     bool upgrade = http_routes_answer(&ed->routes, h, res, &ed->upgrade);
     if (upgrade && ed->upgrade.who.ask)
@@ -121,6 +156,16 @@ static bool on_request(void *ctx, const struct http_head *h, const struct client
     if (!upgrade)
         identity_fini(&ed->upgrade.who);
     return upgrade;
+}
+
+static bool on_request(void *ctx, const struct http_head *h, const struct client_source *from, bool again,
+                       struct http_response *res)
+{
+    struct edge *ed = ctx;
+    bool upgrade = judge_request(ed, h, from, again, res);
+    if (!upgrade || !ed->upgrade.ask_origin.len)
+        return upgrade;
+    return ask_origin(ed, res) && judge_request(ed, h, from, true, res);
 }
 
 /* Who is somebody counts as such. False: he has sockets enough. */
@@ -207,19 +252,21 @@ static int start_http(struct edge *ed, struct err *e)
         .gate = ed->gate,
         .handlers = {.ctx = ed, .identify = on_identify,
                      .request = on_request,
-                     .upgrade = on_upgrade,
-                     .gone = on_gone},
+                     .upgrade = on_upgrade},
     };
     ed->http = http_server_new(&o);
     return ed->http ? BG_OK : err_set(e, BG_ENOMEM, 0, "no memory");
 }
 
-static int start_connects(struct edge *ed, struct err *e)
+static int start_questions(struct edge *ed, struct err *e)
 {
     const struct connect_options o = {
         .call = ed->o.call, .timers = ed->o.timers, .metrics = ed->o.metrics, .done = on_connect, .ctx = ed};
+    const struct origin_check_options origins = {
+        .call = ed->o.call, .timers = ed->o.timers, .metrics = ed->o.metrics, .done = on_origin, .ctx = ed};
     ed->connects = connects_new(&o);
-    return ed->connects ? BG_OK : err_set(e, BG_ENOMEM, 0, "no memory");
+    ed->origins = origin_checks_new(&origins);
+    return ed->connects && ed->origins ? BG_OK : err_set(e, BG_ENOMEM, 0, "no memory");
 }
 
 static int open_entrance(struct edge *ed, struct err *e)
@@ -265,7 +312,7 @@ struct edge *edge_new(const struct edge_options *o, struct err *e)
     if (rc != BG_OK)
         err_set(e, rc, 0, "no memory");
     if (rc != BG_OK || http_routes_init(&ed->routes, &ed->o, e) != BG_OK || start_ws(ed, e) != BG_OK ||
-        start_http(ed, e) != BG_OK || start_connects(ed, e) != BG_OK || open_entrance(ed, e) != BG_OK) {
+        start_http(ed, e) != BG_OK || start_questions(ed, e) != BG_OK || open_entrance(ed, e) != BG_OK) {
         edge_free(ed);
         return NULL;
     }
@@ -281,6 +328,7 @@ void edge_free(struct edge *ed)
     ed->entrance = NULL; /* client_tcp() may still be asked */
     http_server_free(ed->http);
     connects_free(ed->connects);
+    origin_checks_free(ed->origins);
     ws_server_free(ed->ws);
     phoenix_fini(&ed->phoenix);
     gate_free(ed->gate);

@@ -159,7 +159,8 @@ static uint64_t unix_now_ms(void)
 }
 
 /* In the order of P-008: method, origin, serializer and user, upgrade headers. A function of the services that decides
- * about the user comes last: what is no upgrade at all shall cost them nothing. */
+ * about the user comes last: what is no upgrade at all shall cost them nothing. One that decides about the Origin has its
+ * place in the order, since what the others answer would tell a page of another host something. */
 static bool answer_websocket(const struct http_routes *r, const struct http_head *h, const struct socket_config *config,
                              struct http_response *res, struct upgrade *up)
 {
@@ -167,11 +168,15 @@ static bool answer_websocket(const struct http_routes *r, const struct http_head
         answer_text(res, 400, "");
         return false;
     }
-    if (!edge_origin_allowed(config, h, up->tls, r->options->metrics)) {
-        answer_text(res, 403, "");
-        return false;
-    }
     up->config = config;
+    struct slice origin;
+    int rc = up->origin_allowed ? BG_OK : edge_origin_check(config, h, up->tls, r->options->metrics, &origin);
+    if (rc == BG_EMORE)
+        up->ask_origin = origin;
+    if (rc == BG_EINVAL)
+        answer_text(res, 403, "");
+    if (rc != BG_OK)
+        return rc == BG_EMORE;
     if (vsn_serializer(h->query, &up->serializer) != BG_OK ||
         edge_authenticate(config, h, unix_now_ms(), r->options->metrics, &up->who) == BG_EINVAL) {
         answer_text(res, 403, "");

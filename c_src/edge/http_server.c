@@ -45,6 +45,7 @@ struct http_client {
     size_t swallowed;
     struct client_source source;
     handle_t held; /* while HELD */
+    http_gone_fn *gone;
     uint64_t tag;
 };
 
@@ -93,7 +94,7 @@ static void client_end(struct http_client *c, bool keep_fd)
     if (c->state == GONE)
         return;
     if (slots_remove(&c->server->held, c->held))
-        c->server->o.handlers.gone(c->server->o.handlers.ctx, c->tag);
+        c->gone(c->server->o.handlers.ctx, c->tag);
     client_enter(c, GONE);
     c->server->count--;
     if (!keep_fd)
@@ -249,44 +250,71 @@ static void client_upgrade(struct http_client *c, const struct http_head *h)
     on->upgrade(on->ctx, fd, h, &c->source);
 }
 
-static void client_request(struct http_client *c, const struct http_head *h)
+/* Asks what is to become of the client, and does it, unless it is held. refused: the status that has been decided. */
+static void client_handle(struct http_client *c, const struct http_head *h, unsigned refused, bool again)
 {
     const struct http_handlers *on = &c->server->o.handlers;
     struct http_response res = {.status = 500};
     buf_init(&res.body, 0);
-    metric_inc(c->server->o.metrics, METRIC_HTTP_REQUESTS);
-    unsigned refused = on->identify(on->ctx, h, &c->source);
     c->server->asking = c;
-    bool upgrade = !refused && on->request(on->ctx, h, &c->source, &res);
+    bool upgrade = !refused && on->request(on->ctx, h, &c->source, again, &res);
     c->server->asking = NULL;
     if (refused)
         res.status = refused;
-    if (c->state != HELD && upgrade)
+    if (c->held == HANDLE_NONE && upgrade)
         client_upgrade(c, h);
-    else if (c->state != HELD)
+    else if (c->held == HANDLE_NONE)
         client_answer(c, &res, slice_is(h->method, "HEAD"));
     buf_fini(&res.body);
 }
 
-handle_t http_server_hold(struct http_server *s, uint64_t tag)
+static void client_request(struct http_client *c, const struct http_head *h)
+{
+    const struct http_handlers *on = &c->server->o.handlers;
+    metric_inc(c->server->o.metrics, METRIC_HTTP_REQUESTS);
+    client_handle(c, h, on->identify(on->ctx, h, &c->source), false);
+}
+
+handle_t http_server_hold(struct http_server *s, http_gone_fn *gone, uint64_t tag)
 {
     struct http_client *c = s->asking;
-    assert_always(c && c->state == READING);
+    assert_always(c && c->held == HANDLE_NONE);
     c->held = slots_add(&s->held, c);
     if (c->held == HANDLE_NONE)
         return HANDLE_NONE;
     client_enter(c, HELD);
+    c->gone = gone;
     c->tag = tag;
     uv_poll_start(&c->poll, UV_DISCONNECT, on_client); /* what it may send already is left where it is */
     return c->held;
 }
 
-void http_server_release(struct http_server *s, handle_t held, const struct http_response *res)
+/* The held client, which is held no longer; NULL when it has gone. */
+static struct http_client *let_go(struct http_server *s, handle_t held)
 {
     struct http_client *c = slots_remove(&s->held, held);
+    if (c)
+        c->held = HANDLE_NONE;
+    return c;
+}
+
+void http_server_resume(struct http_server *s, handle_t held)
+{
+    struct http_client *c = let_go(s, held);
+    struct http_head h;
+    struct err e;
+    size_t used;
     if (!c)
         return;
-    c->held = HANDLE_NONE;
+    assert_always(http_head_parse(buf_slice(&c->in), &h, &used, &e) == BG_OK); /* as it was the first time */
+    client_handle(c, &h, 0, true);
+}
+
+void http_server_release(struct http_server *s, handle_t held, const struct http_response *res)
+{
+    struct http_client *c = let_go(s, held);
+    if (!c)
+        return;
     if (res)
         client_answer(c, res, false);
     else

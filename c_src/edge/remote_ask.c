@@ -6,6 +6,7 @@
 
 #include <strings.h>
 
+#include "origin.h"
 #include "term.h"
 
 struct buf *remote_ask_begin(const struct call_ops *call, const struct remote_function *fn, uint32_t *turn, uint32_t nargs,
@@ -60,18 +61,18 @@ static bool begins_with(struct slice name, const char *prefix)
     return name.len >= n && strncasecmp(name.ptr, prefix, n) == 0;
 }
 
-/* Plug has names of headers in lower case. */
-static void put_lower(struct buf *out, struct slice name)
+/* In lower case, as Plug has names of headers and Elixir schemes; room has to hold it. */
+static struct slice lower(struct slice name, char *room)
 {
-    char text[HTTP_HEAD_MAX];
     for (size_t i = 0; i < name.len; i++)
-        text[i] = (char)(name.ptr[i] >= 'A' && name.ptr[i] <= 'Z' ? name.ptr[i] | 0x20 : name.ptr[i]);
-    term_put_binary(out, slice_make(text, name.len));
+        room[i] = (char)(name.ptr[i] >= 'A' && name.ptr[i] <= 'Z' ? name.ptr[i] | 0x20 : name.ptr[i]);
+    return slice_make(room, name.len);
 }
 
 /* The headers whose name begins with one of two prefixes, as a list of pairs. */
 static void put_headers(struct buf *out, const char *key, const struct http_head *h, const char *prefix, const char *other)
 {
+    char name[HTTP_HEAD_MAX];
     uint32_t n = 0;
     term_put_atom(out, key);
     for (uint32_t i = 0; i < h->headers_count; i++)
@@ -81,7 +82,7 @@ static void put_headers(struct buf *out, const char *key, const struct http_head
         if (!begins_with(h->headers[i].name, prefix) && !begins_with(h->headers[i].name, other))
             continue;
         term_put_tuple(out, 2);
-        put_lower(out, h->headers[i].name);
+        term_put_binary(out, lower(h->headers[i].name, name));
         term_put_binary(out, h->headers[i].value);
     }
     if (n)
@@ -118,23 +119,43 @@ static struct slice split_host(struct slice host, int64_t *port)
     return slice_make(host.ptr, n - 1);
 }
 
+/* A %URI{} up to its path. Port 0: nil. */
+static void put_uri_head(struct buf *out, struct slice scheme, struct slice host, struct slice authority, int64_t port)
+{
+    term_put_map(out, 9);
+    term_put_atom(out, "__struct__");
+    term_put_atom(out, "Elixir.URI");
+    put_text_or_nil(out, "scheme", scheme);
+    put_text_or_nil(out, "userinfo", SLICE_NONE);
+    put_text_or_nil(out, "host", host);
+    put_text_or_nil(out, "authority", authority);
+    put_text_or_nil(out, "fragment", SLICE_NONE);
+    term_put_atom(out, "port");
+    if (port)
+        term_put_int(out, port);
+    else
+        term_put_atom(out, "nil");
+}
+
 static void put_uri(struct buf *out, const struct http_head *h, const struct client_source *from)
 {
     int64_t port = from->tls ? 443 : 80;
     struct slice host = split_host(first_value(h, "host"), &port);
-    term_put_map(out, 9);
-    term_put_atom(out, "__struct__");
-    term_put_atom(out, "Elixir.URI");
-    put_text_or_nil(out, "scheme", slice_str(from->tls ? "https" : "http"));
-    put_text_or_nil(out, "userinfo", SLICE_NONE);
-    put_text_or_nil(out, "host", host);
-    put_text_or_nil(out, "authority", host);
-    term_put_atom(out, "port");
-    term_put_int(out, port);
+    put_uri_head(out, slice_str(from->tls ? "https" : "http"), host, host, port);
     put_text_or_nil(out, "path", h->path);
     term_put_atom(out, "query");
     term_put_binary(out, h->query);
-    put_text_or_nil(out, "fragment", SLICE_NONE);
+}
+
+void remote_put_origin(struct buf *out, struct slice text)
+{
+    struct origin o;
+    char scheme[ORIGIN_MAX];
+    assert_always(origin_parse(text, &o) == BG_OK);
+    const char *authority = o.scheme.ptr + o.scheme.len + strlen("://");
+    put_uri_head(out, lower(o.scheme, scheme), o.host, slice_make(authority, (size_t)(slice_end(text) - authority)), o.port);
+    put_text_or_nil(out, "path", SLICE_NONE);
+    put_text_or_nil(out, "query", SLICE_NONE);
 }
 
 void remote_put_connect_info(struct buf *out, const struct http_head *h, const struct client_source *from,

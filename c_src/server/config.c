@@ -163,6 +163,8 @@ static void resolve_atom(char **text)
 
 static void resolve_socket_names(struct socket_settings *s)
 {
+    resolve_atom(&s->origin_module);
+    resolve_atom(&s->origin_function);
     for (uint32_t k = 0; k < s->auth_count; k++) {
         resolve_atom(&s->auth[k].module);
         resolve_atom(&s->auth[k].function);
@@ -192,8 +194,9 @@ static void place_terms(struct server_config *c, struct config_terms *terms)
 {
     for (uint32_t i = 0; i < terms->count; i++) {
         struct config_term *t = &terms->at[i];
-        assert_always(t->item < c->services_count);
-        *(struct buf *)(void *)((char *)&c->services[t->item] + t->offset) = t->term;
+        assert_always(t->item < *(uint32_t *)(void *)((char *)c + t->list->count_offset));
+        char *items = *(char **)(void *)((char *)c + t->list->offset);
+        *(struct buf *)(void *)(items + t->item * t->list->size + t->offset) = t->term;
         buf_init(&t->term, 0);
     }
 }
@@ -253,9 +256,7 @@ static void check_socket(const struct whole *w, uint32_t i)
     for (uint32_t k = 0; k < i; k++)
         if (strcmp(s->path, w->c->sockets[k].path) == 0)
             config_error(w->report, w->name, line, "sockets[%u]: the path %s is listed twice", i, s->path);
-    if (s->origins_count && strcmp(s->check_origin, "true") != 0)
-        config_error(w->report, w->name, line_at(w, "sockets", i, "origins"),
-                     "sockets[%u]: origins is for check_origin true; it says %s", i, s->check_origin);
+    config_check_origin(w->c, i, w->name, line_at(w, "sockets", i, s->origins_count ? "origins" : "check_origin"), w->report);
     for (uint32_t k = 0; k < s->auth_count; k++)
         config_check_auth(w->c, i, k, w->name, line_at(w, "sockets", i, "auth"), w->report);
     for (uint32_t k = 0; k < s->channels_count; k++)
@@ -443,6 +444,8 @@ void config_free(struct server_config *c)
         buf_fini(&c->services[i].args);
         buf_fini(&c->services[i].version_args);
     }
+    for (uint32_t i = 0; i < c->sockets_count; i++)
+        buf_fini(&c->sockets[i].origin_args);
     cyaml_config_t settings = cyaml_settings(NULL);
     cyaml_free(&settings, &config_top_value, c, 0);
 }

@@ -1,6 +1,7 @@
 /*
  * config_auth.c: which keys an entry of sockets[].auth needs and takes, by its type: one table, so that a key that would
- * do nothing is an error instead of a false comfort.
+ * do nothing is an error instead of a false comfort. Likewise what belongs to the functions that are asked about joins and
+ * Origins.
  */
 #include "config_schema.h"
 
@@ -149,4 +150,21 @@ void config_check_join(const struct server_config *c, uint32_t socket, uint32_t 
     if (any && !(ch->join_module && ch->join_function && ch->join_nodes_count))
         config_error(r, name, line, "sockets[%u].channels[%u]: join_module, join_function and join_nodes go together",
                      socket, channel);
+}
+
+void config_check_origin(const struct server_config *c, uint32_t socket, const char *name, size_t line,
+                         struct config_report *r)
+{
+    const struct socket_settings *s = &c->sockets[socket];
+    bool remote = strcmp(s->check_origin, "remote") == 0;
+    bool any = s->origin_module || s->origin_function || s->origin_nodes_count || s->origin_args.len || s->origin_cache_ms;
+    if (s->origins_count && strcmp(s->check_origin, "true") != 0)
+        config_error(r, name, line, "sockets[%u]: origins is for check_origin true; it says %s", socket, s->check_origin);
+    else if (any && !remote)
+        config_error(r, name, line, "sockets[%u]: origin_module and the like are for check_origin remote; it says %s",
+                     socket, s->check_origin);
+    else if (remote && !(s->origin_module && s->origin_function && s->origin_nodes_count))
+        config_error(r, name, line,
+                     "sockets[%u]: check_origin remote needs origin_module, origin_function and origin_nodes: whom to ask",
+                     socket);
 }

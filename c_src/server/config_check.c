@@ -42,7 +42,8 @@ struct check {
     bool skip_next;     /* the value that comes next is skipped */
     bool stop;          /* nothing sensible can be said about the rest */
     bool in_terms;      /* inside a list of values */
-    uint32_t service;   /* index of the item of the outermost list */
+    const struct option *list; /* the outermost list */
+    uint32_t item;             /* index of its item */
     uint32_t terms_n;   /* values in the open list of values */
     size_t documents;
     char path[96];
@@ -393,7 +394,8 @@ static void terms_begin(struct check *c, const struct option *o)
     assert_always(at);
     t->at = at;
     at = &t->at[t->count++];
-    at->item = c->service;
+    at->list = c->list;
+    at->item = c->item;
     at->offset = o->offset;
     buf_init(&at->term, 65536);
     c->terms_n = 0;
@@ -446,8 +448,10 @@ static void begin_key(struct check *c, struct frame *f, const struct scalar *s)
 static void begin_item(struct check *c, struct frame *f)
 {
     path_to_item(c, f->index);
-    if (c->depth == 2)
-        c->service = f->index;
+    if (c->depth == 2) {
+        c->list = f->option;
+        c->item = f->index;
+    }
     f->index++;
 }
 

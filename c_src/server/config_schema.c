@@ -116,8 +116,11 @@ static const char *check_algorithm(const char *text)
 
 static const char *check_origin(const char *text)
 {
-    bool ok = strcmp(text, "true") == 0 || strcmp(text, "false") == 0 || strcmp(text, "conn") == 0;
-    return ok ? NULL : "is neither true, false nor conn; a list of origins goes into origins";
+    static const char *const words[] = {"true", "false", "conn", "remote"};
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+        if (strcmp(text, words[i]) == 0)
+            return NULL;
+    return "is neither true, false, conn nor remote; a list of origins goes into origins";
 }
 
 static const char *check_origin_pattern(const char *text)
@@ -384,6 +387,12 @@ static const cyaml_schema_value_t auth_value = {
     R##_TEXT(socket_settings, id, false, 255, NULL, check_socket_id) \
     R##_TEXT(socket_settings, check_origin, false, 8, "true", check_origin) \
     R##_TEXTS(socket_settings, origins, false, check_origin_pattern) \
+    R##_TEXT(socket_settings, origin_module, false, 255, NULL, check_atom) \
+    R##_TEXT(socket_settings, origin_function, false, 255, NULL, check_atom) \
+    R##_TERMS(socket_settings, origin_args) \
+    R##_TEXTS(socket_settings, origin_nodes, false, check_peer) \
+    R##_NUMBER(socket_settings, origin_timeout_ms, false, 10, 60000, 5000) \
+    R##_NUMBER(socket_settings, origin_cache_ms, false, 0, 3600000, 0) \
     R##_NUMBER(socket_settings, timeout_ms, false, 1000, 86400000, 60000) \
     R##_NUMBER(socket_settings, max_channels, false, 1, 100000, 100) \
     R##_NUMBER(socket_settings, max_frame_bytes, false, 1024, 1024 * MiB, 10000000) \

@@ -57,8 +57,9 @@ enum { CONFIG_CALL_WAYS = 2 };
  * terms in the order of the file. True when nothing was wrong. */
 struct config_terms {
     struct config_term {
-        uint32_t item; /* index of the service it belongs to */
-        size_t offset; /* of the struct buf in it */
+        const struct option *list; /* of the top level, to whose item it belongs: services, sockets */
+        uint32_t item;             /* that item's index */
+        size_t offset;             /* of the struct buf in the item */
         struct buf term;
     } *at;
     uint32_t count;
@@ -93,5 +94,7 @@ void config_check_auth(const struct server_config *c, uint32_t socket, uint32_t 
                        struct config_report *r);
 void config_check_join(const struct server_config *c, uint32_t socket, uint32_t channel, const char *name, size_t line,
                        struct config_report *r);
+void config_check_origin(const struct server_config *c, uint32_t socket, const char *name, size_t line,
+                         struct config_report *r);
 
 #endif

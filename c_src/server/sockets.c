@@ -9,6 +9,7 @@
 #include "key_watch.h"
 #include "log.h"
 #include "reload.h"
+#include "term.h"
 
 /* ---- functions that are asked -------------------------------------------------------------------------- */
 
@@ -30,6 +31,20 @@ static int ask_at(struct server *s, char *const *nodes, uint32_t count, struct r
     return err_set(e, BG_EINVAL, 0, "sockets: %s:%s is not among the functions that may be called", fn->module, fn->function);
 }
 
+/* The list as the configuration made it, without head and tail. */
+static void origin_args(const struct buf *list, struct socket_config *to)
+{
+    struct term_reader r = term_reader(buf_slice(list));
+    struct slice arg;
+    if (!list->len)
+        return;
+    assert_always(term_read_list(&r, &to->origin_args_count) == BG_OK);
+    const uint8_t *first = r.p;
+    for (uint32_t i = 0; i < to->origin_args_count; i++)
+        assert_always(term_skip(&r, &arg) == BG_OK);
+    to->origin_args = slice_make(first, (size_t)(r.p - first));
+}
+
 static int ask_who(struct server *s, const struct auth_settings *from, struct auth_method *to, struct err *e)
 {
     if (to->type != AUTH_REMOTE)
@@ -37,6 +52,18 @@ static int ask_who(struct server *s, const struct auth_settings *from, struct au
     to->remote = (struct remote_function){
         .module = from->module, .function = from->function, .timeout_ms = from->timeout_ms, .cache_ms = from->cache_ms};
     return ask_at(s, from->nodes, from->nodes_count, &to->remote, e);
+}
+
+static int ask_origin(struct server *s, const struct socket_settings *from, struct socket_config *to, struct err *e)
+{
+    if (to->origin_check != ORIGIN_FUNCTION)
+        return BG_OK;
+    to->origin_function = (struct remote_function){.module = from->origin_module,
+                                                   .function = from->origin_function,
+                                                   .timeout_ms = from->origin_timeout_ms,
+                                                   .cache_ms = from->origin_cache_ms};
+    origin_args(&from->origin_args, to);
+    return ask_at(s, from->origin_nodes, from->origin_nodes_count, &to->origin_function, e);
 }
 
 static int ask_join(struct server *s, const struct channel_settings *from, struct channel_config *to, struct err *e)
@@ -53,6 +80,7 @@ static uint32_t count_asked(const struct server_config *c)
     uint32_t n = 0;
     for (uint32_t i = 0; i < c->sockets_count; i++) {
         const struct socket_settings *socket = &c->sockets[i];
+        n += socket->origin_nodes_count;
         for (uint32_t k = 0; k < socket->auth_count; k++)
             n += socket->auth[k].nodes_count;
         for (uint32_t k = 0; k < socket->channels_count; k++)
@@ -87,6 +115,8 @@ static enum origin_check origin_check_of(const struct socket_settings *s)
         return ORIGIN_ANY;
     if (strcmp(s->check_origin, "conn") == 0)
         return ORIGIN_CONNECTION;
+    if (strcmp(s->check_origin, "remote") == 0)
+        return ORIGIN_FUNCTION;
     return s->origins_count ? ORIGIN_LIST : ORIGIN_SAME_HOST;
 }
 
@@ -175,6 +205,8 @@ int server_make_sockets(struct server *s, struct err *e)
         rc = edge_channels(s, from, s->channels + used, e);
         tell_open(from);
         s->sockets[i] = edge_socket(c, from);
+        if (rc == BG_OK)
+            rc = ask_origin(s, from, &s->sockets[i], e);
         s->sockets[i].channels = s->channels + used;
         s->sockets[i].auth = s->auth + auth_used;
         used += from->channels_count;

@@ -11,7 +11,7 @@ const { Conn } = require("./client");
 
 const SECRET = "0123456789abcdef".repeat(4);
 const KEY = "k".repeat(32);
-let run, svc, gateway, jwks;
+let run, svc, pages, gateway, jwks;
 
 const CHANNELS = `
     channels:
@@ -20,7 +20,7 @@ const CHANNELS = `
       - {topic: staff, event: api, roles: [admin]}
       - {topic: "room:*", event: api, join_module: AuthService, join_function: join, join_nodes: ["svc@127.0.0.1"], join_timeout_ms: 1000}
 `;
-// Four sockets beside the usual one, each with its way to tell who a client is.
+// Six sockets beside the usual one, each with its way to tell who a client is.
 const sockets = (jwksFile) => `sockets:
   - path: /tokens
     id: "users_socket:{user_id}"
@@ -33,7 +33,15 @@ const sockets = (jwksFile) => `sockets:
     auth: [{type: remote, module: AuthService, function: connect, nodes: ["svc@127.0.0.1"], timeout_ms: 1000}]${CHANNELS}
   - path: /open
     auth: [{type: none}]${CHANNELS}
-`;
+${["/pages", "/pages/kept"].map((p) => `  - path: ${p}
+    auth: [{type: remote, param: token, module: AuthService, function: connect, nodes: ["svc@127.0.0.1"]}, {type: none}]
+    check_origin: remote
+    origin_module: AuthService
+    origin_function: origin_allowed?
+    origin_args: [":shop", 7]
+    origin_nodes: ["pages@127.0.0.1"]
+    origin_timeout_ms: 500
+    origin_cache_ms: ${p === "/pages" ? 0 : 60000}${CHANNELS}`).join("")}`;
 
 const b64 = (v) => Buffer.from(v).toString("base64url");
 function jwt(claims, header = {}, key = KEY) {
@@ -75,7 +83,7 @@ before(async () => {
   run = await Run.start();
   jwks = path.join(run.dir, "jwks.json");
   fs.writeFileSync(jwks, keySet("a", KEY));
-  svc = await run.beam("svc");
+  [svc, pages] = await Promise.all([run.beam("svc"), run.beam("pages")]);
   assert.equal(await svc.run("AuthService.start_pubsub()"), ":ok");
   const text = config().replace(/^sockets:\n(?: .*\n|\n)*/m, `${sockets(jwks)}\n`);
   gateway = await run.gateway(`${text}\npubsub: {names: [MyApp.PubSub], pool_size: 2}\n`);
@@ -204,6 +212,68 @@ describe("a connect function of a service", () => {
     const before = await atoms();
     for (let i = 0; i < 100; i++) await odd(i);
     assert.ok((await atoms()) - before <= 2, "the node's atoms have grown");
+  });
+});
+
+describe("an Origin function of a service (P-009)", () => {
+  const page = (origin, query = "", where = "pages") => open(where, query, { headers: { Origin: origin } });
+  const asked = async (host) => Number(await pages.run(`AuthService.asked("${host}")`));
+  const allowed = async (...args) => (await (await page(...args)).join("api:x")).close();
+
+  before(() => gateway.waitLine(/link up.*pages@/));
+  it("lets in the pages that it allows, and sees their Origin as Elixir parses it", async () => {
+    for (const origin of ["https://shop.example", "HTTP://other.example:8080", "capacitor://shop.example"]) {
+      await allowed(origin);
+      assert.equal(await pages.run(`AuthService.last() == URI.parse("${origin}")`), "true", origin);
+    }
+  });
+
+  it("refuses with 403 what it does not allow, when it raises, hangs, or returns no boolean; the log says which", async () => {
+    const why = { "evil.example": "says no", "raise.example": "raised or exited", "hang.example": "did not answer in time",
+                  "odd.example": "returned neither true nor false" };
+    const before = await gateway.metric("client_origin_refused_total");
+    for (const [host, text] of Object.entries(why)) {
+      const from = gateway.lines.length;
+      await refused(page(`https://${host}`));
+      await gateway.waitLine(new RegExp(`Origin is not allowed.*${host}.*reason="the function ${text}"`), 5000, from);
+    }
+    assert.equal((await gateway.metric("client_origin_refused_total")) - before, 4);
+    assert.ok((await gateway.metric("origin_failures_total")) >= 2);
+  });
+
+  it("is asked before the user is looked at, and by a request without an Origin not at all", async () => {
+    const calls = await gateway.metric("connect_calls_total");
+    await refused(page("https://evil.example", "&token=user:1"));
+    assert.equal(await gateway.metric("connect_calls_total"), calls);
+    await allowed("https://shop.example", "&token=user:1");
+    assert.equal(await gateway.metric("connect_calls_total"), calls + 1);
+    const about = await gateway.metric("origin_calls_total");
+    await (await open("pages", "")).close();
+    for (const bad of ["null", "https://shop.example/path", "https://u@shop.example", "shop.example"]) await refused(page(bad));
+    assert.equal(await gateway.metric("origin_calls_total"), about);
+  });
+
+  it("is asked about the same Origin each time, or remembered when that is configured; a no never is", async () => {
+    const before = await asked("shop.example");
+    for (let i = 0; i < 2; i++) await allowed("https://shop.example");
+    assert.equal(await asked("shop.example"), before + 2);
+    for (let i = 0; i < 3; i++) await allowed("https://shop.example", "", "pages/kept");
+    assert.equal(await asked("shop.example"), before + 3);
+    for (let i = 0; i < 2; i++) await refused(page("https://never.example", "", "pages/kept"));
+    assert.equal(await asked("never.example"), 2);
+  });
+
+  it("refuses when its node goes while it is asked, and when it is gone; what it allowed stays allowed", async () => {
+    const waiting = refused(page("https://hang.example"));
+    await eventually(async () => (await gateway.metric("origin_calls_total")) > 0 && (await asked("hang.example")) >= 2, "asked");
+    const down = await gateway.metric("calls_nodedown_total");
+    await pages.kill();
+    await waiting;
+    assert.equal(await gateway.metric("calls_nodedown_total"), down + 1, "the question has ended with the node");
+    await refused(page("https://shop.example"));
+    await allowed("https://shop.example", "", "pages/kept");
+    await refused(page("https://other.example", "", "pages/kept"));
+    await (await open("pages", "")).close();
   });
 });
 

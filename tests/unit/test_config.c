@@ -220,6 +220,14 @@ static void lists_of_values_become_terms_of_their_kind(void **state)
     term_put_nil(&b);
     assert_term(&c->services[0].version_args, buf_slice(&b));
     assert_int_equal(c->services[1].args.len, 0);
+    buf_reset(&b);
+    term_put_list(&b, 3);
+    term_put_atom(&b, "my_app");
+    term_put_text(&b, "x");
+    term_put_int(&b, 5);
+    term_put_nil(&b);
+    assert_term(&c->sockets[2].origin_args, buf_slice(&b));
+    assert_int_equal(c->sockets[0].origin_args.len, 0);
     buf_fini(&b);
     config_free(c);
 }
@@ -240,7 +248,7 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_false(is_on(c->node.tls_check_host));
     assert_false(is_on(c->node.tls_require_certificate));
     assert_int_equal(c->listen.port, 0);
-    assert_int_equal(c->sockets_count, 2);
+    assert_int_equal(c->sockets_count, 3);
     assert_string_equal(c->listen.host, "gw.example.com");
     assert_int_equal(c->listeners_count, 2);
     const struct listener_settings first = config_listener(c, 0), last = config_listener(c, 2);
@@ -261,6 +269,12 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_int_equal(c->sockets[0].origins_count, 3);
     assert_string_equal(c->sockets[0].origins[2], "//*.example.com");
     assert_string_equal(c->sockets[1].check_origin, "conn");
+    assert_string_equal(c->sockets[2].check_origin, "remote");
+    assert_string_equal(c->sockets[2].origin_module, "Elixir.MyApp.Auth");
+    assert_string_equal(c->sockets[2].origin_function, "origin_allowed?");
+    assert_string_equal(c->sockets[2].origin_nodes[0], "svc1@127.0.0.1");
+    assert_int_equal(c->sockets[2].origin_timeout_ms, 700);
+    assert_int_equal(c->sockets[2].origin_cache_ms, 800);
     assert_int_equal(c->sockets[1].auth_count, 7);
     assert_string_equal(c->sockets[1].auth[0].salt, "user socket");
     assert_int_equal(c->sockets[1].auth[0].max_age_s, 3600);

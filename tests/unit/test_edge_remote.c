@@ -1,5 +1,5 @@
 /*
- * test_edge_remote.c: functions of the services that decide who comes in and who joins (P-007, P-010, P-011, P-045..P-051),
+ * test_edge_remote.c: functions of the services that decide about pages, who comes in and who joins (P-007..P-011, P-045..P-051),
  * and what configuration alone decides about joins. The service is this file: a call waits until the test answers it.
  */
 #include "edge_harness.h"
@@ -369,6 +369,225 @@ static void with_a_parameter_only_who_shows_it_is_asked_about(void **state)
     close(fd);
 }
 
+/* --- origin (P-009) ------------------------------------------------------------------------------------------------- */
+
+#define ORIGIN "Origin: https://Shop.example:8443\r\n"
+
+static struct buf origin_args;
+
+static void ask_about_origins(void)
+{
+    buf_fini(&origin_args);
+    buf_init(&origin_args, 0);
+    term_put_atom(&origin_args, "my_app");
+    term_put_int(&origin_args, 7);
+    r.socket.origin_check = ORIGIN_FUNCTION;
+    r.socket.origin_function =
+        (struct remote_function){"Elixir.MyApp.Auth", "origin_allowed?", nodes, ARRAY_SIZE(nodes), 2000, 0};
+    r.socket.origin_args = buf_slice(&origin_args);
+    r.socket.origin_args_count = 2;
+    rig_start(&r);
+}
+
+static int end_origins(void **state)
+{
+    buf_fini(&origin_args);
+    return end(state);
+}
+
+static void a_page_waits_until_the_service_has_allowed_its_origin(void **state)
+{
+    (void)state;
+    ask_about_origins();
+    int fd = ask("user_id=u1&" V2, ORIGIN);
+    assert_string_equal(called, "Elixir.MyApp.Auth:origin_allowed?@up@h/3");
+    assert_int_equal(calls[0].timeout_us, 2000000);
+    assert_string_equal(argument(0, 1), ":my_app");
+    assert_string_equal(argument(0, 2), "7");
+    ws_text(&r, fd, "[\"1\",\"1\",\"lobby\",\"phx_join\",{}]"); /* too early, and yet not lost */
+    answer_call(0, CALL_RETURN, "true");
+    expect_status(fd, "101");
+    expect_text(&r, fd, "[\"1\",\"1\",\"lobby\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]");
+    assert_int_equal(r.metrics.value[METRIC_ORIGIN_CALLS], 1);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_ORIGIN_REFUSED], 0);
+    close(fd);
+}
+
+/* As URI.parse/1 of Elixir 1.14 has them. */
+static void the_function_gets_the_origin_as_a_uri(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *origin, *scheme, *host, *authority, *port;
+    } rows[] = {
+        {"https://Shop.example:8443", "https", "Shop.example", "Shop.example:8443", "8443"},
+        {"HTTP://a.ex", "http", "a.ex", "a.ex", "80"},
+        {"wss://[::1]", "wss", "::1", "[::1]", "443"},
+        {"capacitor://localhost", "capacitor", "localhost", "localhost", "nil"},
+    };
+    char headers[128], part[4][64];
+    ask_about_origins();
+    for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        snprintf(headers, sizeof(headers), "Origin: %s\r\n", rows[i].origin);
+        int fd = ask(V2, headers);
+        const char *uri = argument(i, 0);
+        snprintf(part[0], sizeof(part[0]), "scheme: \"%s\"", rows[i].scheme);
+        snprintf(part[1], sizeof(part[1]), " host: \"%s\"", rows[i].host);
+        snprintf(part[2], sizeof(part[2]), "authority: \"%s\"", rows[i].authority);
+        snprintf(part[3], sizeof(part[3]), "port: %s", rows[i].port);
+        for (uint32_t k = 0; k < 4; k++)
+            if (!strstr(uri, part[k]))
+                fail_msg("%s is not in %s", part[k], uri);
+        assert_non_null(strstr(uri, "path: nil"));
+        assert_non_null(strstr(uri, "query: nil"));
+        assert_memory_equal(uri, "%URI{", 5);
+        answer_call(i, CALL_RETURN, "false");
+        close(fd);
+    }
+}
+
+static void an_origin_that_is_not_plainly_allowed_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        enum call_outcome outcome;
+        const char *term;
+    } rows[] = {
+        {CALL_RETURN, "false"},       {CALL_RETURN, "nil"}, {CALL_RETURN, "{:error, :no}"}, {CALL_RETURN, ":ok"},
+        {CALL_RETURN, "\"true\""},     {CALL_RETURN, "1"},   {CALL_EXIT, ":boom"},           {CALL_BADRPC, ":nope"},
+        {CALL_TIMEOUT, NULL},          {CALL_NODEDOWN, NULL},
+    };
+    ask_about_origins();
+    for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        int fd = ask(V2, ORIGIN);
+        answer_call(i, rows[i].outcome, rows[i].term);
+        expect_status(fd, "403");
+        close(fd);
+    }
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_ORIGIN_REFUSED], ARRAY_SIZE(rows));
+    assert_int_equal(r.metrics.value[METRIC_ORIGIN_FAILURES], 4);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_AUTH_REFUSED], 0);
+    node_is_down = true;
+    int fd = tcp_open(&r);
+    const char head[] = "GET /socket/websocket?" V2 " HTTP/1.1\r\nHost: h\r\n" ORIGIN "\r\n";
+    tcp_send(&r, fd, head, strlen(head));
+    expect_status(fd, "403");
+    close(fd);
+    assert_int_equal(r.metrics.value[METRIC_ORIGIN_FAILURES], 5);
+}
+
+/* P-008 */
+static void the_origin_is_decided_before_vsn_user_and_upgrade_headers(void **state)
+{
+    (void)state;
+    static const char head[] = "GET /socket/websocket?%s HTTP/1.1\r\nHost: h\r\n" ORIGIN "\r\n";
+    static const struct {
+        const char *query, *verdict, *status;
+    } rows[] = {
+        {"vsn=9.9.9", "false", "403"}, {"vsn=9.9.9", "true", "403"}, /* vsn */
+        {V2, "false", "403"},          {V2, "true", "400"},          /* no upgrade */
+        {"user_id[]=x&" V2, "true", "403"},
+    };
+    char text[256];
+    ask_about_origins();
+    for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        int fd = tcp_open(&r);
+        snprintf(text, sizeof(text), head, rows[i].query);
+        tcp_send(&r, fd, text, strlen(text));
+        WAIT_FOR(&r, calls_made > i);
+        assert_int_equal(r.metrics.value[METRIC_CLIENT_AUTH_REFUSED], 0); /* nobody has looked at the user yet */
+        answer_call(i, CALL_RETURN, rows[i].verdict);
+        expect_status(fd, rows[i].status);
+        close(fd);
+    }
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_ORIGIN_REFUSED], 2);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_AUTH_REFUSED], 1);
+}
+
+static void who_sends_no_origin_or_none_that_is_one_is_not_asked_about(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"null", "", "http://u@shop.example", "https://shop.example/path", "shop.example",
+                                      "https://shop.example\r\nOrigin: https://shop.example"};
+    char head[512], answer[512];
+    ask_about_origins();
+    int fd = ws_open(&r, V2);
+    close(fd);
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        snprintf(head, sizeof(head), "GET /socket/websocket?" V2 " HTTP/1.1\r\nHost: h\r\nOrigin: %s\r\n\r\n", bad[i]);
+        http_exchange(&r, head, answer, sizeof(answer));
+        if (strncmp(answer + 9, "403", 3) != 0)
+            fail_msg("%s: %s", bad[i], answer);
+    }
+    assert_int_equal(calls_made, 0);
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_ORIGIN_REFUSED], ARRAY_SIZE(bad));
+}
+
+static void a_page_that_leaves_or_waits_too_long_is_forgotten(void **state)
+{
+    (void)state;
+    char byte;
+    ask_about_origins();
+    close(ask(V2, ORIGIN));
+    WAIT_FOR(&r, calls_cancelled == 1);
+    int fd = ask(V2, ORIGIN);
+    r.skew_us = (uint64_t)r.limits.value[LIMIT_HANDSHAKE] * 1000 + 1000;
+    assert_false(tcp_recv(&r, fd, &byte, 1));
+    close(fd);
+    assert_int_equal(calls_cancelled, 2);
+    close(ask(V2, ORIGIN)); /* goes with the edge */
+}
+
+static void an_allowed_origin_is_remembered_and_a_refused_one_is_not(void **state)
+{
+    (void)state;
+    ask_about_origins();
+    r.socket.origin_function.cache_ms = 1000;
+    int fd = ask(V2, ORIGIN);
+    answer_call(0, CALL_RETURN, "true");
+    expect_status(fd, "101");
+    close(fd);
+    fd = tcp_open(&r);
+    const char again[] = "GET /socket/websocket?" V2 " HTTP/1.1\r\nHost: h\r\n" ORIGIN "\r\n";
+    tcp_send(&r, fd, again, strlen(again));
+    expect_status(fd, "400"); /* at once: it only fails for want of the other headers */
+    close(fd);
+    assert_int_equal(calls_made, 1);
+    for (uint32_t i = 1; i < 3; i++) {
+        fd = ask(V2, "Origin: https://evil.example\r\n");
+        answer_call(i, CALL_RETURN, "false");
+        expect_status(fd, "403");
+        close(fd);
+    }
+    r.skew_us = 1100000;
+    rig_turn(&r);
+    fd = ask(V2, ORIGIN);
+    answer_call(3, CALL_RETURN, "false");
+    expect_status(fd, "403");
+    close(fd);
+}
+
+static void origin_and_user_may_both_be_asked_about_one_after_the_other(void **state)
+{
+    (void)state;
+    ask_to_connect();
+    ask_about_origins();
+    int fd = ask(V2, ORIGIN);
+    assert_non_null(strstr(called, ":origin_allowed?@"));
+    answer_call(0, CALL_RETURN, "true");
+    WAIT_FOR(&r, calls_made == 2);
+    assert_non_null(strstr(called, ":connect@"));
+    answer_call(1, CALL_RETURN, "{:ok, %{user_id: \"u1\"}}");
+    expect_status(fd, "101");
+    expect_session(fd, "u1");
+    close(fd);
+    fd = ask(V2, ORIGIN);
+    answer_call(2, CALL_RETURN, "true");
+    WAIT_FOR(&r, calls_made == 4);
+    close(fd); /* while the second is asked */
+    WAIT_FOR(&r, calls_cancelled == 1);
+}
+
 /* --- join --------------------------------------------------------------------------------------------------------- */
 
 static void join(int fd, const char *ref, const char *topic)
@@ -637,6 +856,7 @@ static void sockets_of_an_id_can_be_closed(void **state)
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
+#define ORIGIN_TEST(f) cmocka_unit_test_setup_teardown(f, begin, end_origins)
 
 int main(void)
 {
@@ -651,6 +871,14 @@ int main(void)
         TEST(who_waits_goes_with_the_edge),
         TEST(a_yes_holds_for_a_while_for_the_same_client),
         TEST(with_a_parameter_only_who_shows_it_is_asked_about),
+        ORIGIN_TEST(a_page_waits_until_the_service_has_allowed_its_origin),
+        ORIGIN_TEST(the_function_gets_the_origin_as_a_uri),
+        ORIGIN_TEST(an_origin_that_is_not_plainly_allowed_is_refused),
+        ORIGIN_TEST(the_origin_is_decided_before_vsn_user_and_upgrade_headers),
+        ORIGIN_TEST(who_sends_no_origin_or_none_that_is_one_is_not_asked_about),
+        ORIGIN_TEST(a_page_that_leaves_or_waits_too_long_is_forgotten),
+        ORIGIN_TEST(an_allowed_origin_is_remembered_and_a_refused_one_is_not),
+        ORIGIN_TEST(origin_and_user_may_both_be_asked_about_one_after_the_other),
         TEST(a_join_waits_until_the_service_has_decided),
         TEST(answers_of_join_functions_become_replies),
         TEST(messages_to_a_pending_channel_wait_for_it),
