@@ -19,12 +19,14 @@ enum { PEERS_MAX = 1000 };
 #define RETRY_MIN_US UINT64_C(500000)
 #define RETRY_MAX_US UINT64_C(30000000)
 
+/* A node whose scope we joined, or want to join. One for each node name; it outlives the link only while its retry waits,
+ * so that a node which comes back by then is met as the same one. */
 struct peer {
     struct list node;
     struct pg_scope *pg;
-    handle_t monitor;
+    handle_t monitor; /* on the scope there, or HANDLE_NONE */
     struct timer retry;
-    uint64_t wait_us;
+    uint64_t wait_us; /* what the next retry waits for: longer each time, until the scope answers */
     uint32_t name_len;
     char name[];
 };
@@ -49,7 +51,9 @@ static void peer_free(struct peer *p)
 
 static void retry_later(struct peer *p)
 {
-    timer_arm_in(p->pg->o.timers, &p->retry, p->wait_us);
+    if (timer_arm_in(p->pg->o.timers, &p->retry, p->wait_us) != BG_OK)
+        log_limited(LOG_ERROR, "cluster", "no memory for a timer: groups on a node are not joined", "node=%s",
+                    log_text(slice_make(p->name, p->name_len)));
     p->wait_us = p->wait_us * 2 < RETRY_MAX_US ? p->wait_us * 2 : RETRY_MAX_US;
 }
 
@@ -74,35 +78,63 @@ static void discover(struct peer *p)
         retry_later(p);
 }
 
-static void on_retry(struct timer *t)
+/* What was under way is taken back: also the retry, when the node is met again before its time. */
+static void discover_anew(struct peer *p)
 {
-    struct peer *p = container_of(t, struct peer, retry);
+    timer_disarm(p->pg->o.timers, &p->retry);
     process_demonitor(p->pg->o.processes, p->monitor);
     p->monitor = HANDLE_NONE;
     discover(p);
 }
 
-void pg_scope_link_up(struct pg_scope *pg, struct dist_link *l)
+static void on_retry(struct timer *t)
 {
-    struct slice name = dist_link_node(l);
-    struct peer *p = pg->count < PEERS_MAX ? calloc(1, sizeof(*p) + name.len) : NULL;
-    if (!p) {
-        log_limited(LOG_WARNING, "cluster", "no room to join groups on a node", "node=%s", log_text(name));
-        return;
+    discover_anew(container_of(t, struct peer, retry));
+}
+
+/* Nodes come and go rarely, so a walk will do. */
+static struct peer *peer_of_node(const struct pg_scope *pg, struct slice node)
+{
+    for (struct list *it = pg->peers.next; it != &pg->peers; it = it->next) {
+        struct peer *p = container_of(it, struct peer, node);
+        if (slice_eq(slice_make(p->name, p->name_len), node))
+            return p;
     }
+    return NULL;
+}
+
+static struct peer *peer_new(struct pg_scope *pg, struct slice node)
+{
+    struct peer *p = pg->count < PEERS_MAX ? calloc(1, sizeof(*p) + node.len) : NULL;
+    if (!p)
+        return NULL;
     p->pg = pg;
     p->retry.fn = on_retry;
-    p->wait_us = RETRY_MIN_US;
-    p->name_len = (uint32_t)name.len;
-    memcpy(p->name, name.ptr, name.len);
+    p->name_len = (uint32_t)node.len;
+    memcpy(p->name, node.ptr, node.len);
     list_append(&pg->peers, &p->node);
     pg->count++;
-    discover(p);
+    return p;
+}
+
+void pg_scope_link_up(struct pg_scope *pg, struct dist_link *l)
+{
+    struct slice node = dist_link_node(l);
+    struct peer *p = peer_of_node(pg, node);
+    if (!p)
+        p = peer_new(pg, node);
+    if (!p) {
+        log_limited(LOG_WARNING, "cluster", "no room to join groups on a node",
+                    "node=%s nodes=%u hint=\"broadcasts from there do not reach this gateway\"", log_text(node), pg->count);
+        return;
+    }
+    p->wait_us = RETRY_MIN_US;
+    discover_anew(p);
 }
 
 /* ---- what comes in ---- */
 
-static struct peer *peer_of(const struct pg_scope *pg, handle_t monitor)
+static struct peer *peer_of_monitor(const struct pg_scope *pg, handle_t monitor)
 {
     for (struct list *it = pg->peers.next; it != &pg->peers; it = it->next) {
         struct peer *p = container_of(it, struct peer, node);
@@ -116,7 +148,7 @@ static struct peer *peer_of(const struct pg_scope *pg, handle_t monitor)
 static void on_down(void *owner, handle_t self, handle_t monitor, struct slice reason)
 {
     struct pg_scope *pg = owner;
-    struct peer *p = peer_of(pg, monitor);
+    struct peer *p = peer_of_monitor(pg, monitor);
     (void)self;
     if (!p)
         return;
@@ -165,6 +197,9 @@ static void on_scope_message(void *owner, handle_t self, struct dist_link *from,
     put_sync(pg);
     if (!buf_ok(&pg->out) || process_send_pid(pg->o.processes, self, from, peer, buf_slice(&pg->out)) != BG_OK)
         return;
+    struct peer *p = peer_of_node(pg, dist_link_node(from));
+    if (p)
+        p->wait_us = RETRY_MIN_US; /* the scope is there: when it ends, it may be back soon */
     log_info("cluster", "joined groups", "node=%s scope=%s groups=%u", log_text(dist_link_node(from)), pg->o.scope,
              pg->o.groups_count);
 }
