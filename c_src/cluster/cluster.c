@@ -51,7 +51,7 @@ struct peer {
     struct dist_link *opening;
     bool is_up;
     uint64_t reported_us; /* 0: not since it was last up */
-    char reported[96];
+    char reported[sizeof(((struct err *)0)->text)]; /* the reason, whole: a cut one would never equal the next */
 };
 
 struct cluster {

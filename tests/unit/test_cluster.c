@@ -459,6 +459,33 @@ static void a_node_that_is_no_peer_any_more_is_not_looked_for(void **state)
     rig_fini(&r);
 }
 
+/* At night one line a minute can be read; one for each attempt cannot. */
+static void a_peer_that_refuses_is_mentioned_once_however_long_the_reason(void **state)
+{
+    (void)state;
+    struct rig r;
+    static char said[16384];
+    int fds[2];
+    assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+    rig_init(&r);
+    struct rig_node *a = rig_start(&r, "a@127.0.0.1", "secret"), *b = rig_start(&r, "b@127.0.0.1", "secret");
+    b->id.flags = 0; /* so old that the list of what it lacks is long */
+    log_set_level(LOG_WARNING);
+    log_set_fd(fds[1]);
+    rig_add_peer(a, b);
+    rig_until(&r, 5000, a->metrics.value[METRIC_LINK_HANDSHAKES_REFUSED] >= 4);
+    log_set_fd(2);
+    ssize_t n = read(fds[0], said, sizeof(said) - 1);
+    said[n > 0 ? n : 0] = '\0';
+    const char *first = strstr(said, "cannot connect");
+    assert_non_null(first);
+    assert_non_null(strstr(first, "lacks EXTENDED_REFERENCES"));
+    assert_null(strstr(first + 1, "cannot connect"));
+    close(fds[0]);
+    close(fds[1]);
+    rig_fini(&r);
+}
+
 static void a_link_is_made_again_when_the_peer_is_back(void **state) /* D-08 */
 {
     (void)state;
@@ -650,6 +677,7 @@ int main(void)
         cmocka_unit_test(a_stranger_with_a_borrowed_name_keeps_nobody_apart),
         cmocka_unit_test(of_two_proved_connections_that_of_the_greater_name_stays),
         cmocka_unit_test(a_node_that_is_no_peer_any_more_is_not_looked_for),
+        cmocka_unit_test(a_peer_that_refuses_is_mentioned_once_however_long_the_reason),
         cmocka_unit_test(a_link_is_made_again_when_the_peer_is_back),
         cmocka_unit_test(an_accepted_link_of_a_peer_counts),
         cmocka_unit_test(stopping_sends_what_was_queued),
