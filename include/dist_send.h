@@ -13,11 +13,9 @@
 int dist_send_control(struct dist_link *l, enum link_urgency urgency, enum dist_op op, const struct slice *terms,
                       unsigned n);
 
-/* A message term to a pid, a registered name (an atom's text) or an alias (a ref term). Same results. */
+/* A message term to a pid or a registered name (an atom's text). Same results. */
 int dist_send_pid(struct dist_link *l, enum link_urgency urgency, struct slice to, struct slice msg);
 int dist_send_name(struct dist_link *l, enum link_urgency urgency, struct slice from, struct slice name,
                    struct slice msg);
-int dist_send_alias(struct dist_link *l, enum link_urgency urgency, struct slice from, struct slice ref,
-                    struct slice msg);
 
 #endif

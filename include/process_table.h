@@ -37,6 +37,9 @@ struct process_ops {
     void (*state)(void *owner, handle_t self, struct process_state *st);
 };
 
+/* ops->exit of the gateway's own parts: no exit signal ends them, not even kill. */
+void process_stay(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill);
+
 struct process_table *process_table_new(const struct node_identity *self, struct cluster *cluster, struct metrics *m,
                                         uint32_t max_processes) MUST_CHECK;
 /* Frees everything without a word to anybody; process_end_all() says goodbye. Owners are not called. */

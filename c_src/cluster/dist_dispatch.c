@@ -204,26 +204,16 @@ void dist_dispatch_link_up(struct dist_dispatch *d, struct dist_link *l)
     remote_call_on_link_up(d->calls, l);
 }
 
-/* Calls first: who waits for an answer should hear of the loss before those who merely watch. */
+/* Processes first: a call that ends may be made again elsewhere, and must not be taken for what is lost here. */
 void dist_dispatch_link_down(struct dist_dispatch *d, struct dist_link *l)
 {
-    /* Processes first: a call that ends may be made again elsewhere, and must not be taken for what is lost here. */
     process_link_down(d->processes, l);
     remote_call_on_link_down(d->calls, l);
 }
 
 /* ---- start ---- */
 
-static void ignore_exit(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill)
-{
-    (void)owner;
-    (void)self;
-    (void)from_pid;
-    (void)reason;
-    (void)kill;
-}
-
-static const struct process_ops calls_ops = {.kind = "remote_calls", .exit = ignore_exit};
+static const struct process_ops calls_ops = {.kind = "remote_calls", .exit = process_stay};
 
 static int start(struct dist_dispatch *d)
 {

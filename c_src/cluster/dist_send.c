@@ -34,14 +34,3 @@ int dist_send_name(struct dist_link *l, enum link_urgency urgency, struct slice 
     term_put_raw(b, msg);
     return dist_link_commit(l);
 }
-
-int dist_send_alias(struct dist_link *l, enum link_urgency urgency, struct slice from, struct slice ref,
-                    struct slice msg)
-{
-    struct buf *b = l ? dist_link_begin(l, urgency) : NULL;
-    if (!b)
-        return BG_EGONE;
-    dist_put_alias_send(b, from, ref);
-    term_put_raw(b, msg);
-    return dist_link_commit(l);
-}

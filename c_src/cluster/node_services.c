@@ -22,16 +22,6 @@ enum { KEEP_BYTES = 64 * 1024 };
 #define ERROR_REQUEST "h\2w\5errorw\7request"
 #define EMPTY_LIST "j"
 
-/* exit of those who cannot be killed. */
-static void stay(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill)
-{
-    (void)owner;
-    (void)self;
-    (void)from_pid;
-    (void)reason;
-    (void)kill;
-}
-
 /* ---- net_kernel ---- */
 
 /* A ping (net_adm:ping, Node.ping). Anything but yes makes the caller disconnect (08 §3.3). */
@@ -251,10 +241,10 @@ bool node_services_io(struct dist_link *l, struct slice msg)
 
 /* ---- start ---- */
 
-static const struct process_ops net_kernel_ops = {.kind = "net_kernel", .exit = stay, .call = net_kernel_call};
-static const struct process_ops rex_ops = {.kind = "rex", .exit = stay, .call = rex_call, .message = rex_message};
-static const struct process_ops user_ops = {.kind = "user", .exit = stay};
-static const struct process_ops logger_ops = {.kind = "logger", .exit = stay, .message = log_message};
+static const struct process_ops net_kernel_ops = {.kind = "net_kernel", .exit = process_stay, .call = net_kernel_call};
+static const struct process_ops rex_ops = {.kind = "rex", .exit = process_stay, .call = rex_call, .message = rex_message};
+static const struct process_ops user_ops = {.kind = "user", .exit = process_stay};
+static const struct process_ops logger_ops = {.kind = "logger", .exit = process_stay, .message = log_message};
 
 /* Who is there from the start. Monitors on them are accepted, so their clients see us as a node that is alive. */
 static const struct {

@@ -46,6 +46,21 @@ int peer_put(struct peer_table *t, handle_t link, void *value)
     return BG_OK;
 }
 
+void *peer_need(struct peer_table *t, handle_t link, size_t size, bool *made)
+{
+    void *value = peer_get(t, link);
+    *made = false;
+    if (value)
+        return value;
+    value = calloc(1, size);
+    if (value && peer_put(t, link, value) == BG_OK) {
+        *made = true;
+        return value;
+    }
+    free(value);
+    return NULL;
+}
+
 void *peer_take(struct peer_table *t, handle_t link)
 {
     void *value = peer_get(t, link);

@@ -212,19 +212,9 @@ static void on_member_message(void *owner, handle_t self, struct dist_link *from
     pg->o.message(pg->o.ctx, msg);
 }
 
-/* They are parts of the gateway: nobody's exit signal ends them. */
-static void stay(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill)
-{
-    (void)owner;
-    (void)self;
-    (void)from_pid;
-    (void)reason;
-    (void)kill;
-}
-
 static const struct process_ops scope_ops = {
-    .kind = "pg scope", .message = on_scope_message, .exit = stay, .down = on_down};
-static const struct process_ops member_ops = {.kind = "pg member", .message = on_member_message, .exit = stay};
+    .kind = "pg scope", .message = on_scope_message, .exit = process_stay, .down = on_down};
+static const struct process_ops member_ops = {.kind = "pg member", .message = on_member_message, .exit = process_stay};
 
 static int start(struct pg_scope *pg)
 {

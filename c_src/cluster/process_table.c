@@ -405,27 +405,13 @@ static struct slice key_slice(const struct relation_key *k)
 /* Made at the first relation: most links of a gateway never have one. */
 static struct peer *peer_of(struct process_table *pt, handle_t link)
 {
-    struct peer *peer = peer_get(&pt->peers, link);
-    if (peer)
-        return peer;
-    peer = calloc(1, sizeof(*peer));
-    if (!peer)
-        return NULL;
-    peer->link = link;
-    list_init(&peer->relations);
-    if (peer_put(&pt->peers, link, peer) == BG_OK)
-        return peer;
-    free(peer);
-    return NULL;
-}
-
-static struct slice keep(char **at, struct slice s)
-{
-    struct slice kept = slice_make(*at, s.len);
-    if (s.len)
-        memcpy(*at, s.ptr, s.len);
-    *at += s.len;
-    return kept;
+    bool made;
+    struct peer *peer = peer_need(&pt->peers, link, sizeof(*peer), &made);
+    if (made) {
+        peer->link = link;
+        list_init(&peer->relations);
+    }
+    return peer;
 }
 
 /* Makes a relation with copies of the three terms and puts it in all the places where it is looked for. *made is set on
@@ -442,9 +428,9 @@ static int add_relation(struct process_table *pt, struct process *p, handle_t li
     if (!r)
         return BG_ENOMEM;
     char *at = r->bytes;
-    r->target = keep(&at, terms[0]);
-    r->remote = keep(&at, terms[1]);
-    r->ref = keep(&at, terms[2]);
+    r->target = slice_keep(&at, terms[0]);
+    r->remote = slice_keep(&at, terms[1]);
+    r->ref = slice_keep(&at, terms[2]);
     r->key = *key;
     r->process = p;
     r->peer = peer;
@@ -787,6 +773,15 @@ int process_on_unlink(struct process_table *pt, struct dist_link *l, struct slic
     if (r)
         forget_relation(pt, r);
     return BG_OK;
+}
+
+void process_stay(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill)
+{
+    (void)owner;
+    (void)self;
+    (void)from_pid;
+    (void)reason;
+    (void)kill;
 }
 
 /* An exit signal as a BEAM process without trap_exit takes it, unless the owner has a mind of its own. */

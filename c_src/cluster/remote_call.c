@@ -315,18 +315,13 @@ void remote_call_cancel(struct remote_calls *rc, handle_t h)
 
 static struct peer *peer_of(struct remote_calls *rc, handle_t link)
 {
-    struct peer *peer = peer_get(&rc->peers, link);
-    if (peer)
-        return peer;
-    peer = calloc(1, sizeof(*peer));
-    if (!peer)
-        return NULL;
-    peer->link = link;
-    list_init(&peer->calls);
-    if (peer_put(&rc->peers, link, peer) == BG_OK)
-        return peer;
-    free(peer);
-    return NULL;
+    bool made;
+    struct peer *peer = peer_need(&rc->peers, link, sizeof(*peer), &made);
+    if (made) {
+        peer->link = link;
+        list_init(&peer->calls);
+    }
+    return peer;
 }
 
 /* {6, Me, '', rex} | {'$gen_call', {Me, Tag}, {call, M, F, Args, user}}, up to M. */

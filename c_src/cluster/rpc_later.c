@@ -106,15 +106,6 @@ static const struct process_ops waiter_ops = {
 
 /* ---- begin ---- */
 
-static struct slice keep(char **at, struct slice s)
-{
-    struct slice kept = slice_make(*at, s.len);
-    if (s.len)
-        memcpy(*at, s.ptr, s.len);
-    *at += s.len;
-    return kept;
-}
-
 static struct waiter *waiter_new(struct rpc_later *rl, const struct rpc_call *call)
 {
     size_t size = call->module.len + call->function.len + call->caller.len + call->ref.len;
@@ -126,10 +117,10 @@ static struct waiter *waiter_new(struct rpc_later *rl, const struct rpc_call *ca
     w->shape = call->shape;
     w->argc = call->argc;
     w->link = call->link ? dist_link_handle(call->link) : HANDLE_NONE;
-    w->module = keep(&at, call->module);
-    w->function = keep(&at, call->function);
-    w->caller = keep(&at, call->caller);
-    w->ref = keep(&at, call->ref);
+    w->module = slice_keep(&at, call->module);
+    w->function = slice_keep(&at, call->function);
+    w->caller = slice_keep(&at, call->caller);
+    w->ref = slice_keep(&at, call->ref);
     list_append(&rl->waiters, &w->all);
     rl->count++;
     return w;

@@ -93,15 +93,6 @@ static int check_limit(const struct rate_limit *l, bool global, size_t i, struct
     return BG_OK;
 }
 
-static struct slice copy_text(char **to, struct slice text)
-{
-    char *at = *to;
-    if (text.len)
-        memcpy(at, text.ptr, text.len);
-    *to += text.len;
-    return slice_make(at, text.len);
-}
-
 static struct limit *limit_new(struct rate_limiter *rl, const struct rate_limit *from, bool global, size_t position)
 {
     struct rate_limit set = *from;
@@ -114,9 +105,9 @@ static struct limit *limit_new(struct rate_limiter *rl, const struct rate_limit 
         return NULL;
     char *to = l->text;
     l->set = set;
-    l->set.scope.service = copy_text(&to, set.scope.service);
-    l->set.scope.request_type = copy_text(&to, set.scope.request_type);
-    l->set.key.name = copy_text(&to, set.key.name);
+    l->set.scope.service = slice_keep(&to, set.scope.service);
+    l->set.scope.request_type = slice_keep(&to, set.scope.request_type);
+    l->set.key.name = slice_keep(&to, set.key.name);
     l->position = (uint32_t)position;
     l->id = ++rl->last_id;
     list_init(&l->counters);

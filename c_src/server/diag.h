@@ -52,8 +52,6 @@ void diag_put_call_flow(const struct server *s, const struct diag_function *f, s
 void diag_put_call_flows(const struct server *s, bool include_disabled, uint32_t offset, struct buf *out);
 /* inspect_request (O-080): request is any map with atom or binary keys. */
 void diag_put_request(const struct server *s, struct slice request, struct buf *out);
-/* cluster_view (O-085): what is known without asking other nodes. */
-void diag_put_cluster_view(const struct server *s, struct buf *out);
 
 /* Appends what the row {module, function, 0} of the rpc table answers, so that a part of a report is what the part says
  * of itself. False when there is no such row, or it did not return: nothing is appended. */

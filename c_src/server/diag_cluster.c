@@ -166,11 +166,6 @@ static void put_view(const struct server *s, const struct cluster_view *v, struc
     put_selection(out);
 }
 
-void diag_put_cluster_view(const struct server *s, struct buf *out)
-{
-    put_view(s, NULL, out);
-}
-
 /* ---- asking the others --------------------------------------------------------------------------------- */
 
 static void view_free(struct cluster_view *v)

@@ -154,15 +154,6 @@ struct client_ops executor_client_ops(struct server *s, struct client_ops edge)
 
 /* ---- running ---- */
 
-static struct slice keep(char **at, struct slice s)
-{
-    struct slice kept = slice_make(*at, s.len);
-    if (s.len)
-        memcpy(*at, s.ptr, s.len);
-    *at += s.len;
-    return kept;
-}
-
 static struct run *run_new(struct server *s, const struct session *who)
 {
     size_t size = who->user_id.len + who->ip_address.len;
@@ -177,9 +168,9 @@ static struct run *run_new(struct server *s, const struct session *who)
     }
     char *at = r->text;
     for (uint32_t i = 0; i < who->roles_count; i++)
-        roles[i] = keep(&at, who->roles[i]);
-    r->who = (struct session){.user_id = keep(&at, who->user_id), .roles = roles, .roles_count = who->roles_count};
-    r->who.ip_address = keep(&at, who->ip_address);
+        roles[i] = slice_keep(&at, who->roles[i]);
+    r->who = (struct session){.user_id = slice_keep(&at, who->user_id), .roles = roles, .roles_count = who->roles_count};
+    r->who.ip_address = slice_keep(&at, who->ip_address);
     r->server = s;
     r->roles = roles;
     r->timer.fn = on_timer;

@@ -205,18 +205,9 @@ static void on_message(void *owner, handle_t self, struct dist_link *from, struc
     buf_fini(&out);
 }
 
-static void stay(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill)
-{
-    (void)owner;
-    (void)self;
-    (void)from_pid;
-    (void)reason;
-    (void)kill;
-}
-
 int library_servers_start(struct server *s)
 {
-    static const struct process_ops ops = {.kind = "server", .message = on_message, .exit = stay, .call = on_call};
+    static const struct process_ops ops = {.kind = "server", .message = on_message, .exit = process_stay, .call = on_call};
     for (unsigned i = 0; i < LIBRARY_SERVERS; i++) {
         struct library_server *ls = &s->library[i];
         *ls = (struct library_server){s, names[i]};

@@ -33,12 +33,6 @@ enum rpc_outcome rpc_argument_error(struct buf *out, struct slice message)
     return RPC_ERROR;
 }
 
-enum rpc_outcome rpc_badarg(struct buf *out)
-{
-    term_put_atom(out, "badarg");
-    return RPC_ERROR;
-}
-
 /* The fields as one object; those that are nil or missing are left out. */
 static int put_payload(struct buf *json, struct slice term, struct err *e)
 {

@@ -31,7 +31,5 @@ bool rpc_is_struct(struct slice term, const char *module);
 void rpc_put_exception(struct buf *out, const char *module, struct slice message, uint32_t more);
 /* ArgumentError with that text: what the function ends with. */
 enum rpc_outcome rpc_argument_error(struct buf *out, struct slice message);
-/* error:badarg. */
-enum rpc_outcome rpc_badarg(struct buf *out);
 
 #endif

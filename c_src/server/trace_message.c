@@ -15,11 +15,6 @@ static const char *const kind_texts[] = {
     [TRACE_EXCEPTION] = "exception_from", [TRACE_SEND] = "send", [TRACE_END] = "request_end",
 };
 
-const char *trace_kind_text(enum trace_kind kind)
-{
-    return kind_texts[kind];
-}
-
 static const char *const outcome_texts[] = {
     [CALL_RETURN] = "return",   [CALL_EXIT] = "exit",         [CALL_BADRPC] = "badrpc",
     [CALL_TIMEOUT] = "timeout", [CALL_NODEDOWN] = "nodedown", [CALL_BUSY] = "busy",

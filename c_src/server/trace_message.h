@@ -15,7 +15,5 @@ void trace_put_term(const struct node_identity *self, const struct trace_event *
 /* {"trace": Id, "event": "call", ...}: the facts, and M, F, Arity where there are any. */
 void trace_put_json(const struct trace_event *e, uint32_t id, struct buf *out);
 void trace_log(const struct trace_event *e, uint32_t id);
-/* "receive", "call", ... */
-const char *trace_kind_text(enum trace_kind kind);
 
 #endif
