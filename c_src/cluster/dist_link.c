@@ -8,7 +8,8 @@
  *
  * Writing: packets are appended to `out`. At the end of the turn uv_try_write takes what the kernel has room
  * for; if something remains, `out` becomes `writing` as it is and a fresh `out` begins, so large queues are never
- * moved. At most two buffers exist, together bounded by max_output_bytes (twice for what the protocol owes).
+ * moved. At most two buffers exist, together bounded by max_output_bytes (twice for what the protocol owes). A turn
+ * writes WRITE_A_TURN bytes to a link, so that a packet of megabytes does not hold up everybody else.
  * Over TLS (dist_tls.c) bytes pass through it on both ways; byte counts are then those of the distribution, not TLS's, so
  * that ticks mean the same.
  *
@@ -27,6 +28,7 @@ enum {
     PACKET_HEAD = 4,
     PASS_THROUGH = 112,      /* 'p': the only first byte without DIST_HDR_ATOM_CACHE and FRAGMENTS (08 §2.1) */
     READ_CHUNK = 64 * 1024,  /* read at once */
+    WRITE_A_TURN = 256 * 1024,
     KEEP_BYTES = 256 * 1024, /* a buffer larger than this is given back when empty */
     TICKS_TO_DEATH = 4,      /* net_tickintensity's default: 4 ticks make a net_ticktime */
     ANSWER_GAP_US = 100 * 1000
@@ -152,14 +154,38 @@ static void wrote(struct dist_link *l, size_t n)
     metric_add(l->host->metrics, METRIC_LINK_BYTES_OUT, n);
 }
 
+static void on_written(uv_write_t *req, int status);
+
+/* The next piece of `writing` to libuv. */
+static void write_piece(struct dist_link *l)
+{
+    l->piece = l->writing.len < WRITE_A_TURN ? l->writing.len : WRITE_A_TURN;
+    uv_buf_t b = uv_buf_init((char *)l->writing.data + l->written, (unsigned)l->piece);
+    l->write.data = l;
+    int rc = uv_write(&l->write, (uv_stream_t *)&l->tcp, &b, 1, on_written);
+    if (rc < 0) {
+        buf_reset(&l->writing);
+        dist_link_close(l, uv_strerror(rc));
+    } else {
+        l->writing_now = true;
+    }
+}
+
 /* Only now the bytes count as written for the tick: a peer that does not read is not being talked to. */
 static void on_written(uv_write_t *req, int status)
 {
     struct dist_link *l = req->data;
     link_host_wake(l->host);
     l->writing_now = false;
-    if (status == 0)
-        wrote(l, l->tls ? dist_tls_sealed(l) : l->writing.len);
+    if (status == 0) {
+        l->written += l->piece;
+        l->writing.len -= l->piece;
+        wrote(l, !l->tls ? l->piece : l->writing.len ? 0 : dist_tls_sealed(l));
+        if (l->writing.len && l->state != LINK_CLOSED) {
+            dist_link_dirty(l);
+            return;
+        }
+    }
     buf_shrink(&l->writing, KEEP_BYTES);
     if (status < 0)
         dist_link_close(l, uv_strerror(status));
@@ -169,25 +195,16 @@ static void on_written(uv_write_t *req, int status)
         dist_link_dirty(l);
 }
 
-/* What the kernel did not take of *from goes to `writing` and to libuv; *from is empty then. done: how much of it was
- * taken already. */
+/* What the kernel did not take of *from goes to `writing` and piece by piece to libuv; *from is empty then. done: how
+ * much of it was taken already. */
 static void write_rest(struct dist_link *l, struct buf *from, size_t done)
 {
     struct buf empty = l->writing;
     l->writing = *from;
     *from = empty;
-    uint8_t *at = l->writing.data + done;
-    size_t left = l->writing.len - done;
-    l->writing.len = left; /* as a count: the bytes stay where they are until they are written */
-    uv_buf_t b = uv_buf_init((char *)at, (unsigned)left);
-    l->write.data = l;
-    int rc = uv_write(&l->write, (uv_stream_t *)&l->tcp, &b, 1, on_written);
-    if (rc < 0) {
-        buf_reset(&l->writing);
-        dist_link_close(l, uv_strerror(rc));
-    } else {
-        l->writing_now = true;
-    }
+    l->written = done;
+    l->writing.len -= done; /* as a count: the bytes stay where they are until they are written */
+    write_piece(l);
 }
 
 /* Writes *from, as much as the kernel has room for; returns how much that was. UV_EAGAIN: the socket is full; libuv then
@@ -208,8 +225,9 @@ static size_t write_now(struct dist_link *l, struct buf *from)
 static void write_sealed(struct dist_link *l)
 {
     struct buf *sealed = &l->host->sealed;
-    while (!l->writing_now && dist_tls_seal(l, sealed)) {
-        size_t size = sealed->len, done = write_now(l, sealed);
+    for (size_t size, taken = 0; !l->writing_now && dist_tls_seal(l, sealed); taken += size) {
+        size = sealed->len;
+        size_t done = taken < WRITE_A_TURN ? write_now(l, sealed) : 0;
         if (done == size)
             wrote(l, dist_tls_sealed(l));
         else if (sealed->len && l->state != LINK_CLOSED)
@@ -222,13 +240,19 @@ static void write_sealed(struct dist_link *l)
 
 static void write_out(struct dist_link *l)
 {
+    if (l->writing_now)
+        return;
+    if (l->writing.len) {
+        write_piece(l);
+        return;
+    }
     if (l->tls) {
         write_sealed(l);
         return;
     }
-    if (l->writing_now || l->out.len == 0)
+    if (l->out.len == 0)
         return;
-    size_t size = l->out.len, done = write_now(l, &l->out);
+    size_t size = l->out.len, done = size <= WRITE_A_TURN ? write_now(l, &l->out) : 0;
     if (done)
         wrote(l, done);
     if (done == size)

@@ -72,7 +72,9 @@ struct dist_link {
 
     struct buf in;      /* an incomplete packet */
     struct buf out;     /* complete packets of this turn */
-    struct buf writing; /* what uv_write works on; never touched meanwhile */
+    struct buf writing; /* what uv_write works on, piece by piece; never touched meanwhile. len: what is left of it */
+    size_t written;     /* where in it the piece begins that is being written */
+    size_t piece;
     struct list dirty;
     struct list doomed;
     struct timer timer; /* deadline of the handshake or of draining, then the tick */

@@ -1,12 +1,14 @@
 // `make observer-load`: what Observer costs a gateway with 10,000 clients (D-21): how long each of its answers takes and
 // how long the loop is held at a stretch for it, and whether other clients' p99 moves while Observer refreshes once
-// a second (its own interval is ten). CLIENTS=10000 ROUNDS=5 SECONDS=5 change it.
+// a second (its own interval is ten). CLIENTS=10000 TIMES=5 ROUNDS=5 SECONDS=5 change it; ONLY=etop asks that alone.
 "use strict";
 const { execFile, spawn } = require("node:child_process");
 const path = require("node:path");
 const { BINARY, Run, config, sleep } = require("../e2e/harness");
 
 const CLIENTS = Number(process.env.CLIENTS || 10000);
+const TIMES = Number(process.env.TIMES || 5);
+const ONLY = new RegExp(process.env.ONLY || "");
 const ROUNDS = Number(process.env.ROUNDS || 5);
 const SECONDS = Number(process.env.SECONDS || 5);
 const LOADGEN = path.join(path.dirname(BINARY), "bench", "loadgen");
@@ -70,10 +72,10 @@ function loadgen(args) {
 const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
 
 async function questions(peer) {
-  console.log("answer                          rows   answered in   loop held at a stretch   processor time");
-  for (const [name, code] of Object.entries(QUESTIONS)) {
+  console.log("answer                           rows  answered in  loop held at a stretch   processor time    held, least to most");
+  for (const [name, code] of Object.entries(QUESTIONS).filter(([n]) => ONLY.test(n))) {
     const results = [];
-    for (let i = 0; i < 3; i++) {
+    for (let i = 0; i < TIMES; i++) {
       await sleep(3000); // what was before has left the last second
       results.push(await peer.run(`cpu = fn -> [{1, a, _}] = :rpc.call(${GW}, :erlang, :statistics, [:scheduler_wall_time]); a end
         before = cpu.()
@@ -87,7 +89,8 @@ async function questions(peer) {
     const rows = results.map((r) => r.replace(/"/g, "").split(" ").map(Number));
     const [n, us, held, spent] = [0, 1, 2, 3].map((i) => median(rows.map((r) => r[i])));
     const cells = [us, held, spent].map((v, i) => `${(v / 1000).toFixed(2).padStart([10, 16, 16][i])} ms`);
-    console.log(`${name.padEnd(30)} ${String(n).padStart(6)} ${cells.join(" ")}`);
+    const all = rows.map((r) => r[2] / 1000);
+    console.log(`${name.padEnd(30)} ${String(n).padStart(6)} ${cells.join(" ")}      ${Math.min(...all)} to ${Math.max(...all)} ms`);
   }
 }
 
@@ -119,6 +122,7 @@ async function p99(port, peer) {
     for (let n = 0; n < CLIENTS; await sleep(500)) n = await gateway.metric("channel_joined");
     console.log(`${CLIENTS} clients, each with a channel: ${await peer.run(`:rpc.call(${GW}, :erlang, :system_info, [:process_count])`)} processes\n`);
     if (!process.env.ONLY_P99) await questions(peer);
+    if (process.env.ONLY) return;
     const found = await p99(gateway.port, peer);
     const of = (kind, key) => found[kind].map((r) => r[key]);
     console.log(`\np99 of 4 other clients' requests, ${ROUNDS} rounds of ${SECONDS} s each way, in turns:`);

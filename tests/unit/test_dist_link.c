@@ -373,6 +373,35 @@ static void the_output_queue_is_bounded(void **state) /* D-09 */
     bench_fini(&b);
 }
 
+/* So that an answer of megabytes, as etop's, does not hold the loop: a turn writes a piece of it. */
+static void a_long_packet_leaves_in_pieces_one_a_turn(void **state)
+{
+    (void)state;
+    enum { BLOCK = 1000000, PIECE = 256 * 1024 };
+    static uint8_t got[2 * BLOCK];
+    struct dist_link_stats s = {0};
+    struct bench b;
+    size_t heard = 0;
+    unsigned turns = 0;
+    bench_init(&b, 60u * 1000000u);
+    assert_int_equal(send_block(b.l, LINK_DATA, BLOCK), BG_OK);
+    for (uint64_t before = 0; s.bytes_out < BLOCK + 5; before = s.bytes_out, turns++) {
+        uv_run(&b.loop, UV_RUN_NOWAIT);
+        dist_link_stats(b.l, &s);
+        assert_true(s.bytes_out - before <= PIECE);
+        assert_int_equal(s.bytes_out + s.queued_bytes, turns < 2 ? BLOCK + 5 : BLOCK + 5 + 6);
+        if (turns == 1) { /* what comes meanwhile goes after it */
+            buf_puts(dist_link_begin(b.l, LINK_DATA), "y");
+            assert_int_equal(dist_link_commit(b.l), BG_OK);
+        }
+        heard += hear(&b, got + heard, sizeof(got) - heard);
+    }
+    assert_true(turns >= 4);
+    until(&b, 1000, (heard += hear(&b, got + heard, sizeof(got) - heard)) == BLOCK + 5 + 6);
+    assert_memory_equal(got + BLOCK, "xxxxx\0\0\0\2py", 11);
+    bench_fini(&b);
+}
+
 static void a_peer_that_never_reads_is_closed_over_twice_the_bound(void **state) /* D-09 */
 {
     (void)state;
@@ -535,6 +564,7 @@ int main(void)
         cmocka_unit_test(closing_inside_a_callback_stops_delivery),
         cmocka_unit_test(packets_of_a_turn_leave_in_one_write),
         cmocka_unit_test(the_output_queue_is_bounded),
+        cmocka_unit_test(a_long_packet_leaves_in_pieces_one_a_turn),
         cmocka_unit_test(a_peer_that_never_reads_is_closed_over_twice_the_bound),
         cmocka_unit_test(a_packet_that_does_not_fit_is_dropped_alone),
         cmocka_unit_test(an_idle_link_ticks_and_a_silent_peer_is_given_up),
