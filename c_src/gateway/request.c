@@ -195,7 +195,7 @@ static struct request *request_take(struct gateway *gw, handle_t channel, const 
     r->stage = 0;
     r->traced = 0;
     r->dispatched = r->hooked = r->roles_given = r->failed = false;
-    r->round = 0;
+    r->round = r->args_count = 0;
     r->payload = (struct span){0, 0};
     r->candidate_count = r->candidate_next = 0;
     buf_reset(&r->text);
@@ -541,10 +541,18 @@ const struct session *request_session(const struct request *r)
     return &gw->hook_session;
 }
 
+void request_recall(const struct request *r, const struct session *who, struct asked *a)
+{
+    *a = (struct asked){.payload = request_text(r, r->payload), .who = who};
+    request_fields_read(a->payload, &a->f);
+    take_session(r, a);
+}
+
 void request_resume(struct request *r)
 {
-    struct asked a = {.payload = request_text(r, r->payload), .who = request_session(r)};
-    if (!a.who) {
+    struct asked a;
+    const struct session *who = request_session(r);
+    if (!who) {
         request_drop(r);
         return;
     }
@@ -552,8 +560,7 @@ void request_resume(struct request *r)
         finish_error(r, SLICE_LIT("Internal Server Error"), false);
         return;
     }
-    request_fields_read(a.payload, &a.f);
-    take_session(r, &a);
+    request_recall(r, who, &a);
     advance(r, &a);
 }
 

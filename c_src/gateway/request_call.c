@@ -195,16 +195,19 @@ static bool call_node(struct request *r, struct slice node, enum call_outcome *w
 /* Tries the candidates that are left, in order; with none left the round has failed. */
 static void call_next(struct request *r, struct slice last_reason)
 {
-    enum call_outcome why = CALL_NODEDOWN;
+    enum call_outcome why;
+    bool busy = false; /* a node is there, and cannot take more: then to say that none is would be untrue */
     while (r->candidate_next < r->candidate_count) {
         bool again = r->candidate_next > 0;
-        if (!call_node(r, call_node_name(r, r->candidate_next++), &why))
+        if (!call_node(r, call_node_name(r, r->candidate_next++), &why)) {
+            busy = busy || why == CALL_BUSY;
             continue;
+        }
         if (again)
             metric_inc(r->gw->o.metrics, METRIC_CALLS_FALLOVER);
         return;
     }
-    if (why == CALL_BUSY) {
+    if (busy) {
         metric_inc(r->gw->o.metrics, METRIC_REQUESTS_REFUSED);
         finish_error(r, SLICE_LIT(unavailable), true);
         return;

@@ -293,8 +293,8 @@ void hook_after(const struct request *r, const struct response *resp)
     const struct call_ops *call = &r->gw->o.call;
     const struct session none = {0};
     const struct session *who = request_session(r);
-    struct asked a = {.who = who ? who : &none, .overridden = !r->hooked && who && who->user_id.len > 0};
-    request_fields_read(request_text(r, r->payload), &a.f);
+    struct asked a;
+    request_recall(r, who ? who : &none, &a);
     struct buf *out = hook_begin(r, hook, 3);
     if (!out)
         return;

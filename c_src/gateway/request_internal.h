@@ -119,6 +119,9 @@ void request_wait(struct request *r, const struct asked *a);
 /* Whose request it is: the channel's session, with the roles of the before hook if it gave any (E-042). NULL when the
  * channel has gone. Valid until the next call. */
 const struct session *request_session(const struct request *r);
+/* Fills *a as it was when the request came in, from the payload that is kept (request_wait), or from what a hook put in
+ * its place. */
+void request_recall(const struct request *r, const struct session *who, struct asked *a);
 /* Goes on with the next stage after a wait. */
 void request_resume(struct request *r);
 /* The one exit: whoever calls it has sent the terminal answer, or knows that nobody is there to get it. */

@@ -14,10 +14,16 @@ static void put_key(struct buf *out, const char *key)
     term_put_atom(out, key);
 }
 
+/* A value that a hook gave may nest deeper than a client's. The part of it that is written then must go: half a term in
+ * a packet makes a node give up the whole link. Where out itself is full it stays failed, and nothing is sent. */
 void put_raw_or_nil(struct buf *out, struct slice raw, const struct json_limits *lim)
 {
-    if (!raw.ptr || json_to_term(raw, out, lim, NULL) != BG_OK)
-        term_put_atom(out, "nil");
+    size_t before = out->len;
+    if (raw.ptr && json_to_term(raw, out, lim, NULL) == BG_OK)
+        return;
+    if (buf_ok(out))
+        buf_truncate(out, before);
+    term_put_atom(out, "nil");
 }
 
 static void put_field(struct buf *out, const char *key, struct slice raw, const struct json_limits *lim)

@@ -435,6 +435,126 @@ static void an_open_breaker_is_passed_over_for_the_next_node(void **state)
     answer_has(w, "\"success\":true");
 }
 
+/* E-138: a node that has too much waiting, or is passed over, makes the answer, also when the nodes after it are down */
+static void a_busy_node_counts_though_the_next_one_is_down(void **state)
+{
+    struct fake_world *w = *state;
+    with(w, quick_breaker);
+    w->up[0] = "a@h";
+    w->busy = "a@h";
+    fake_function(w, "f", TWO_NODES);
+    fake_request(w, "1", ASK("f", "r", ""));
+    answer_has(w, UNAVAILABLE);
+    answer_has(w, "\"can_retry\":true");
+    w->busy = NULL;
+    for (uint32_t i = 0; i < 2; i++) {
+        fake_request(w, "1", ASK("f", "r", ""));
+        fake_answer(w, i, CALL_TIMEOUT, NULL);
+    }
+    fake_request(w, "1", ASK("f", "r", ""));
+    answer_has(w, UNAVAILABLE);
+    assert_int_equal(w->calls, 2);
+}
+
+/* ---- what the service is shown ---- */
+
+#define HOOKED_CONFIG "%%{request_type: \"f\", service: \"svc\", nodes: [:svc@localhost], mfa: {M, :f, []}"
+
+static void expect_sound_arguments(const struct fake_world *w, uint32_t n)
+{
+    const struct buf *terms = &w->call[n].terms;
+    size_t used;
+    assert_true(n < w->calls);
+    assert_int_equal(term_check(terms->data, terms->len, TERM_DEPTH_MAX, &used, NULL), BG_OK);
+    assert_int_equal(used, terms->len);
+}
+
+/* What cannot be shown is nil (F-100): half a term in a packet would cost the whole link. */
+static void what_a_hook_nests_too_deep_is_shown_as_nil(void **state)
+{
+    struct fake_world *w = *state;
+    char text[1024], deep[256];
+    enum { DEPTH = 80 }; /* more than a client's message may have */
+    memset(deep, '[', DEPTH);
+    memset(deep + DEPTH, ']', DEPTH);
+    deep[2 * DEPTH] = '\0';
+    fake_function(w, "f", ", before_execute: {H, :before}");
+    fake_request(w, "1", ASK("f", "r", ""));
+    snprintf(text, sizeof(text),
+             "{:ok, %%{request_type: \"f\", request_id: \"r\", service: \"svc\", user_id: \"u1\", args: %%{\"a\" => %s}}, "
+             HOOKED_CONFIG ", permission_callback: {P, :ask, []}, after_execute: {H, :after}}}", deep);
+    fake_answer(w, 0, CALL_RETURN, text);
+    assert_int_equal(w->calls, 2);
+    expect_sound_arguments(w, 1);
+    assert_call_args(w, 1,
+                     "[%PhoenixGenApi.Structs.Request{user_id: \"u1\", device_id: nil, request_type: \"f\", request_id: "
+                     "\"r\", service: \"svc\", version: nil, args: nil, user_roles: nil}]");
+}
+
+/* E-002, E-025: each hook is shown the same user and device, as the channel's rule has it */
+static void the_after_hook_is_shown_what_the_before_hook_was(void **state)
+{
+    struct fake_world *w = *state;
+    static const char *const devices[] = {"device_id: \"known\"", "device_id: \"said\""};
+    static const char *const users[] = {"user_id: \"u1\"", "user_id: \"u2\""};
+    fake_function(w, "f", ", before_execute: {H, :before}, after_execute: {H, :after}");
+    w->session.device_id = SLICE_LIT("\"known\"");
+    for (uint32_t i = 0; i < 2; i++) {
+        w->rules.override_user_id = i == 0;
+        fake_request(w, "1", ASK("f", "r", ",\"user_id\":\"u2\",\"device_id\":\"said\""));
+        fake_answer(w, 3 * i, CALL_RETURN, ":go_on");
+        fake_answer(w, 3 * i + 1, CALL_RETURN, "1");
+        assert_int_equal(w->calls, 3 * i + 3);
+        for (uint32_t hook = 3 * i; hook <= 3 * i + 2; hook += 2) {
+            struct buf shown;
+            buf_init(&shown, 0);
+            term_inspect(buf_slice(&w->call[hook].terms), &shown, 4096);
+            buf_putc(&shown, '\0');
+            assert_non_null(strstr((const char *)shown.data, devices[i]));
+            assert_non_null(strstr((const char *)shown.data, users[i]));
+            buf_fini(&shown);
+        }
+    }
+}
+
+/* ---- traces ---- */
+
+static uint32_t traced_events;
+
+static void count_event(void *ctx, unsigned trace, const struct trace_event *e)
+{
+    (void)ctx;
+    (void)trace;
+    (void)e;
+    traced_events++;
+}
+
+static void with_traces(struct gateway_options *o)
+{
+    o->trace.event = count_event;
+}
+
+/* O-095: records of requests are used again, and what the last one called says nothing of the next */
+static void a_trace_of_a_function_goes_by_the_arity_of_this_request(void **state)
+{
+    struct fake_world *w = *state;
+    with(w, with_traces);
+    fake_function(w, "long", ", mfa: {M, :f, [1, 2, 3]}");
+    fake_function(w, "short", ", mfa: {M, :f, [1]}");
+    fake_request(w, "1", ASK("long", "r", ""));
+    fake_answer(w, 0, CALL_RETURN, "1");
+    const struct trace_filter of_one = {.module = SLICE_LIT("Elixir.M"), .function = SLICE_LIT("f"), .arity = 1};
+    assert_int_equal(gateway_trace_start(w->gw, &of_one), 0);
+    traced_events = 0;
+    fake_request(w, "1", ASK("short", "r", ""));
+    fake_answer(w, 1, CALL_RETURN, "1");
+    assert_int_equal(traced_events, 5); /* received, called, returned, sent, ended */
+    fake_request(w, "1", ASK("long", "r", ""));
+    fake_answer(w, 2, CALL_RETURN, "1");
+    assert_int_equal(traced_events, 5);
+    gateway_trace_stop(w->gw, 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -453,6 +573,10 @@ int main(void)
         T(a_client_that_leaves_takes_everything_it_waited_for_along),
         T(a_breaker_half_opens_after_its_cooldown),
         T(an_open_breaker_is_passed_over_for_the_next_node),
+        T(a_busy_node_counts_though_the_next_one_is_down),
+        T(what_a_hook_nests_too_deep_is_shown_as_nil),
+        T(the_after_hook_is_shown_what_the_before_hook_was),
+        T(a_trace_of_a_function_goes_by_the_arity_of_this_request),
     };
     return cmocka_run_group_tests_name("request_rules", tests, NULL, NULL);
 }
