@@ -33,6 +33,9 @@ static void version_1_names_the_client(void **state)
     assert_false(h.tls);
     assert_int_equal(parse(SLICE_LIT("PROXY TCP6 2001:db8::7 ::1 0 65535\r\n"), &h, &used), BG_OK);
     assert_address(&h, "2001:db8::7");
+    /* What HAProxy writes of an IPv4 client that came to its socket for both. */
+    assert_int_equal(parse(SLICE_LIT("PROXY TCP6 ::ffff:203.0.113.7 ::ffff:10.0.0.1 56324 443\r\n"), &h, &used), BG_OK);
+    assert_address(&h, "203.0.113.7");
     assert_int_equal(parse(SLICE_LIT("PROXY UNKNOWN\r\n"), &h, &used), BG_OK);
     assert_false(h.has_address);
     assert_int_equal(parse(SLICE_LIT("PROXY UNKNOWN ffff::1 whatever 1 2\r\n"), &h, &used), BG_OK);
@@ -58,6 +61,7 @@ static void version_1_has_one_form(void **state)
         "PROXY TCP4  1.2.3.4 1.2.3.4 1 2\r\n",
         "PROXY TCP4 01.2.3.4 1.2.3.4 1 2\r\n",
         "PROXY TCP4 ::1 ::1 1 2\r\n",
+        "PROXY TCP4 ::ffff:1.2.3.4 ::ffff:1.2.3.4 1 2\r\n",
         "PROXY TCP6 1.2.3.4 1.2.3.4 1 2\r\n",
         "PROXY TCP4 1.2.3.4 ::1 1 2\r\n",
         "PROXY TCP4 1.2.3.4 1.2.3.4 65536 2\r\n",
