@@ -1,7 +1,7 @@
 /*
  * base.h: what every module leans on: slices, error text, checked assertions, handles, clock, random bytes.
  *
- * Nothing here allocates or does I/O except random_bytes() and panic_at().
+ * Nothing here allocates but slice_dup(), or does I/O but random_bytes() and panic_at().
  */
 #ifndef BEAMGATE_BASE_H
 #define BEAMGATE_BASE_H
@@ -79,7 +79,7 @@ static inline bool slice_is(struct slice a, const char *cstr)
     return slice_eq(a, slice_str(cstr));
 }
 
-/* Copies s into dst as a C string, cut at size - 1 bytes. Returns dst. */
+/* Copies s into dst as a C string, cut at size - 1 bytes; size > 0. Returns dst. */
 char *slice_cstr(struct slice s, char *dst, size_t size);
 
 /* Copies s to *at, which must have room for it, and moves *at behind it. Returns the copy: for a record whose texts stand

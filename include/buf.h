@@ -35,6 +35,7 @@ void buf_consume(struct buf *b, size_t n);
  * The caller writes up to n bytes there and adds what it wrote to b->len. */
 uint8_t *buf_reserve(struct buf *b, size_t n);
 void buf_puts(struct buf *b, const char *cstr);
+/* Needs room for one byte more than it appends. What cannot be formatted fails the buffer. */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
 

@@ -42,8 +42,10 @@ static struct arena_chunk *arena_grow(struct arena *a, size_t size)
 
 void *arena_alloc(struct arena *a, size_t size)
 {
-    if (size > SIZE_MAX / 4)
+    if (size > SIZE_MAX / 4) {
+        a->failed = true;
         return NULL;
+    }
     size = (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
     struct arena_chunk *c = a->chunks;
     if (!c || c->size - c->used < size)
@@ -58,9 +60,8 @@ void *arena_alloc(struct arena *a, size_t size)
 
 void *arena_array(struct arena *a, size_t count, size_t size)
 {
-    if (size != 0 && count > SIZE_MAX / size)
-        return NULL;
-    return arena_alloc(a, count * size);
+    bool overflows = size != 0 && count > SIZE_MAX / size;
+    return arena_alloc(a, overflows ? SIZE_MAX : count * size);
 }
 
 struct slice arena_copy(struct arena *a, struct slice s)

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "base.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +67,8 @@ void random_bytes(void *dst, size_t n)
     char *p = dst;
     while (n > 0) {
         ssize_t got = getrandom(p, n, 0);
+        if (got < 0 && errno == EINTR) /* a signal, while a young system still gathers entropy */
+            continue;
         assert_always(got > 0);
         p += got;
         n -= (size_t)got;

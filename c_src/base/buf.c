@@ -110,6 +110,8 @@ void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
     uint8_t *dst = n >= 0 ? buf_reserve(b, (size_t)n + 1) : NULL; /* 1: vsnprintf ends with a NUL that does not count */
+    if (n < 0)
+        b->failed = true;
     if (dst) {
         vsnprintf((char *)dst, (size_t)n + 1, fmt, again);
         b->len += (size_t)n;

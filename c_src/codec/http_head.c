@@ -224,18 +224,22 @@ int http_url_decode(struct slice s, struct buf *out)
         buf_putc(out, high << 4 | low);
         i += 2;
     }
+    if (!buf_ok(out)) /* half a value must not pass for the value */
+        return BG_ENOMEM;
     size_t len = out->len - start;
     return len == 0 || utf8_valid_prefix(out->data + start, len) == len ? BG_OK : BG_EINVAL;
 }
 
-/* How a parameter's name relates to the wanted one: 1 the same, 0 another, BG_EINVAL the wanted one with brackets. */
+/* How a parameter's name relates to the wanted one: 1 the same, 0 another, BG_EINVAL the wanted one with brackets, or a
+ * name that cannot be decoded; BG_ENOMEM. */
 static int name_matches(struct slice raw, const char *name, struct buf *scratch)
 {
     size_t n = strlen(name), start = scratch->len;
-    if (http_url_decode(raw, scratch) != BG_OK)
-        return BG_EINVAL;
+    int rc = http_url_decode(raw, scratch);
+    if (rc != BG_OK)
+        return rc;
     struct slice got = slice_make(scratch->data ? scratch->data + start : NULL, scratch->len - start);
-    int rc = slice_is(got, name);
+    rc = slice_is(got, name);
     if (!rc && got.len > n && memcmp(got.ptr, name, n) == 0 && got.ptr[n] == '[')
         rc = BG_EINVAL;
     buf_truncate(scratch, start);

@@ -1,8 +1,10 @@
-/* test_base.c: slices, buffers, maps, slots and timers. */
+/* test_base.c: slices, buffers, arenas, maps, slots and timers. */
 #include "unit.h"
 
 #include <stdio.h>
+#include <wchar.h>
 
+#include "arena.h"
 #include "buf.h"
 #include "map.h"
 #include "slots.h"
@@ -42,6 +44,39 @@ static void buffer_grows_to_its_bound_and_fails_once(void **state)
     buf_consume(&b, 990);
     assert_slice_is(buf_slice(&b), "12345");
     buf_fini(&b);
+}
+
+/* A text that cannot be made must fail the message of which it is a part. */
+static void a_text_that_cannot_be_printed_fails_the_buffer(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 0);
+    buf_printf(&b, "%lc", (wint_t)0x20ac); /* no such character in the C locale */
+    assert_false(buf_ok(&b));
+    buf_fini(&b);
+}
+
+static void an_arena_remembers_that_a_piece_could_not_be_had(void **state)
+{
+    (void)state;
+    struct arena a;
+    arena_init(&a);
+    uint8_t *small = arena_alloc(&a, 3), *large = arena_alloc(&a, 5000);
+    assert_non_null(small);
+    assert_non_null(large);
+    assert_int_equal((uintptr_t)small % 16 + (uintptr_t)large % 16, 0);
+    assert_int_equal(small[2] + large[4999], 0);
+    assert_non_null(arena_array(&a, 0, 8));
+    assert_slice_is(arena_copy(&a, SLICE_LIT("text")), "text");
+    assert_non_null(arena_copy(&a, SLICE_NONE).ptr);
+    assert_false(a.failed);
+    assert_null(arena_alloc(&a, SIZE_MAX / 2));
+    assert_true(a.failed);
+    a.failed = false;
+    assert_null(arena_array(&a, SIZE_MAX / 8, 16));
+    assert_true(a.failed);
+    arena_fini(&a);
 }
 
 static void map_keeps_what_was_put_and_forgets_what_was_deleted(void **state)
@@ -154,6 +189,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slices_compare_and_copy),
         cmocka_unit_test(buffer_grows_to_its_bound_and_fails_once),
+        cmocka_unit_test(a_text_that_cannot_be_printed_fails_the_buffer),
+        cmocka_unit_test(an_arena_remembers_that_a_piece_could_not_be_had),
         cmocka_unit_test(map_keeps_what_was_put_and_forgets_what_was_deleted),
         cmocka_unit_test(stale_handle_finds_nothing),
         cmocka_unit_test(timers_fire_in_order_of_their_deadline),

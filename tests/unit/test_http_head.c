@@ -171,6 +171,21 @@ static void query_parameters_are_decoded(void **state)
     }
 }
 
+/* Half a value must not pass for the value. */
+static void a_parameter_without_room_is_none(void **state)
+{
+    (void)state;
+    struct buf out;
+    buf_init(&out, 3);
+    assert_int_equal(http_query_get(SLICE_LIT("a=abc"), "a", &out), BG_OK);
+    buf_reset(&out);
+    assert_int_equal(http_query_get(SLICE_LIT("a=abcd"), "a", &out), BG_ENOMEM);
+    buf_reset(&out);
+    assert_int_equal(http_query_get(SLICE_LIT("abcd=1"), "abc", &out), BG_ENOMEM);
+    assert_int_equal(http_url_decode(SLICE_LIT("%41BCD"), &out), BG_ENOMEM);
+    buf_fini(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -179,6 +194,7 @@ int main(void)
         cmocka_unit_test(what_is_not_clearly_http_is_refused),
         cmocka_unit_test(heads_are_limited),
         cmocka_unit_test(query_parameters_are_decoded),
+        cmocka_unit_test(a_parameter_without_room_is_none),
     };
     return cmocka_run_group_tests_name("http_head", tests, NULL, NULL);
 }
