@@ -726,30 +726,45 @@ static void quote_name(struct buf *scratch, struct slice *name)
     *name = slice_make(scratch->data + start, scratch->len - start);
 }
 
-/* Brings the names into one form: raw JSON, and the topic without needless escapes, so that comparing bytes compares
- * topics. Only binary frames and topics with escapes need any work. */
-static int normalize(struct phoenix *px, struct channel_frame *f)
+/* The topic without needless escapes. Neither its text nor that in quotes again is longer than it came: what has to be
+ * escaped came escaped. */
+static int normalize_topic(struct buf *scratch, struct slice *topic)
+{
+    if (!buf_reserve(scratch, 2 * topic->len))
+        return BG_ENOMEM;
+    json_string_text(*topic, scratch);
+    *topic = buf_slice(scratch);
+    quote_name(scratch, topic);
+    return BG_OK;
+}
+
+/* The names of a binary frame as JSON. */
+static int normalize_binary(struct buf *scratch, struct channel_frame *f)
 {
     enum { QUOTED_MAX = 6 }; /* bytes that one byte becomes at worst: \u00XX */
     struct slice *const names[] = {&f->join_ref, &f->ref, &f->topic, &f->event};
-    struct slice plain;
     size_t need = 0;
-    buf_reset(&px->scratch);
-    if (!f->binary && (json_kind(f->topic) != JSON_STRING || json_string_plain(f->topic, &plain)))
-        return BG_OK;
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         need += QUOTED_MAX * names[i]->len + 2;
-    if (!buf_reserve(&px->scratch, 2 * need))
+    if (!buf_reserve(scratch, need))
         return BG_ENOMEM;
-    if (!f->binary) {
-        json_string_text(f->topic, &px->scratch);
-        f->topic = buf_slice(&px->scratch);
-        quote_name(&px->scratch, &f->topic);
-        return BG_OK;
-    }
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-        quote_name(&px->scratch, names[i]);
+        quote_name(scratch, names[i]);
     return BG_OK;
+}
+
+/* Brings the names into one form: raw JSON, and the topic without needless escapes, so that comparing bytes compares
+ * topics. Only binary frames and topics with escapes need any work. What one client's name has taken is not kept. */
+static int normalize(struct phoenix *px, struct channel_frame *f)
+{
+    enum { KEEP_BYTES = 16 * 1024 };
+    struct slice plain;
+    buf_shrink(&px->scratch, KEEP_BYTES);
+    if (f->binary)
+        return normalize_binary(&px->scratch, f);
+    if (json_kind(f->topic) != JSON_STRING || json_string_plain(f->topic, &plain))
+        return BG_OK;
+    return normalize_topic(&px->scratch, &f->topic);
 }
 
 /* --- the connection ----------------------------------------------------------------------------------------------- */

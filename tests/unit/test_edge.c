@@ -1371,9 +1371,41 @@ static void idle_joined_connection_fits_its_budget(void **state)
     rig_stop(&r);
 }
 
+static void one_huge_name_does_not_keep_its_memory(void **state)
+{
+    (void)state;
+    enum { TOPIC = 1000000, KEPT = 100000 };
+    static const char head[] = "[null,\"9\",\"\\n", tail[] = "\",\"event\",{}]";
+    struct rig r;
+    size_t len = sizeof(head) - 1 + TOPIC + sizeof(tail) - 1, got;
+    char *text = malloc(len), *answer = malloc(2 * len);
+    memcpy(text, head, sizeof(head) - 1);
+    memset(text + sizeof(head) - 1, 'x', TOPIC);
+    memcpy(text + len - sizeof(tail) + 1, tail, sizeof(tail) - 1);
+    rig_init(&r);
+    rig_start(&r);
+    int fd = ws_open(&r, V2);
+    expect_heartbeat(&r, fd, false);
+    size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
+    ws_send(&r, fd, 0x81, text, len);
+    assert_int_equal(ws_recv(&r, fd, answer, 2 * len, &got), 0x81);
+    expect_heartbeat(&r, fd, false);
+    assert_in_range(mallinfo2().uordblks + mallinfo2().hblkhd, 0, before + KEPT);
+    close(fd);
+    rig_stop(&r);
+    free(text);
+    free(answer);
+}
+
 #else
 
 static void path_of_a_message_allocates_nothing(void **state)
+{
+    (void)state;
+    skip();
+}
+
+static void one_huge_name_does_not_keep_its_memory(void **state)
 {
     (void)state;
     skip();
@@ -1723,6 +1755,7 @@ int main(void)
         cmocka_unit_test(unsent_bytes_of_all_are_limited),
         cmocka_unit_test(path_of_a_message_allocates_nothing),
         cmocka_unit_test(idle_joined_connection_fits_its_budget),
+        cmocka_unit_test(one_huge_name_does_not_keep_its_memory),
         cmocka_unit_test(exit_signals_end_the_channel),
         cmocka_unit_test(exit_signals_to_the_socket_close_the_client),
         cmocka_unit_test(sockets_and_channels_say_what_they_are),
