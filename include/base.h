@@ -74,6 +74,10 @@ static inline bool slice_eq(struct slice a, struct slice b)
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
+/* Below, at or above 0 as a stands before, with or behind b in the order of their bytes; a beginning stands before what
+ * it is the beginning of. */
+int slice_compare(struct slice a, struct slice b);
+
 static inline bool slice_is(struct slice a, const char *cstr)
 {
     return slice_eq(a, slice_str(cstr));

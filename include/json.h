@@ -76,6 +76,11 @@ bool json_iter_next(struct json_iter *it, struct slice *raw_key, struct slice *r
 enum json_kind json_kind(struct slice raw);
 /* True when the raw string (with quotes) has no escapes: its text is raw.ptr + 1, raw.len - 2. */
 bool json_string_plain(struct slice raw, struct slice *text);
+/* The text of a raw, checked string (with quotes), without a copy where it has no escapes; else it takes the place of
+ * what was in room, of which no more than JSON_ROOM_KEEP bytes of memory stay from the last time. Without memory the text
+ * is empty and room has failed. */
+enum { JSON_ROOM_KEEP = 4096 };
+struct slice json_string_in(struct slice raw, struct buf *room);
 /* Appends the text of a raw, checked string (with quotes), escapes resolved. */
 void json_string_text(struct slice raw, struct buf *out);
 /* The same to dst, which has room for end - p bytes; p..end is the text without quotes. Returns the length. */

@@ -24,6 +24,13 @@ int err_set(struct err *e, int code, size_t pos, const char *fmt, ...)
     return code;
 }
 
+int slice_compare(struct slice a, struct slice b)
+{
+    size_t common = a.len < b.len ? a.len : b.len;
+    int order = common ? memcmp(a.ptr, b.ptr, common) : 0;
+    return order ? order : (a.len > b.len) - (a.len < b.len);
+}
+
 char *slice_cstr(struct slice s, char *dst, size_t size)
 {
     size_t n = s.len < size - 1 ? s.len : size - 1;

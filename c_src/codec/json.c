@@ -198,6 +198,16 @@ void json_string_text(struct slice raw, struct buf *out)
         out->len += json_unescape(raw.ptr + 1, raw.ptr + raw.len - 1, dst);
 }
 
+struct slice json_string_in(struct slice raw, struct buf *room)
+{
+    struct slice text;
+    if (json_string_plain(raw, &text))
+        return text;
+    buf_shrink(room, JSON_ROOM_KEEP);
+    json_string_text(raw, room);
+    return buf_slice(room);
+}
+
 /* True and steps *text on when it begins with the n bytes at p. */
 static bool eat(struct slice *text, const void *p, size_t n)
 {

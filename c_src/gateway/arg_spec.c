@@ -259,16 +259,9 @@ static int spec_read(struct spec_reader *sr, struct slice term)
 }
 
 /* Byte order, which is the key order of Elixir's maps up to 32 keys (E-102). */
-static int compare_names(struct slice a, struct slice b)
-{
-    size_t common = a.len < b.len ? a.len : b.len;
-    int c = common ? memcmp(a.ptr, b.ptr, common) : 0;
-    return c ? c : (a.len > b.len) - (a.len < b.len);
-}
-
 static int compare_specs(const void *a, const void *b)
 {
-    return compare_names(((const struct arg_spec *)a)->name, ((const struct arg_spec *)b)->name);
+    return slice_compare(((const struct arg_spec *)a)->name, ((const struct arg_spec *)b)->name);
 }
 
 const struct arg_spec *fun_config_arg(const struct fun_config *fc, struct slice name, uint32_t *index)
@@ -276,7 +269,7 @@ const struct arg_spec *fun_config_arg(const struct fun_config *fc, struct slice 
     uint32_t low = 0, high = fc->args_count;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        int c = compare_names(name, fc->args[mid].name);
+        int c = slice_compare(name, fc->args[mid].name);
         if (c == 0) {
             if (index)
                 *index = mid;

@@ -111,16 +111,11 @@ static int fail_items(const struct build *b, const struct arg_spec *spec, uint64
 struct names {
     struct slice name[NAMES_MAX];
     size_t count;
-
 };
 
 static int compare_names(const void *a, const void *b)
 {
-    const struct slice *x = a, *y = b;
-    int order = memcmp(x->ptr, y->ptr, x->len < y->len ? x->len : y->len);
-    if (order != 0)
-        return order;
-    return (x->len > y->len) - (x->len < y->len);
+    return slice_compare(*(const struct slice *)a, *(const struct slice *)b);
 }
 
 static void put_names(struct buf *out, struct names *n)
@@ -146,12 +141,8 @@ static void put_names(struct buf *out, struct names *n)
 /* A raw string's text; room holds it when it had escapes. The caller finishes room. */
 static struct slice string_text(struct slice raw, struct buf *room)
 {
-    struct slice text;
     buf_init(room, 0);
-    if (json_string_plain(raw, &text))
-        return text;
-    json_string_text(raw, room);
-    return buf_slice(room);
+    return json_string_in(raw, room);
 }
 
 /* Bytes of a raw string once unescaped. */

@@ -137,11 +137,7 @@ static bool goes_before(const struct fun_config *a, const struct fun_config *b)
     if (!a->version.ptr || !b->version.ptr)
         return a->version.ptr != NULL;
     int c = version_compare(a->version, b->version);
-    if (c != 0)
-        return c > 0;
-    size_t common = a->version.len < b->version.len ? a->version.len : b->version.len;
-    c = memcmp(a->version.ptr, b->version.ptr, common);
-    return c > 0 || (c == 0 && a->version.len > b->version.len);
+    return (c ? c : slice_compare(a->version, b->version)) > 0;
 }
 
 static struct entry *in_group(struct list *node)
@@ -302,10 +298,10 @@ static void entry_remove(struct config_db *db, struct entry *e)
 /* Puts a config into its entry; the same one again changes nothing of what the service said. */
 static void entry_set(struct config_db *db, struct entry *e, struct fun_config *fc)
 {
-    fun_config_ref(fc);
-    fun_config_unref(e->fc);
     if (e->fc != fc)
         e->declared_disabled = fc->disabled;
+    fun_config_ref(fc);
+    fun_config_unref(e->fc);
     e->fc = fc;
     entry_apply_words(db, e);
     group_choose(e->group);

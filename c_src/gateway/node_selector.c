@@ -18,8 +18,6 @@
 #include "phash2.h"
 #include "transcode.h"
 
-enum { SCRATCH_KEEP = 4096 };
-
 /* Who sticks: hashes of the service, the function and the value (want of E-167: not the value alone). 64 keyed bits
  * each: if two ever met, two clients would share a node. So an entry's size does not depend on what clients send. */
 struct sticky_key {
@@ -188,17 +186,6 @@ static struct slice arg_value(const struct node_choice *c, struct slice name)
     return SLICE_NONE;
 }
 
-/* Without a copy in the usual case, a string without escapes. */
-static struct slice string_text(struct chooser *ch, struct slice raw)
-{
-    struct slice text;
-    if (json_string_plain(raw, &text))
-        return text;
-    buf_shrink(&ch->s->scratch, SCRATCH_KEEP);
-    json_string_text(raw, &ch->s->scratch);
-    return buf_slice(&ch->s->scratch);
-}
-
 /* phash2 of the value as the BEAM would hold it (E-169). What cannot be converted is hashed as its text: any choice
  * will do, if only it is always the same. */
 static uint32_t value_hash(struct chooser *ch, struct slice raw)
@@ -206,8 +193,8 @@ static uint32_t value_hash(struct chooser *ch, struct slice raw)
     uint32_t hash;
     struct buf *b = &ch->s->scratch;
     if (json_kind(raw) == JSON_STRING)
-        return phash2_binary(string_text(ch, raw));
-    buf_shrink(b, SCRATCH_KEEP);
+        return phash2_binary(json_string_in(raw, &ch->s->scratch));
+    buf_shrink(b, JSON_ROOM_KEEP);
     if (json_to_term(raw, b, &json_limits_default, NULL) == BG_OK && buf_ok(b) &&
         phash2_term(buf_slice(b), &hash) == BG_OK)
         return hash;
@@ -243,7 +230,7 @@ static bool sticky_key(struct chooser *ch, struct sticky_key *key)
         if (!has_value(raw))
             return false;
         key->kind = json_kind(raw);
-        text = key->kind == JSON_STRING ? string_text(ch, raw) : raw;
+        text = key->kind == JSON_STRING ? json_string_in(raw, &ch->s->scratch) : raw;
     }
     key->service = hash_bytes(ch->fc->service.ptr, ch->fc->service.len);
     key->request_type = hash_bytes(ch->fc->request_type.ptr, ch->fc->request_type.len);

@@ -21,7 +21,6 @@
 
 enum {
     TIMES_INSIDE = 2,
-    TEXT_KEEP = 4096,
     BYTES_PER_BUCKET = 128,
     CHANCES = 64,       /* values that are spared in the search for one to forget */
     VALUE_MAX = 1 << 30 /* bytes of a value: what len can say */
@@ -308,14 +307,10 @@ static bool ring_grow(struct rate_limiter *rl, struct counter *c)
 /* The text of a raw string; escapes are resolved, so that no spelling of a value counts apart. */
 static struct slice raw_text(struct rate_limiter *rl, struct slice raw)
 {
-    struct slice text;
-    if (!raw.ptr || json_kind(raw) != JSON_STRING)
+    if (json_kind(raw) != JSON_STRING)
         return SLICE_NONE;
-    if (json_string_plain(raw, &text))
-        return text;
-    buf_shrink(&rl->text, TEXT_KEEP);
-    json_string_text(raw, &rl->text);
-    return buf_ok(&rl->text) ? buf_slice(&rl->text) : raw;
+    struct slice text = json_string_in(raw, &rl->text);
+    return text.len > 0 || raw.len == 2 ? text : raw; /* without memory one spelling counts for itself */
 }
 
 /* The first of that name, as the JSON decoders of the library choose (E-234). */

@@ -260,14 +260,7 @@ struct slice request_text(const struct request *r, struct span s)
 /* Text of a raw string, escapes resolved into room; anything else gives its raw text. */
 static struct slice raw_text(struct slice raw, struct buf *room)
 {
-    struct slice text;
-    if (!raw.ptr || json_kind(raw) != JSON_STRING)
-        return raw;
-    if (json_string_plain(raw, &text))
-        return text;
-    buf_reset(room);
-    json_string_text(raw, room);
-    return buf_slice(room);
+    return json_kind(raw) == JSON_STRING ? json_string_in(raw, room) : raw;
 }
 
 struct slice request_user(struct gateway *gw, const struct asked *a)

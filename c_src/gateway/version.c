@@ -86,21 +86,10 @@ static bool version_parse(struct slice text, struct version *v)
     return text.len == 0;
 }
 
-static int compare_lengths(size_t a, size_t b)
-{
-    return (a > b) - (a < b);
-}
-
 /* Without leading zeros the longer one is greater. */
 static int compare_numbers(struct slice a, struct slice b)
 {
-    return a.len != b.len ? compare_lengths(a.len, b.len) : memcmp(a.ptr, b.ptr, a.len);
-}
-
-static int compare_text(struct slice a, struct slice b)
-{
-    int c = memcmp(a.ptr, b.ptr, a.len < b.len ? a.len : b.len);
-    return c ? c : compare_lengths(a.len, b.len);
+    return a.len != b.len ? (a.len > b.len) - (a.len < b.len) : slice_compare(a, b);
 }
 
 /* Numbers go below text. */
@@ -109,7 +98,7 @@ static int compare_idents(struct slice a, struct slice b)
     bool na = is_number(a), nb = is_number(b);
     if (na != nb)
         return na ? -1 : 1;
-    return na ? compare_numbers(a, b) : compare_text(a, b);
+    return na ? compare_numbers(a, b) : slice_compare(a, b);
 }
 
 /* Identifier by identifier; of two that agree as far as they go, the longer is greater (§11.4.4). */

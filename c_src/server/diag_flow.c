@@ -37,17 +37,10 @@ struct flow {
 
 /* ---- rate limits --------------------------------------------------------------------------------------- */
 
-static int compare_slices(struct slice a, struct slice b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
-    return c ? c : (a.len > b.len) - (a.len < b.len);
-}
-
 static int compare_scopes(struct rate_scope a, struct rate_scope b)
 {
-    int c = compare_slices(a.service, b.service);
-    return c ? c : compare_slices(a.request_type, b.request_type);
+    int c = slice_compare(a.service, b.service);
+    return c ? c : slice_compare(a.request_type, b.request_type);
 }
 
 static int by_scope(const void *a, const void *b)

@@ -11,20 +11,13 @@
 
 /* ---- showing it --------------------------------------------------------------------------------------- */
 
-static int compare_slices(struct slice a, struct slice b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
-    return c ? c : a.len < b.len ? -1 : a.len > b.len;
-}
-
 static int compare_entries(const void *a, const void *b)
 {
     const struct fun_config *x = *(const struct fun_config *const *)a, *y = *(const struct fun_config *const *)b;
-    int c = compare_slices(x->service, y->service);
+    int c = slice_compare(x->service, y->service);
     if (c == 0)
-        c = compare_slices(x->request_type, y->request_type);
-    return c ? c : compare_slices(x->version, y->version);
+        c = slice_compare(x->request_type, y->request_type);
+    return c ? c : slice_compare(x->version, y->version);
 }
 
 struct fun_config **rpc_sorted_configs(const struct server *s, struct slice service, size_t *count)

@@ -247,10 +247,7 @@ enum rpc_outcome rpc_failed_clear(void *server, const struct rpc_call *call, str
 static int by_service(const void *a, const void *b)
 {
     const struct config_failed_entry *x = a, *y = b;
-    size_t n = x->service.len < y->service.len ? x->service.len : y->service.len;
-    int c = n > 0 ? memcmp(x->service.ptr, y->service.ptr, n) : 0;
-    if (c == 0)
-        c = (x->service.len > y->service.len) - (x->service.len < y->service.len);
+    int c = slice_compare(x->service, y->service);
     return c ? c : (x->inserted_at_ms < y->inserted_at_ms) - (x->inserted_at_ms > y->inserted_at_ms);
 }
 

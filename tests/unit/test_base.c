@@ -17,6 +17,11 @@ static void slices_compare_and_copy(void **state)
     assert_true(slice_is(SLICE_LIT("abc"), "abc"));
     assert_false(slice_is(SLICE_LIT("abc"), "abcd"));
     assert_true(slice_eq(SLICE_NONE, SLICE_LIT("")));
+    assert_true(slice_compare(SLICE_LIT("abc"), SLICE_LIT("abd")) < 0);
+    assert_true(slice_compare(SLICE_LIT("ab"), SLICE_LIT("abc")) < 0);
+    assert_true(slice_compare(SLICE_LIT("b"), SLICE_LIT("abc")) > 0);
+    assert_true(slice_compare(SLICE_LIT("\xff"), SLICE_LIT("a")) > 0);
+    assert_int_equal(slice_compare(SLICE_NONE, SLICE_LIT("")), 0);
     assert_string_equal(slice_cstr(SLICE_LIT("abcdef"), out, sizeof(out)), "abc");
     assert_true(slice_eq_secret(SLICE_LIT("secret"), SLICE_LIT("secret")));
     assert_false(slice_eq_secret(SLICE_LIT("secret"), SLICE_LIT("secreT")));

@@ -256,6 +256,26 @@ static const char *put(struct buf *b, struct slice text)
 }
 
 /* E-222: escapes only the quote, the backslash and control characters. */
+static void a_text_is_copied_only_where_it_has_escapes(void **state)
+{
+    (void)state;
+    static char big[8 * JSON_ROOM_KEEP];
+    struct buf room;
+    buf_init(&room, 0);
+    struct slice plain = SLICE_LIT("\"plain\"");
+    assert_ptr_equal(json_string_in(plain, &room).ptr, plain.ptr + 1);
+    assert_int_equal(room.cap, 0);
+    assert_slice_is(json_string_in(SLICE_LIT("\"a\\nb\""), &room), "a\nb");
+    assert_slice_is(json_string_in(SLICE_LIT("\"\\u00e9\""), &room), "\xc3\xa9");
+    assert_int_equal(json_string_in(SLICE_LIT("\"\""), &room).len, 0);
+    memset(big, '\\', sizeof(big));
+    big[0] = big[sizeof(big) - 1] = '"';
+    assert_int_equal(json_string_in(slice_make(big, sizeof(big)), &room).len, sizeof(big) / 2 - 1);
+    assert_slice_is(json_string_in(SLICE_LIT("\"\\t\""), &room), "\t");
+    assert_true(room.cap <= JSON_ROOM_KEEP); /* one long text does not keep its memory */
+    buf_fini(&room);
+}
+
 static void strings_are_written_with_the_escapes_of_the_elixir_gateway(void **state)
 {
     (void)state;
@@ -470,6 +490,7 @@ int main(void)
         cmocka_unit_test(reader_goes_on_after_each_value),
         cmocka_unit_test(containers_are_walked_key_by_key),
         cmocka_unit_test(string_text_resolves_escapes),
+        cmocka_unit_test(a_text_is_copied_only_where_it_has_escapes),
         cmocka_unit_test(strings_are_written_with_the_escapes_of_the_elixir_gateway),
         cmocka_unit_test(special_characters_are_found_wherever_they_stand),
         cmocka_unit_test(keys_come_with_comma_and_colon),
