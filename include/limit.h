@@ -33,6 +33,7 @@
     X(DEPTH, "requests.max_depth", 0, "closed with 1011") \
     X(KEYS, "requests.max_keys", 0, "closed with 1011") \
     X(IDLE, "sockets[].timeout_ms", 0, "closed with 1002") \
+    X(IN_FLIGHT, "requests.max_in_flight", 0, "request refused") \
     X(CHANNEL_IN_FLIGHT, "requests.max_in_flight_per_channel", 0, "request refused") \
     X(SOCKET_IN_FLIGHT, "requests.max_in_flight_per_socket", 1000, "request refused") \
     X(USER_IN_FLIGHT, "requests.max_in_flight_per_user", 2000, "request refused") \

@@ -43,6 +43,7 @@
     X(LIMIT_DEPTH, "limit_depth_total", "sockets closed: message nested too deep")                          \
     X(LIMIT_KEYS, "limit_keys_total", "sockets closed: object with too many keys")                          \
     X(LIMIT_IDLE, "limit_idle_total", "sockets closed: silent for too long")                                \
+    X(LIMIT_IN_FLIGHT, "limit_in_flight_total", "requests refused: too many of all clients") \
     X(LIMIT_CHANNEL_IN_FLIGHT, "limit_channel_in_flight_total", "requests refused: too many of one channel") \
     X(LIMIT_SOCKET_IN_FLIGHT, "limit_socket_in_flight_total", "requests refused: too many of one socket")   \
     X(LIMIT_USER_IN_FLIGHT, "limit_user_in_flight_total", "requests refused: too many of one user")         \

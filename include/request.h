@@ -71,6 +71,9 @@ struct stream_ops {
     void (*close)(void *ctx, handle_t stream);
 };
 
+/* The largest max_in_flight; what holds in its place in a dry run. */
+enum { GATEWAY_IN_FLIGHT_MAX = 10000000 };
+
 struct gateway_options {
     struct config_db *db;
     struct timers *timers;

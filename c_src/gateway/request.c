@@ -56,7 +56,7 @@ struct gateway *gateway_new(const struct gateway_options *o)
     gw->breakers = breakers;
     gw->o = *o;
     gw->selector = selector;
-    slots_init(&gw->requests, o->max_in_flight);
+    slots_init(&gw->requests, GATEWAY_IN_FLIGHT_MAX);
     list_init(&gw->async_queue);
     list_init(&gw->spare.in_channel);
     list_init(&gw->spare.in_queue);
@@ -152,15 +152,17 @@ static void pool_give(struct gateway *gw, struct request *r)
     gw->pooled++;
 }
 
-/* True when a limit says no; without limits the channel's bound is all there is. */
+/* True when a limit says no; without limits the bounds of all and of the channel are all there is. */
 static bool refuse_at(const struct gateway *gw, enum limit which, const struct session *who)
 {
     return !gw->o.limits || limit_refuse(gw->o.limits, which, 0, who->ip_address);
 }
 
-/* Whether the channel, its socket and its user may have one more in flight. */
+/* Whether all together, the channel, its socket and its user may have one more in flight. */
 static bool has_room(const struct gateway *gw, const struct request_list *waiting, const struct session *who)
 {
+    if (gw->requests.count >= gw->o.max_in_flight && refuse_at(gw, LIMIT_IN_FLIGHT, who))
+        return false;
     if (waiting->count >= gw->o.max_in_flight_per_channel && refuse_at(gw, LIMIT_CHANNEL_IN_FLIGHT, who))
         return false;
     for (unsigned i = 0; i < REQUEST_QUOTAS && gw->o.limits; i++) {

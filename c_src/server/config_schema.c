@@ -23,6 +23,7 @@
 #include "origin.h"
 #include "phoenix_token.h"
 #include "rate_limiter.h"
+#include "request.h"
 #include "topic.h"
 
 /* ---- checks -------------------------------------------------------------------------------------------- */
@@ -446,7 +447,7 @@ TABLES(pubsub, PUBSUB);
 TABLES(security, SECURITY);
 
 #define REQUESTS(R) \
-    R##_NUMBER(requests_settings, max_in_flight, false, 1, 10000000, 100000) \
+    R##_NUMBER(requests_settings, max_in_flight, false, 1, GATEWAY_IN_FLIGHT_MAX, 100000) \
     R##_NUMBER(requests_settings, max_in_flight_per_channel, false, 1, 1000000, 1000) \
     R##_LIVE_NUMBER(requests_settings, max_in_flight_per_socket, false, 1, 1000000, 1000) \
     R##_LIVE_NUMBER(requests_settings, max_in_flight_per_user, false, 1, 1000000, 2000) \

@@ -222,12 +222,13 @@ static enum call_way call_way(const struct server *s)
     return s->config->node.call_way == CALL_WAY_SPAWN ? CALL_SPAWN : CALL_REX;
 }
 
-/* A call for each request in flight, and some for pulls. */
+/* Calls are bounded by who makes them: a request has one, Origins, connects and joins have bounds of their own, and pulls are
+ * few. So this bound is only what can never be meant. */
 static int start_processes(struct server *s, struct err *e)
 {
     const struct server_config *c = s->config;
     s->processes = process_table_new(&s->self, s->cluster, &s->metrics, c->limits.max_processes);
-    s->calls = remote_calls_new(&s->self, s->cluster, &s->timers, &s->metrics, c->requests.max_in_flight + 1024);
+    s->calls = remote_calls_new(&s->self, s->cluster, &s->timers, &s->metrics, 2 * GATEWAY_IN_FLIGHT_MAX);
     if (!s->processes || !s->calls)
         return err_set(e, BG_ENOMEM, 0, "no memory for the process table");
     if (server_rpc_start(s) != BG_OK)

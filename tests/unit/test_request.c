@@ -272,6 +272,9 @@ static void bounds_have_their_answer(void **state)
     assert_int_equal(w->waiting.count, 0);
 }
 
+static struct metrics limit_metrics;
+static struct client_limits few;
+
 static void few_in_flight(struct gateway_options *o)
 {
     o->max_in_flight = 3;
@@ -301,8 +304,37 @@ static void requests_in_flight_are_bounded(void **state)
     gateway_channel_closed(w->gw, &other);
 }
 
-static struct metrics limit_metrics;
-static struct client_limits few;
+static void few_in_all(struct gateway_options *o)
+{
+    limit_init(&few, &limit_metrics);
+    o->limits = &few;
+    o->max_in_flight = 2;
+}
+
+static void requests_in_flight_of_all_are_counted_refused_and_let_be_in_a_dry_run(void **state)
+{
+    struct fake_world *w = *state;
+    uint64_t before = limit_metrics.value[METRIC_LIMIT_IN_FLIGHT];
+    fake_world_fini(w);
+    fake_world_init(w, few_in_all);
+    fake_function(w, "echo", "");
+    for (int i = 0; i < 3; i++)
+        fake_request(w, "1", ASK("echo", "r", ""));
+    assert_int_equal(w->calls, 2);
+    assert_frame(w, 0, ERROR_PUSH("r", "Service temporarily unavailable", "true"));
+    assert_int_equal(limit_metrics.value[METRIC_LIMIT_IN_FLIGHT], before + 1);
+    few.dry_run[LIMIT_IN_FLIGHT] = true; /* as a reload does it */
+    for (int i = 0; i < 3; i++)
+        fake_request(w, "1", ASK("echo", "r", ""));
+    assert_int_equal(w->calls, 5);
+    assert_int_equal(limit_metrics.value[METRIC_LIMIT_IN_FLIGHT], before + 4);
+    few.dry_run[LIMIT_IN_FLIGHT] = false;
+    fake_request(w, "1", ASK("echo", "r", ""));
+    assert_int_equal(w->calls, 5);
+    for (uint32_t i = 0; i < w->calls; i++)
+        fake_answer(w, i, CALL_RETURN, "1");
+    assert_int_equal(gateway_in_flight(w->gw), 0);
+}
 
 static void few_of_one(struct gateway_options *o)
 {
@@ -969,6 +1001,7 @@ int main(void)
         T(no_node_at_all_is_an_error),
         T(bounds_have_their_answer),
         T(requests_in_flight_are_bounded),
+        T(requests_in_flight_of_all_are_counted_refused_and_let_be_in_a_dry_run),
         T(requests_in_flight_are_bounded_for_a_socket_and_for_a_user),
         T(a_client_that_left_is_forgotten),
         T(an_oversized_payload_is_refused_with_its_size),
