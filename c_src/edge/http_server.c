@@ -27,7 +27,6 @@ enum {
     HELD_MAX = 1 << 20,
     FREE_TURNS = 10000
 };
-#define DRY_DEADLINE_US UINT64_C(600000000)
 
 enum client_state { READING, HELD, WRITING, LINGERING, GONE };
 
@@ -113,7 +112,7 @@ static void on_deadline(struct timer *t)
     struct http_client *c = container_of(t, struct http_client, deadline);
     if (c->state == READING && !c->late && !client_refused(c, LIMIT_HANDSHAKE)) {
         c->late = true;
-        timer_arm_in(c->server->o.timers, t, DRY_DEADLINE_US);
+        timer_arm_in(c->server->o.timers, t, LIMIT_HANDSHAKE_DRY_US);
         return;
     }
     client_end(c, false);

@@ -16,7 +16,6 @@
 #include "proxy_header.h"
 
 enum { READ_STEP = 536, FREE_TURNS = 10000 };
-#define DRY_DEADLINE_US UINT64_C(600000000)
 
 struct conn {
     struct proxy_server *server;
@@ -75,7 +74,7 @@ static void on_deadline(struct timer *t)
     struct conn *c = container_of(t, struct conn, deadline);
     if (!c->late && !limited(c, LIMIT_HANDSHAKE)) {
         c->late = true;
-        timer_arm_in(c->server->o.timers, t, DRY_DEADLINE_US);
+        timer_arm_in(c->server->o.timers, t, LIMIT_HANDSHAKE_DRY_US);
         return;
     }
     refuse(c, "its header does not come in time");

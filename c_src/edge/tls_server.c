@@ -36,7 +36,6 @@ enum {
 };
 #define LINGER_US UINT64_C(5000000)
 #define OVER_US UINT64_C(30000000)
-#define DRY_DEADLINE_US UINT64_C(600000000)
 
 enum conn_state { SHAKING, OPEN, OVER, GONE };
 
@@ -149,7 +148,7 @@ static void on_timer(struct timer *t)
     struct conn *c = container_of(t, struct conn, timer);
     if (c->state == SHAKING && !c->late && !refused(c, LIMIT_HANDSHAKE)) {
         c->late = true;
-        timer_arm_in(c->server->o.timers, t, DRY_DEADLINE_US);
+        timer_arm_in(c->server->o.timers, t, LIMIT_HANDSHAKE_DRY_US);
         return;
     }
     if (c->state == SHAKING)

@@ -2,6 +2,7 @@
 #include "edge_harness.h"
 
 #include "log.h"
+#include "test_certs.h"
 
 #define V2 "vsn=2.0.0&user_id=u1"
 #define BEAT "[null,\"hb\",\"phoenix\",\"heartbeat\",{}]"
@@ -198,6 +199,96 @@ static void a_slow_head_is_let_be_in_a_dry_run_but_not_for_ever(void **state)
     rig_stop(&r);
 }
 
+/* The same of who has not come as far as to a request: a PROXY header, a TLS handshake. */
+static void a_slow_header_or_handshake_is_let_be_in_a_dry_run_but_not_for_ever(void **state)
+{
+    (void)state;
+    struct test_certs certs;
+    struct err e;
+    certs_make(&certs);
+    const struct tls_options o = {.certificate = certs_path(&certs, "gw.crt"), .key = certs_path(&certs, "gw.key")};
+    struct tls_context *tls = tls_context_new(&o, &e);
+    assert_non_null(tls);
+    struct ip_range loopback;
+    assert_int_equal(ip_range_parse(SLICE_LIT("127.0.0.1"), &loopback), BG_OK);
+    for (int i = 0; i < 2; i++) {
+        struct listener_config listener = {.address = "127.0.0.1", .tls = i ? tls : NULL, .proxy_protocol = !i};
+        struct rig r;
+        char byte;
+        rig_init(&r);
+        r.options.listeners = &listener;
+        r.options.trusted = &loopback;
+        r.options.trusted_count = 1;
+        r.limits.dry_run[LIMIT_HANDSHAKE] = r.limits.dry_run[LIMIT_PENDING] = true;
+        set(&r, LIMIT_PENDING, 1);
+        start(&r);
+        int fd = tcp_open(&r), second = tcp_open(&r);
+        WAIT_FOR(&r, edge_connections(r.edge) == 2);
+        assert_int_equal(count(&r, LIMIT_PENDING), 1);
+        r.skew_us += 11000000;
+        turns(&r, 3);
+        assert_int_equal(count(&r, LIMIT_HANDSHAKE), 2);
+        assert_int_equal(edge_connections(r.edge), 2);
+        r.skew_us += LIMIT_HANDSHAKE_DRY_US + 1000000;
+        assert_false(tcp_recv(&r, fd, &byte, 1));
+        assert_false(tcp_recv(&r, second, &byte, 1));
+        assert_int_equal(count(&r, LIMIT_HANDSHAKE), 2);
+        close(fd);
+        close(second);
+        rig_stop(&r);
+    }
+    tls_context_free(tls);
+    certs_remove(&certs);
+}
+
+static void who_has_not_asked_stays_in_a_dry_run(void **state)
+{
+    (void)state;
+    struct rig r;
+    char byte;
+    int fd[4];
+    rig_init(&r);
+    r.limits.dry_run[LIMIT_PENDING] = true;
+    set(&r, LIMIT_PENDING, 1);
+    start(&r);
+    for (uint32_t i = 0; i < ARRAY_SIZE(fd); i++) {
+        fd[i] = tcp_open(&r);
+        WAIT_FOR(&r, edge_connections(r.edge) == i + 1);
+    }
+    assert_int_equal(count(&r, LIMIT_PENDING), 3);
+    for (uint32_t i = 0; i < ARRAY_SIZE(fd); i++) {
+        tcp_send(&r, fd[i], "GET /health HTTP/1.1\r\nHost: x\r\n\r\n", 34);
+        assert_true(tcp_recv(&r, fd[i], &byte, 1));
+        close(fd[i]);
+    }
+    rig_stop(&r);
+}
+
+/* Each at one, and in a dry run; ten sockets of one user, from one address, at one moment. */
+static void limits_of_connections_keep_nobody_out_in_a_dry_run(void **state)
+{
+    (void)state;
+    static const enum limit which[] = {LIMIT_CONNECTIONS, LIMIT_ADDRESS_CONNECTIONS, LIMIT_ADDRESS_CONNECTS,
+                                       LIMIT_CONNECTS, LIMIT_USER_CONNECTIONS};
+    for (size_t i = 0; i < ARRAY_SIZE(which); i++) {
+        struct rig r;
+        int fd[10];
+        rig_init(&r);
+        set(&r, which[i], 1);
+        r.limits.dry_run[which[i]] = true;
+        start(&r);
+        for (size_t k = 0; k < ARRAY_SIZE(fd); k++)
+            fd[k] = ws_open(&r, V2);
+        assert_in_range(count(&r, which[i]), ARRAY_SIZE(fd) - LIMIT_ADDRESS_BURST_S, ARRAY_SIZE(fd) - 1);
+        for (size_t k = 0; k < ARRAY_SIZE(fd); k++) {
+            expect_heartbeat(&r, fd[k], false);
+            close(fd[k]);
+        }
+        assert_int_equal(r.metrics.value[METRIC_CLIENT_REFUSED], 0);
+        rig_stop(&r);
+    }
+}
+
 static void a_user_with_too_many_sockets_gets_429(void **state)
 {
     (void)state;
@@ -365,13 +456,36 @@ static void a_dry_run_of_the_rates_delays_nobody(void **state)
     struct rig r;
     rig_init(&r);
     set(&r, LIMIT_MESSAGES, 50);
-    r.limits.dry_run[LIMIT_MESSAGES] = true;
+    set(&r, LIMIT_BYTES, 1024);
+    r.limits.dry_run[LIMIT_MESSAGES] = r.limits.dry_run[LIMIT_BYTES] = true;
     start(&r);
     int fd = ws_open(&r, V2);
     beats(&r, fd, 300);
     for (int i = 0; i < 300; i++)
         expect_text(&r, fd, BEAT_REPLY);
     assert_in_range(count(&r, LIMIT_MESSAGES), 100, 200);
+    assert_in_range(count(&r, LIMIT_BYTES), 200, 300);
+    close(fd);
+    rig_stop(&r);
+}
+
+static void a_flood_is_delayed_and_not_closed_in_a_dry_run(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    set(&r, LIMIT_MESSAGES, 50);
+    set(&r, LIMIT_FLOOD, 2000);
+    r.limits.dry_run[LIMIT_FLOOD] = true;
+    start(&r);
+    int fd = ws_open(&r, V2);
+    beats(&r, fd, 600);
+    for (int i = 0; i < 600; i++) {
+        pass_time(&r, fd);
+        expect_text(&r, fd, BEAT_REPLY);
+    }
+    assert_in_range(count(&r, LIMIT_FLOOD), 1, 10);
+    assert_in_range(count(&r, LIMIT_MESSAGES), 2, 600);
     close(fd);
     rig_stop(&r);
 }
@@ -450,6 +564,27 @@ static void joins_are_limited_in_a_second(void **state)
     rig_stop(&r);
 }
 
+static void joins_are_let_be_in_a_dry_run(void **state)
+{
+    (void)state;
+    struct rig r;
+    char text[128];
+    rig_init(&r);
+    set(&r, LIMIT_JOINS, 1);
+    r.limits.dry_run[LIMIT_JOINS] = true;
+    start(&r);
+    int fd = ws_open(&r, V2);
+    for (int i = 0; i < 10; i++) {
+        snprintf(text, sizeof(text), "[\"1\",\"1\",\"room:%d\",\"phx_join\",{}]", i);
+        ws_text(&r, fd, text);
+        snprintf(text, sizeof(text), "[\"1\",\"1\",\"room:%d\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]", i);
+        expect_text(&r, fd, text);
+    }
+    assert_int_equal(count(&r, LIMIT_JOINS), 10 - LIMIT_BURST_S);
+    close(fd);
+    rig_stop(&r);
+}
+
 /* One limit that is looked at by message: what is sent, what comes back when it holds, and in a dry run. */
 static const struct {
     enum limit which;
@@ -514,6 +649,9 @@ int main(void)
         cmocka_unit_test(the_oldest_who_has_not_asked_makes_room),
         cmocka_unit_test(a_large_head_gets_431_and_passes_in_a_dry_run),
         cmocka_unit_test(a_slow_head_is_let_be_in_a_dry_run_but_not_for_ever),
+        cmocka_unit_test(a_slow_header_or_handshake_is_let_be_in_a_dry_run_but_not_for_ever),
+        cmocka_unit_test(who_has_not_asked_stays_in_a_dry_run),
+        cmocka_unit_test(limits_of_connections_keep_nobody_out_in_a_dry_run),
         cmocka_unit_test(a_user_with_too_many_sockets_gets_429),
         cmocka_unit_test(who_sends_too_fast_is_delayed_and_loses_nothing),
         cmocka_unit_test(who_sends_too_many_bytes_is_delayed),
@@ -521,9 +659,11 @@ int main(void)
         cmocka_unit_test(who_rests_between_bursts_is_not_a_flood),
         cmocka_unit_test(control_frames_and_small_fragments_count_too),
         cmocka_unit_test(a_dry_run_of_the_rates_delays_nobody),
+        cmocka_unit_test(a_flood_is_delayed_and_not_closed_in_a_dry_run),
         cmocka_unit_test(who_is_held_back_is_not_idle_and_can_be_dropped_at_any_moment),
         cmocka_unit_test(a_silent_socket_is_let_be_in_a_dry_run),
         cmocka_unit_test(joins_are_limited_in_a_second),
+        cmocka_unit_test(joins_are_let_be_in_a_dry_run),
         cmocka_unit_test(each_shape_is_refused_and_passes_in_a_dry_run),
     };
     return cmocka_run_group_tests_name("edge_limits", tests, quiet, NULL);

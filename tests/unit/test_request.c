@@ -372,9 +372,13 @@ static void requests_in_flight_are_bounded_for_a_socket_and_for_a_user(void **st
     few.dry_run[LIMIT_USER_IN_FLIGHT] = true;
     gateway_request(w->gw, 8, &list[2], &w->session, &w->rules, SLICE_LIT("1"), slice_str(ASK("echo", "r", "")));
     assert_int_equal(user.count, 5);
+    few.dry_run[LIMIT_CHANNEL_IN_FLIGHT] = few.dry_run[LIMIT_SOCKET_IN_FLIGHT] = true;
+    gateway_request(w->gw, 8, &list[0], &w->session, &w->rules, SLICE_LIT("1"), slice_str(ASK("echo", "r", "")));
+    assert_int_equal(socket.count, 4);
+    assert_int_equal(list[0].count, 3);
     fake_answer(w, 0, CALL_RETURN, "1");
-    assert_int_equal(socket.count, 2);
-    assert_int_equal(user.count, 4);
+    assert_int_equal(socket.count, 3);
+    assert_int_equal(user.count, 5);
     for (int i = 0; i < 3; i++)
         gateway_channel_closed(w->gw, &list[i]);
     assert_int_equal(socket.count + second.count + user.count, 0);
