@@ -53,12 +53,18 @@ static void put_atom(struct slice name, struct buf *out)
     json_put_text(out, name);
 }
 
+/* JSON has numbers of any length, but nobody reads more digits than these; cut ones would be no number. */
 static void put_big(struct slice term, struct buf *out)
 {
+    enum { DIGITS_MAX = 1024 };
     struct buf text;
     buf_init(&text, 0);
-    term_inspect(term, &text, 1024);
-    buf_add_slice(out, buf_slice(&text));
+    term_inspect(term, &text, DIGITS_MAX);
+    bool cut = text.len > 0 && text.data[text.len - 1] == '.';
+    if (cut)
+        json_put_text(out, buf_slice(&text));
+    else
+        buf_add_slice(out, buf_slice(&text));
     buf_fini(&text);
 }
 

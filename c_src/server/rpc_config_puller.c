@@ -2,7 +2,7 @@
  * rpc_config_puller.c: PhoenixGenApi.ConfigPuller (04 §5) over rpc. Services are named by text, atom or binary alike.
  * What is added or deleted here lasts until the gateway ends: the configuration file stays as it is.
  */
-#include "rpc_functions.h"
+#include "rpc_request.h"
 
 #include <stdlib.h>
 
@@ -13,14 +13,7 @@ static const char struct_name[] = "Elixir.PhoenixGenApi.Structs.ServiceConfig";
 /* As a BEAM raises ArgumentError (S-060), with our own words where those of the library would be wrong. */
 static enum rpc_outcome argument_error(struct buf *out, const char *text)
 {
-    term_put_map(out, 3);
-    term_put_atom(out, "__struct__");
-    term_put_atom(out, "Elixir.ArgumentError");
-    term_put_atom(out, "__exception__");
-    term_put_atom(out, "true");
-    term_put_atom(out, "message");
-    term_put_text(out, text);
-    return RPC_ERROR;
+    return rpc_argument_error(out, slice_str(text));
 }
 
 static const char not_a_list[] = "nodes must be a list of ServiceConfig";
@@ -62,9 +55,49 @@ static bool read_nodes(struct slice term, struct slice **nodes, uint32_t *count)
     return *nodes != NULL;
 }
 
+static bool find_text(const struct server *s, struct slice service, struct config_puller_status *status)
+{
+    for (size_t pos = 0; config_puller_next(s->puller, &pos, status);)
+        if (slice_eq(status->config->service, service))
+            return true;
+    return false;
+}
+
+/* The nodes of a service that is about to change or to go, whose names go with it. */
+struct former_nodes {
+    struct arena memory;
+    struct slice *at;
+    uint32_t count;
+};
+
+/* None for a service that is not there. BG_ENOMEM; former_release() follows in any case. */
+static int former_keep(const struct server *s, struct slice service, struct former_nodes *f, struct err *e)
+{
+    struct config_puller_status status;
+    *f = (struct former_nodes){.count = 0};
+    arena_init(&f->memory);
+    if (!find_text(s, service, &status))
+        return BG_OK;
+    f->at = arena_array(&f->memory, status.config->nodes_count, sizeof(*f->at));
+    for (uint32_t i = 0; f->at && i < status.config->nodes_count; i++) {
+        f->at[f->count] = arena_copy(&f->memory, status.config->nodes[i]);
+        f->count += f->at[f->count].ptr != NULL;
+    }
+    return f->count == status.config->nodes_count ? BG_OK : err_set(e, BG_ENOMEM, 0, "out of memory");
+}
+
+/* Those that nobody names any more are not looked for any more; with changed false, all stay as they are. */
+static void former_release(struct server *s, struct former_nodes *f, bool changed)
+{
+    for (uint32_t i = 0; changed && i < f->count; i++)
+        server_release_node(s, f->at[i]);
+    arena_fini(&f->memory);
+}
+
 static int add_service(struct server *s, struct slice term, struct err *e)
 {
     struct slice *nodes = NULL;
+    struct former_nodes former;
     struct service_config c = {
         .service = name_of(term, "service"),
         .module = name_of(term, "module"),
@@ -75,48 +108,28 @@ static int add_service(struct server *s, struct slice term, struct err *e)
         .version_args = args_of(term, "version_args"),
         .start = PULL_ADDED,
     };
-    int rc = BG_EINVAL;
-    if (read_nodes(term, &nodes, &c.nodes_count)) {
-        c.nodes = nodes;
+    int rc = former_keep(s, c.service, &former, e);
+    if (rc == BG_OK && !read_nodes(term, &nodes, &c.nodes_count))
+        rc = err_set(e, BG_EINVAL, 0, "service %s: nodes must be a list of 1 to %d node names", log_text(c.service),
+                     FUN_CONFIG_LIST_MAX);
+    c.nodes = nodes;
+    if (rc == BG_OK)
         rc = config_puller_add(s->puller, &c, e);
-    } else {
-        err_set(e, rc, 0, "service %s: nodes must be a list of 1 to %d node names", log_text(c.service),
-                FUN_CONFIG_LIST_MAX);
-    }
     for (uint32_t i = 0; rc == BG_OK && i < c.nodes_count; i++)
         server_stay_connected(s, nodes[i]);
+    former_release(s, &former, rc == BG_OK);
     free(nodes);
     return rc;
 }
 
-static bool find_text(const struct server *s, struct slice service, struct config_puller_status *status)
-{
-    for (size_t pos = 0; config_puller_next(s->puller, &pos, status);)
-        if (slice_eq(status->config->service, service))
-            return true;
-    return false;
-}
-
-/* S-061: gone, or was not there. Its nodes are copied, since their names go with it. */
+/* S-061: gone, or was not there. */
 static int delete_service(struct server *s, struct slice term, struct err *e)
 {
-    struct config_puller_status status;
+    struct former_nodes former;
     struct slice service = name_of(term, "service");
-    if (!find_text(s, service, &status))
-        return BG_OK;
-    uint32_t count = status.config->nodes_count;
-    struct arena copies;
-    arena_init(&copies);
-    struct slice *nodes = arena_array(&copies, count, sizeof(*nodes));
-    int rc = nodes ? BG_OK : err_set(e, BG_ENOMEM, 0, "out of memory");
-    for (uint32_t i = 0; rc == BG_OK && i < count; i++)
-        nodes[i] = arena_copy(&copies, status.config->nodes[i]);
-    if (rc == BG_OK)
-        rc = config_puller_delete(s->puller, service);
-    for (uint32_t i = 0; rc == BG_OK && i < count; i++)
-        if (nodes[i].ptr)
-            server_release_node(s, nodes[i]);
-    arena_fini(&copies);
+    int rc = former_keep(s, service, &former, e);
+    bool gone = rc == BG_OK && config_puller_delete(s->puller, service) == BG_OK;
+    former_release(s, &former, gone);
     return rc;
 }
 

@@ -153,13 +153,14 @@ static void on_timer(struct timer *t)
     n->writing = uv_queue_work(&n->s->loop, &n->work, on_work, on_written) == 0;
 }
 
+/* The second runs from the first change: pushes that never pause must not put the writing off for ever. */
 void server_pushes_changed(void *server)
 {
     struct snapshot *n = ((struct server *)server)->snapshot;
     if (!n)
         return;
     n->changed = true;
-    if (!n->writing)
+    if (!n->writing && !timer_armed(&n->timer))
         arm(n, DEBOUNCE_US);
 }
 

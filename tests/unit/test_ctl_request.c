@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "../../c_src/server/ctl.h"
+#include "json.h"
 #include "term.h"
 
 /* ---- requests ------------------------------------------------------------------------------------------ */
@@ -67,6 +68,28 @@ static void expect_json(struct buf *term, const char *want)
     assert_string_equal((char *)out.data, want);
     buf_fini(&out);
     buf_fini(term);
+}
+
+/* An integer is shown whole up to a thousand digits; of a longer one the beginning, as text: cut digits are no number. */
+static void an_integer_of_any_length_has_a_form_in_json(void **state)
+{
+    (void)state;
+    static const uint8_t large_head[] = {111, 0, 0, 4, 0, 0}; /* LARGE_BIG_EXT of 1024 bytes: 2,467 digits */
+    struct json_reader reader;
+    struct slice raw;
+    struct buf b, out;
+    buf_init(&b, 0);
+    buf_init(&out, 0);
+    buf_add(&b, large_head, sizeof(large_head));
+    for (int i = 0; i < 1024; i++)
+        buf_putc(&b, 0xff);
+    ctl_put_term(buf_slice(&b), &out);
+    reader = json_reader(buf_slice(&out));
+    assert_int_equal(json_value(&reader, &json_limits_default, &raw, NULL), BG_OK);
+    assert_int_equal(json_finish(&reader, NULL), BG_OK);
+    assert_true(json_kind(raw) == JSON_STRING);
+    buf_fini(&out);
+    buf_fini(&b);
 }
 
 static void every_term_has_a_form_in_json(void **state)
@@ -238,6 +261,7 @@ int main(void)
         cmocka_unit_test(a_request_is_taken_apart),
         cmocka_unit_test(what_is_no_request_is_refused_with_a_reason),
         cmocka_unit_test(every_term_has_a_form_in_json),
+        cmocka_unit_test(an_integer_of_any_length_has_a_form_in_json),
         cmocka_unit_test(the_socket_answers_line_by_line_and_is_private),
         cmocka_unit_test(too_many_and_too_much_are_refused),
         cmocka_unit_test(a_socket_left_behind_is_replaced_and_a_living_one_is_not),

@@ -9,23 +9,30 @@
 #include <unistd.h>
 
 #include "../../c_src/server/server_state.h"
+#include "term_text.h"
 
-/* A configuration that listens on a port of the kernel's choice, or on the given one. */
-static struct server_config *config(const char *name, unsigned port, unsigned drain_ms)
+/* A configuration that listens on a port of the kernel's choice, or on the given one. more: further lines of it. */
+static struct server_config *config_with(const char *name, unsigned port, unsigned drain_ms, const char *epmd,
+                                         const char *more)
 {
-    char text[512];
+    char text[768];
     struct config_report report;
     config_report_init(&report);
     int n = snprintf(text, sizeof(text),
-                     "node: {name: %s@127.0.0.1, listen_address: 127.0.0.1, epmd: false}\nlisten: {port: %u}\n"
+                     "node: {name: %s@127.0.0.1, listen_address: 127.0.0.1, epmd: %s}\nlisten: {port: %u}\n"
                      "sockets: [{path: /s, user_id_param: u, channels: [{topic: a}]}]\n"
-                     "limits: {max_connections: 100}\ndrain: {timeout_ms: %u}\nlog: {level: error}\n",
-                     name, port, drain_ms);
+                     "limits: {max_connections: 100}\ndrain: {timeout_ms: %u}\nlog: {level: error}\n%s",
+                     name, epmd, port, drain_ms, more);
     struct server_config *c = config_parse("test", slice_make(text, (size_t)n), &report);
     assert_non_null(c);
     config_report_fini(&report);
     log_set_level(LOG_ERROR);
     return c;
+}
+
+static struct server_config *config(const char *name, unsigned port, unsigned drain_ms)
+{
+    return config_with(name, port, drain_ms, "false", "");
 }
 
 static struct server *start(const struct server_config *c)
@@ -170,6 +177,82 @@ static void it_is_ready_when_it_is_registered_and_has_no_services_to_wait_for(vo
     config_free(c);
 }
 
+/* ---- what stays behind --------------------------------------------------------------------------------- */
+
+static void call(struct server *s, const char *module, const char *function, const char *args)
+{
+    struct buf term, out;
+    bool known;
+    struct rpc_call c = {.module = slice_str(module), .function = slice_str(function)};
+    buf_init(&term, 0);
+    buf_init(&out, 0);
+    assert_int_equal(rpc_run(&s->rpc, &c, term_of(&term, args), &out, &known), RPC_RETURN);
+    assert_true(term_is_atom(buf_slice(&out), "ok"));
+    buf_fini(&term);
+    buf_fini(&out);
+}
+
+/* Every release brings nodes with new names; those of the releases before must not be looked for, for ever. */
+static void a_service_that_is_added_again_with_other_nodes_lets_the_former_ones_go(void **state)
+{
+    (void)state;
+    char args[256];
+    setenv("ERL_EPMD_PORT", "1", 1); /* nobody is there */
+    struct server_config *c = config_with("one", 0, 5000, "true", "");
+    struct server *s = start(c);
+    for (unsigned i = 0; i < 1100; i++) { /* more than the cluster has places for */
+        snprintf(args, sizeof(args),
+                 "[[%%{__struct__: PhoenixGenApi.Structs.ServiceConfig, service: :chat, nodes: [:\"chat@host%u\"], "
+                 "module: M, function: :f, args: []}]]",
+                 i);
+        call(s, "Elixir.PhoenixGenApi.ConfigPuller", "add", args);
+    }
+    assert_int_equal(cluster_add_peer(s->cluster, SLICE_LIT("other@host")), BG_OK);
+    server_free(s);
+    config_free(c);
+    unsetenv("ERL_EPMD_PORT");
+}
+
+/* Stops once there is the file, or fails. */
+struct file_watch {
+    struct timer timer;
+    struct server *server;
+    const char *path;
+    unsigned changes;
+};
+
+static void on_file_watch(struct timer *t)
+{
+    enum { EVERY_US = 200 * 1000, CHANGES_MAX = 20 };
+    struct file_watch *w = container_of(t, struct file_watch, timer);
+    bool there = access(w->path, F_OK) == 0;
+    server_pushes_changed(w->server);
+    if (there || ++w->changes == CHANGES_MAX)
+        server_stop(w->server);
+    else
+        assert_int_equal(timer_arm_in(&w->server->timers, t, EVERY_US), BG_OK);
+}
+
+/* A crash must not cost all that was pushed since the last quiet second. */
+static void pushes_are_written_although_they_never_pause(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/beamgate-snapshot-XXXXXX", more[128];
+    close(mkstemp(path));
+    unlink(path);
+    snprintf(more, sizeof(more), "push: {snapshot_file: %s}\n", path);
+    struct server_config *c = config_with("one", 0, 5000, "false", more);
+    struct server *s = start(c);
+    struct file_watch w = {.timer = {.fn = on_file_watch}, .server = s, .path = path};
+    s->timers.now_us = clock_now_us();
+    assert_int_equal(timer_arm_in(&s->timers, &w.timer, 0), BG_OK);
+    assert_int_equal(server_run(s), EXIT_STOPPED);
+    assert_true(w.changes < 20);
+    server_free(s);
+    assert_int_equal(unlink(path), 0);
+    config_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +263,8 @@ int main(void)
         cmocka_unit_test(asked_a_second_time_it_stops_at_once),
         cmocka_unit_test(a_client_that_does_not_answer_is_dropped_after_the_drain_timeout),
         cmocka_unit_test(it_is_ready_when_it_is_registered_and_has_no_services_to_wait_for),
+        cmocka_unit_test(a_service_that_is_added_again_with_other_nodes_lets_the_former_ones_go),
+        cmocka_unit_test(pushes_are_written_although_they_never_pause),
     };
     return cmocka_run_group_tests_name("server", tests, NULL, NULL);
 }
