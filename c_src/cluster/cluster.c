@@ -734,6 +734,8 @@ listening:
     log_info("cluster", "listening for nodes", "node=%s port=%u", c->o.self->name, (unsigned)c->port);
     if (c->o.epmd)
         c->registration = epmd_registration_new(c->o.loop, c->o.timers, c->o.metrics, c->o.self, c->port);
+    if (c->o.epmd && !c->registration) /* seen as a node that never becomes ready */
+        log_error("cluster", "no memory to register with epmd", "hint=\"no node will find this one; restart it\"");
     return c;
 }
 

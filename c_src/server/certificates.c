@@ -53,7 +53,8 @@ static void on_look(struct timer *t)
 {
     struct server *s = container_of(t, struct server, certificate_timer);
     look(s, false);
-    timer_arm_in(&s->timers, t, LOOK_US);
+    if (timer_arm_in(&s->timers, t, LOOK_US) != BG_OK)
+        log_error("server", "no memory for a timer: nobody will be warned before a certificate ends", "");
 }
 
 static int add(struct server *s, const struct tls_options *o, struct tls_context **tls, struct err *e)

@@ -24,7 +24,7 @@ enum ctl_exit {
 
 enum ctl_step {
     CTL_MORE, /* call again in the next turn */
-    CTL_WAIT, /* call again after ctl_job_wake() */
+    CTL_WAIT, /* call again after ctl_wake() */
     CTL_DONE,
     CTL_FAILED /* job->error says why */
 };
@@ -56,7 +56,7 @@ struct ctl_command {
     unsigned min_args, max_args;
     const char *const *options; /* pairs: "version=V" or "all", then what it means; NULL ends. NULL: none */
     ctl_step_fn *step;
-    const char *module, *function; /* step ctl_step_rpc: the row of the rpc table */
+    const char *module, *function; /* of the row of the rpc table that it runs; NULL: it is made here */
     enum ctl_view view;
     const struct ctl_column *columns;
     unsigned columns_count;
