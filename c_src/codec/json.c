@@ -217,10 +217,13 @@ static bool eat(struct slice *text, const void *p, size_t n)
     return true;
 }
 
-/* Run by run, so that nothing is copied for keys that are only compared. */
+/* Run by run, so that nothing is copied for keys that are only compared. Most comparisons are of a key with a name that
+ * it is not, and the first character says so. */
 bool json_string_is(struct slice raw, struct slice text)
 {
     const char *p = raw.ptr + 1, *end = raw.ptr + raw.len - 1;
+    if (p < end && *p != '\\' && (text.len == 0 || *p != *text.ptr))
+        return false;
     while (p < end) {
         const char *slash = memchr(p, '\\', (size_t)(end - p));
         size_t run = (size_t)((slash ? slash : end) - p);

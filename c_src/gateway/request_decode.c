@@ -7,16 +7,16 @@
 #include "transcode.h"
 
 static const struct {
-    const char *name;
+    struct slice name;
     size_t offset;
 } known_fields[] = {
-    {"request_type", offsetof(struct request_fields, request_type)},
-    {"request_id", offsetof(struct request_fields, request_id)},
-    {"service", offsetof(struct request_fields, service)},
-    {"args", offsetof(struct request_fields, args)},
-    {"version", offsetof(struct request_fields, version)},
-    {"user_id", offsetof(struct request_fields, user_id)},
-    {"device_id", offsetof(struct request_fields, device_id)},
+    {SLICE_LIT("request_type"), offsetof(struct request_fields, request_type)},
+    {SLICE_LIT("request_id"), offsetof(struct request_fields, request_id)},
+    {SLICE_LIT("service"), offsetof(struct request_fields, service)},
+    {SLICE_LIT("args"), offsetof(struct request_fields, args)},
+    {SLICE_LIT("version"), offsetof(struct request_fields, version)},
+    {SLICE_LIT("user_id"), offsetof(struct request_fields, user_id)},
+    {SLICE_LIT("device_id"), offsetof(struct request_fields, device_id)},
 };
 
 static struct slice null_as_absent(struct slice raw)
@@ -33,7 +33,7 @@ void request_fields_read(struct slice payload, struct request_fields *f)
     json_iter_init(&it, payload);
     while (json_iter_next(&it, &key, &value)) {
         for (size_t i = 0; i < ARRAY_SIZE(known_fields); i++) {
-            if (!json_string_is(key, slice_str(known_fields[i].name)))
+            if (!json_string_is(key, known_fields[i].name))
                 continue;
             if (!(seen & 1u << i))
                 *(struct slice *)(void *)((char *)f + known_fields[i].offset) = null_as_absent(value);
