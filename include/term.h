@@ -76,6 +76,8 @@ static inline bool term_at_end(const struct term_reader *r)
 
 /* What comes next, without moving. */
 enum term_kind term_peek(const struct term_reader *r);
+/* The kind of a whole term, as term_skip() and term_read_last() return it: what term_peek() said before. */
+enum term_kind term_kind(struct slice term);
 /* Steps over one term and returns it. */
 int term_skip(struct term_reader *r, struct slice *term) MUST_CHECK;
 /* The last element of a checked term whose bytes end with it: all that is left. Unlike term_skip() it does not walk the

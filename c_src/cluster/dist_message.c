@@ -129,10 +129,10 @@ static int read_fields(struct term_reader *r, const struct shape *s, struct dist
     for (unsigned i = 0; i < s->count; i++) {
         const struct field *f = &fields[s->fields[i]];
         struct slice term;
-        if (!(f->kinds & 1u << term_peek(r)))
-            return err_set(e, BG_EINVAL, i + 1, "operation %u: field %u is of the wrong kind", m->op, i + 1);
         if (term_skip(r, &term) != BG_OK)
             return err_set(e, BG_EINVAL, i + 1, "operation %u: field %u cannot be read", m->op, i + 1);
+        if (!(f->kinds & 1u << term_kind(term)))
+            return err_set(e, BG_EINVAL, i + 1, "operation %u: field %u is of the wrong kind", m->op, i + 1);
         if (f->offset != SKIPPED)
             *field_at(m, f->offset) = term;
     }

@@ -182,11 +182,10 @@ void process_table_free(struct process_table *pt)
 /* The handle is the pid: index as id, generation as serial. A slot that is used again gives another pid. */
 handle_t process_start(struct process_table *pt, const struct process_ops *ops, void *owner)
 {
-    struct process *p = calloc(1, sizeof(*p));
+    struct process *p = malloc(sizeof(*p)); /* not calloc(): the C library has no short way for that */
     if (!p)
         return HANDLE_NONE;
-    p->ops = ops;
-    p->owner = owner;
+    *p = (struct process){.ops = ops, .owner = owner};
     list_init(&p->relations);
     p->self = slots_add(&pt->processes, p);
     if (p->self != HANDLE_NONE)
@@ -424,16 +423,14 @@ static int add_relation(struct process_table *pt, struct process *p, handle_t li
         return BG_ENOMEM;
     if (pt->relation_count >= pt->relation_limit || peer->count >= RELATIONS_PER_LINK_MAX)
         return BG_ELIMIT;
-    struct relation *r = calloc(1, sizeof(*r) + terms[0].len + terms[1].len + terms[2].len);
+    struct relation *r = malloc(sizeof(*r) + terms[0].len + terms[1].len + terms[2].len);
     if (!r)
         return BG_ENOMEM;
     char *at = r->bytes;
+    *r = (struct relation){.process = p, .peer = peer, .key = *key};
     r->target = slice_keep(&at, terms[0]);
     r->remote = slice_keep(&at, terms[1]);
     r->ref = slice_keep(&at, terms[2]);
-    r->key = *key;
-    r->process = p;
-    r->peer = peer;
     if (key->kind != WATCHING && map_put(&pt->relations, key_slice(&r->key), r) != BG_OK) {
         free(r);
         return BG_ENOMEM;

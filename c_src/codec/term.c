@@ -75,14 +75,22 @@ static bool int_at(const uint8_t *p, int64_t *v)
 }
 
 /* Integers are told apart by value, not by encoding: other nodes may write 5 as a big. */
+static enum term_kind kind_at(const uint8_t *p)
+{
+    int64_t v;
+    enum term_kind kind = (enum term_kind)term_rules[*p].kind;
+    return kind == TERM_INT && !int_at(p, &v) ? TERM_BIG : kind;
+}
+
 enum term_kind term_peek(const struct term_reader *r)
 {
     uint64_t children;
-    int64_t v;
-    if (!term_head(r->p, r->end, &children))
-        return TERM_INVALID;
-    enum term_kind kind = (enum term_kind)term_rules[*r->p].kind;
-    return kind == TERM_INT && !int_at(r->p, &v) ? TERM_BIG : kind;
+    return term_head(r->p, r->end, &children) ? kind_at(r->p) : TERM_INVALID;
+}
+
+enum term_kind term_kind(struct slice term)
+{
+    return kind_at((const uint8_t *)term.ptr);
 }
 
 /* Counts terms instead of keeping a stack: nesting does not matter for finding the end. */

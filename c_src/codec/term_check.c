@@ -15,12 +15,20 @@
 #include "term_tags.h"
 #include "text_scan.h"
 
+enum {
+    FUN_FIXED = 4 + 1 + 16 + 4 + 4, /* size, arity, uniq, index, number of free variables */
+    PID_NUMBERS = 4 + 4 + 4,        /* id, serial, creation */
+    REF_CREATION = 4,
+    FLOAT_TEXT = 31,
+    ATOM_CHARACTERS = 255
+};
+
 const struct term_rule term_rules[256] = {
     [TAG_NEW_FLOAT] = {TERM_FLOAT, SHAPE_FIXED, 8},
     [TAG_BIT_BINARY] = {TERM_BITSTRING, SHAPE_BYTES32, 1},
-    [TAG_NEW_PID] = {TERM_PID, SHAPE_NODE, 12},
+    [TAG_NEW_PID] = {TERM_PID, SHAPE_NODE, PID_NUMBERS},
     [TAG_NEW_PORT] = {TERM_PORT, SHAPE_NODE, 8},
-    [TAG_NEWER_REF] = {TERM_REF, SHAPE_REF, 4},
+    [TAG_NEWER_REF] = {TERM_REF, SHAPE_REF, REF_CREATION},
     [TAG_SMALL_INT] = {TERM_INT, SHAPE_FIXED, 1},
     [TAG_INT] = {TERM_INT, SHAPE_FIXED, 4},
     [TAG_FLOAT] = {TERM_FLOAT, SHAPE_FIXED, 31},
@@ -44,12 +52,6 @@ const struct term_rule term_rules[256] = {
     [TAG_ATOM_UTF8] = {TERM_ATOM, SHAPE_BYTES16, 0},
     [TAG_SMALL_ATOM_UTF8] = {TERM_ATOM, SHAPE_BYTES8, 0},
     [TAG_V4_PORT] = {TERM_PORT, SHAPE_NODE, 12},
-};
-
-enum {
-    FUN_FIXED = 4 + 1 + 16 + 4 + 4, /* size, arity, uniq, index, number of free variables */
-    FLOAT_TEXT = 31,
-    ATOM_CHARACTERS = 255
 };
 
 /* ---- heads ---- */
@@ -265,6 +267,17 @@ bool term_float_value(const uint8_t *p, double *v)
 
 /* ---- the walk ---- */
 
+/* The node's name, at p, of a pid or reference: ASCII in the encoding that every node of today uses; size bytes of numbers
+ * follow it. NULL as below. */
+static inline const uint8_t *easy_node(const uint8_t *p, const uint8_t *end, size_t size)
+{
+    size_t left = (size_t)(end - p);
+    if (left < 2 || *p != TAG_SMALL_ATOM_UTF8)
+        return NULL;
+    size_t n = p[1];
+    return n + size <= left - 2 && text_is_ascii((const char *)p + 2, n) ? p + 2 + n + size : NULL;
+}
+
 /* Most terms of any packet in one step: returns what follows a leaf that is entirely fine, or NULL when the term is
  * another or needs the closer look. */
 static inline const uint8_t *easy_leaf(const uint8_t *p, const uint8_t *end)
@@ -285,6 +298,11 @@ static inline const uint8_t *easy_leaf(const uint8_t *p, const uint8_t *end)
             return NULL;
         n = get_be32(p + 1);
         return n <= left - 5 ? p + 5 + n : NULL;
+    case TAG_NEW_PID:
+        return easy_node(p + 1, end, PID_NUMBERS);
+    case TAG_NEWER_REF:
+        n = left < 3 ? 0 : get_be16(p + 1);
+        return n >= 1 && n <= TERM_REF_WORDS ? easy_node(p + 3, end, REF_CREATION + 4 * n) : NULL;
     default:
         return NULL;
     }

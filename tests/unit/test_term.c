@@ -143,6 +143,29 @@ static void every_prefix_of_a_term_is_refused(void **state)
     buf_fini(&b);
 }
 
+/* Pids and references have a short way of their own through the check; names that are not ASCII go the long one. */
+static void pids_and_references_are_checked_to_their_last_byte(void **state)
+{
+    (void)state;
+    const struct slice whole[] = {
+        TERM(88, 119, 2, 'a', 'b', 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3),
+        TERM(88, 119, 2, 0xc3, 0xa9, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3),
+        TERM(90, 0, 1, 119, 1, 'a', 0, 0, 0, 3, 0, 0, 0, 1),
+        TERM(90, 0, 5, 119, 2, 0xc3, 0xa9, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5),
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(whole); i++) {
+        char *copy = malloc(whole[i].len);
+        assert_non_null(copy);
+        assert_int_equal(check(whole[i], 0), 0);
+        for (size_t n = 0; n < whole[i].len; n++) {
+            memcpy(copy + whole[i].len - n, whole[i].ptr, n); /* a sanitizer sees any step past the end */
+            if (check(slice_make(copy + whole[i].len - n, n), 0) != BG_EINVAL)
+                fail_msg("term %zu: %zu bytes of %zu were taken", i, n, whole[i].len);
+        }
+        free(copy);
+    }
+}
+
 static void old_encodings_of_other_nodes_are_read(void **state)
 {
     (void)state;
@@ -234,6 +257,8 @@ static void forged_terms_are_refused(void **state)
         TERM(90, 0, 6, 119, 1, 'a', 0, 0, 0, 1),
         TERM(90, 0, 0, 119, 1, 'a', 0, 0, 0, 1),
         TERM(88, 97, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1), /* the node of a pid is an integer */
+        TERM(88, 119, 1, 0xff, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1), /* the node's name is not UTF-8 */
+        TERM(90, 0, 1, 119, 1, 0xff, 0, 0, 0, 1, 0, 0, 0, 1),
         TERM(113, 119, 1, 'm', 97, 1, 97, 2),
     };
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
@@ -424,6 +449,7 @@ int main(void)
         cmocka_unit_test(what_was_written_is_read_back),
         cmocka_unit_test(integers_take_the_smallest_encoding),
         cmocka_unit_test(every_prefix_of_a_term_is_refused),
+        cmocka_unit_test(pids_and_references_are_checked_to_their_last_byte),
         cmocka_unit_test(old_encodings_of_other_nodes_are_read),
         cmocka_unit_test(forged_terms_are_refused),
         cmocka_unit_test(atoms_are_bounded_in_characters_not_bytes),
