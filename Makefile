@@ -121,7 +121,7 @@ $(BUILD)/bench/loadgen: $(BENCH_OBJ)
 $(BUILD)/bench/lws_echo: $(BUILD)/bench/lws_echo.o
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(shell pkg-config --libs libwebsockets libuv)
 
-$(BUILD)/bench/micro: $(addprefix $(BUILD)/bench/,micro.o micro_jansson.o micro_rate.o micro_limit.o micro_token.o micro_pipeline.o) $(BUILD)/libbeamgate.a
+$(BUILD)/bench/micro: $(addprefix $(BUILD)/bench/,micro.o micro_jansson.o micro_rate.o micro_limit.o micro_token.o micro_pipeline.o micro_rpc.o) $(BUILD)/libbeamgate.a
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 bench-codec: $(BUILD)/bench/micro ## time the codec steps of a request, beside jansson

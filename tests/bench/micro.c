@@ -174,6 +174,7 @@ static const struct micro_case {
     {"whole request: any of 10,000 functions", run_pipeline_any_of_10000},
     {"whole request: checked (five arguments, permission)", run_pipeline_checked},
     {"whole request: checked, and two rate limits", run_pipeline_checked_limited},
+    {"incoming call: rpc:call of a cheap function, from its packet to the two of its answer", run_rpc_count},
 };
 
 static double round_ns(const struct micro_case *c)
@@ -188,16 +189,21 @@ static double round_ns(const struct micro_case *c)
     return (double)(now - begun) * 1000 / (double)runs;
 }
 
-int main(void)
+/* micro [TEXT]: the cases with TEXT in their name, or all. */
+int main(int argc, char **argv)
 {
+    const char *only = argc > 1 ? argv[1] : "";
     prepare();
     rate_prepare();
     limit_prepare();
     token_prepare();
     pipeline_prepare();
+    rpc_prepare();
     printf("request frame %zu bytes; 50 users: %zu bytes as term, %zu as JSON\n", request.len, users_term.len,
            users_json.len);
     for (size_t i = 0; i < ARRAY_SIZE(CASES); i++) {
+        if (!strstr(CASES[i].name, only))
+            continue;
         double best = round_ns(&CASES[i]);
         for (int k = 1; k < ROUNDS; k++) {
             double ns = round_ns(&CASES[i]);
@@ -211,5 +217,6 @@ int main(void)
     limit_forget();
     token_forget();
     pipeline_forget();
+    rpc_forget();
     return 0;
 }

@@ -1,7 +1,7 @@
 /*
  * micro.h: the parts of micro.c that stand apart: jansson's, because jansson and json.h both name their kinds
- * JSON_STRING, the rate limiter's, the limits', the tokens' and the request
- * pipeline's.
+ * JSON_STRING, the rate limiter's, the limits', the tokens', the request
+ * pipeline's and the incoming calls'.
  */
 #ifndef BEAMGATE_MICRO_H
 #define BEAMGATE_MICRO_H
@@ -55,6 +55,12 @@ void run_stage_rate_limit(void);
 void run_stage_args_one(void);
 void run_stage_args_five(void);
 void run_stage_answer(void);
+
+/* Makes the callee of incoming calls; rpc_forget() frees it. */
+void rpc_prepare(void);
+void rpc_forget(void);
+/* One call, from its packet to the two of its answer. */
+void run_rpc_count(void);
 
 /* Reads tokens and keys of the tests; token_forget() frees them. */
 void token_prepare(void);
