@@ -1,19 +1,21 @@
-%% Calls into the gateway by rpc, as other nodes make them: PhoenixGenApi.ConfigDb.count/0, from as many processes as
-%% asked for, as fast as they are answered or so many calls a second in all.
+%% Calls of a function that returns a count by rpc, as other nodes make them: of the gateway, PhoenixGenApi.ConfigDb.count/0, from
+%% as many processes as asked for, as fast as they are answered or so many calls a second in all.
 %%
-%% Arguments behind -extra: LABEL GATEWAY OS_PID CALLERS RATE SECONDS; RATE 0 is as fast as it goes. Prints one line of JSON, then
-%% with the gateway's CPU time per call, as the kernel counts it; a wrong answer ends it with exit code 1.
+%% Arguments behind -extra: LABEL NODE OS_PID CALLERS RATE SECONDS MODULE; RATE 0 is as fast as it goes, OS_PID is that of the node.
+%% Prints one line of JSON, at RATE 0 with that process's CPU time per call, as the kernel counts it; a wrong answer ends it
+%% with exit code 1.
 -module(bench_caller).
 -export([main/0]).
 
 main() ->
-    [Label, Gateway, Pid, Callers, Rate, Seconds] = init:get_plain_arguments(),
-    Node = list_to_atom(Gateway),
+    [Label, Name, Pid, Callers, Rate, Seconds, Module] = init:get_plain_arguments(),
+    Node = list_to_atom(Name),
+    Callee = {Node, list_to_atom(Module)},
     pong = net_adm:ping(Node),
     N = list_to_integer(Callers),
     Counters = counters:new(1, [write_concurrency]),
     Pause = case list_to_integer(Rate) of 0 -> 0; R -> N * 1000000 / R end,
-    [spawn_link(fun() -> caller(Node, Counters, Pause, now_us() + rand:uniform() * Pause) end) || _ <- lists:seq(1, N)],
+    [spawn_link(fun() -> caller(Callee, Counters, Pause, now_us() + rand:uniform() * Pause) end) || _ <- lists:seq(1, N)],
     timer:sleep(500),
     {Calls, Took, Cpu} = window(Counters, Pid, list_to_integer(Seconds)),
     io:format("{\"label\":\"~s\",\"callers\":~b,\"calls\":~b,\"per_second\":~b~s}~n",
@@ -29,19 +31,19 @@ window(Counters, Pid, Seconds) ->
     timer:sleep(Seconds * 1000),
     {counters:get(Counters, 1) - Calls, now_us() - At, cpu_us(Pid) - Cpu}.
 
-caller(Node, Counters, Pause, Due) ->
+caller({Node, Module} = Callee, Counters, Pause, Due) ->
     case trunc((Due - now_us()) / 1000) of
         Wait when Wait > 0 -> timer:sleep(Wait);
         _ -> ok
     end,
-    case rpc:call(Node, 'Elixir.PhoenixGenApi.ConfigDb', count, []) of
+    case rpc:call(Node, Module, count, []) of
         Count when is_integer(Count), Count > 0 -> ok;
         Wrong ->
             io:format(standard_error, "wrong answer: ~p~n", [Wrong]),
             halt(1)
     end,
     counters:add(Counters, 1, 1),
-    caller(Node, Counters, Pause, Due + Pause).
+    caller(Callee, Counters, Pause, Due + Pause).
 
 now_us() -> erlang:monotonic_time(microsecond).
 

@@ -4,7 +4,7 @@
 %% The gateway pulls configs/1; its argument is how many functions to return in all. list_users answers 50 maps, built
 %% once, because it is the gateway that is measured. Runs until it is killed; prints "ready" when it can be called.
 -module(bench_service).
--export([main/0, configs/1, echo/1, checked/5, list_users/0]).
+-export([main/0, configs/1, echo/1, checked/5, list_users/0, count/0]).
 
 main() ->
     persistent_term:put(?MODULE, [user(N) || N <- lists:seq(1, 50)]),
@@ -17,6 +17,9 @@ echo(Msg) -> {ok, Msg}.
 checked(Msg, _N, _Tags, _At, _Id) -> {ok, Msg}.
 
 list_users() -> {ok, persistent_term:get(?MODULE)}.
+
+%% What bench_caller asks the gateway, asked of a BEAM.
+count() -> 3.
 
 configs(Count) ->
     Echo = fun_config(<<"echo">>, echo, #{<<"msg">> => string}, [<<"msg">>]),

@@ -195,24 +195,47 @@ function_cases() {
     port=$first_port
 }
 
-caller() { # LABEL CALLERS RATE SECONDS: calls into the gateway by rpc; the line goes to calls.jsonl
+caller() { # LABEL CALLERS RATE SECONDS NODE PID MODULE: calls into a node by rpc; the line goes to calls.jsonl
     erl -noinput -name "bench_caller_$1@127.0.0.1" -start_epmd false -pa "$dir" +sbwt none +sbwtdcpu none +sbwtdio none \
-        -s bench_caller main -extra "$1" "beamgate_$port@127.0.0.1" "$gateway" "$2" "$3" "$4" >> "$dir/calls.jsonl" 2> "$dir/caller.log"
+        -s bench_caller main -extra "$1" "$5@127.0.0.1" "$6" "$2" "$3" "$4" "$7" >> "$dir/calls.jsonl" 2> "$dir/caller.log"
 }
 
-# What an incoming call costs, and what 5,000 of them a second do to clients: windows without and with them, in turns.
-rpc_case() {
-    erlc -o "$dir" "$here/bench_caller.erl" || die "erlc failed"
-    start_gateway rex 3
-    for n in 1 64; do caller "rpc_count_$n" "$n" 0 "${window%.*}" || die "case rpc failed"; done
-    for turn in $(some 1 "1 2 3 4 5"); do
-        repeat=1 requests echo_alone 64 --mode request --payload-template echo
-        caller "rpc_5000_a_second_$turn" 64 5000 "$((${window%.*} + ${warmup%.*} + 1))" &
+into_gateway() { # LABEL CALLERS RATE SECONDS
+    caller "$@" "beamgate_$port" "$gateway" Elixir.PhoenixGenApi.ConfigDb
+}
+
+into_service() { # the same calls of the same caller, of which the gateway sees nothing
+    caller "$@" bench_service "$node" bench_service
+}
+
+# WHAT LABEL: clients at 64 connections beside 5,000 calls a second, made by WHAT; by nobody when that is "none".
+beside_calls() {
+    calls=
+    if [ "$1" != none ]; then
+        "$1" "$2_$turn" 64 5000 "$((${window%.*} + ${warmup%.*} + 1))" &
         calls=$!
         pids="$pids $calls"
         sleep 1.2
-        repeat=1 requests echo_with_rpc 64 --mode request --payload-template echo
-        wait "$calls" || die "case rpc failed"
+    fi
+    repeat=1 requests "$2" 64 --mode request --payload-template echo
+    [ -z "$calls" ] || wait "$calls" || die "case rpc failed"
+}
+
+# What an incoming call costs. Then what 5,000 of them a second do to clients: the caller takes the processors from all others,
+# so beside windows without calls there are such with the same calls into the service node. All three in turns, and
+# each once first, second and last.
+rpc_case() {
+    erlc -o "$dir" "$here/bench_caller.erl" || die "erlc failed"
+    start_gateway rex 3
+    for n in 1 64; do into_gateway "rpc_count_$n" "$n" 0 "${window%.*}" || die "case rpc failed"; done
+    for turn in $(some 1 "1 2 3 4 5 6 7 8 9"); do
+        for which in $(case $((turn % 3)) in 0) echo alone service gateway ;; 1) echo service gateway alone ;; 2) echo gateway alone service ;; esac); do
+            case $which in
+            alone) beside_calls none echo_alone ;;
+            service) beside_calls into_service echo_rpc_service ;;
+            gateway) beside_calls into_gateway echo_rpc_gateway ;;
+            esac
+        done
     done
     stop "$gateway" TERM
     cat "$dir/calls.jsonl"
