@@ -12,6 +12,7 @@
 #include "dist_dispatch.h"
 #include "list.h"
 #include "pg_scope.h"
+#include "gather.h"
 #include "loop_meter.h"
 #include "edge.h"
 #include "rate_limiter.h"
@@ -79,6 +80,8 @@ struct server {
     struct client_limits limits;
     struct timers timers;
     struct loop_meter loop_meter;
+    struct gather gather;
+    uint64_t calls_gathered; /* METRIC_RPC_IN when gather was last told */
     struct node_identity self;
     struct cluster *cluster;
     struct process_table *processes;
