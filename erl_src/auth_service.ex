@@ -18,6 +18,7 @@ defmodule AuthService do
   def connect(%{"token" => "raise"}, _info), do: raise("no")
   def connect(%{"token" => "odd"}, _info), do: :perhaps
   def connect(%{"token" => "expired"}, _info), do: {:error, :expired}
+  def connect(%{"token" => "busy"}, _info), do: {:error, :rate_limit}
 
   def connect(params, info) do
     seen({params, info})

@@ -111,11 +111,20 @@ struct auth_settings {
     uint32_t cache_ms;
 };
 
+/* What a client gets about whom a connect function has said {error, Reason}. */
+struct refusal_settings {
+    char *reason;
+    uint32_t status;
+    char *body; /* NULL: none */
+};
+
 struct socket_settings {
     char *path;
     char *user_id_param; /* NULL: sockets have no user id */
     struct auth_settings *auth; /* then there is no user_id_param */
     uint32_t auth_count;
+    struct refusal_settings *refusals;
+    uint32_t refusals_count;
     char *id;            /* with {user_id}; NULL: sockets have none */
     char *check_origin;  /* true, false, conn or remote */
     char **origins;      /* patterns for origin_parse_pattern(); when given, check_origin is true and they decide */

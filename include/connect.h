@@ -15,7 +15,7 @@ struct connect_options {
     struct timers *timers;
     struct metrics *metrics;
     /* The answer for a client that connects_ask() left waiting. up is the callee's to end with identity_fini() when accepted;
-     * its key is valid during the call. */
+     * its key is valid during the call. When not, up->refusal says what the answer is. */
     void (*done)(void *ctx, handle_t client, struct upgrade *up, bool accepted);
     void *ctx;
 };

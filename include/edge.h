@@ -38,6 +38,13 @@ struct channel_config {
     struct remote_function join; /* asked last; module NULL: nobody is */
 };
 
+/* What a client gets about whom a connect function has said {error, Reason}, with this Reason (P-007). */
+struct refusal {
+    const char *reason; /* an atom's text or a string */
+    uint32_t status;
+    const char *body; /* NULL: none */
+};
+
 enum auth_type {
     AUTH_PHOENIX_TOKEN, /* a token that a Phoenix application has signed */
     AUTH_PHOENIX_ENCRYPTED, /* or encrypted */
@@ -75,6 +82,8 @@ struct socket_config {
     const char *user_id_param; /* connect parameter that names the user, NULL: no user id; only without auth */
     const struct auth_method *auth; /* tried in this order; none: user_id_param */
     uint32_t auth_count;
+    const struct refusal *refusals; /* any other reason: 403, without a body */
+    uint32_t refusals_count;
     uint32_t timeout_ms;       /* idle, P-043: 60000 */
     uint32_t max_channels;     /* P-012: 100 */
     uint32_t max_frame_bytes;  /* P-075: 10000000 */

@@ -23,6 +23,7 @@ struct upgrade {
     enum serializer serializer;
     struct slice key; /* points into the request head */
     struct identity who;
+    const struct refusal *refusal; /* of who is refused by a service: what it is answered with; NULL: 403 */
 };
 
 /* Reads the file of console_phoenix_js. BG_ESYS with a text for the operator. */

@@ -373,7 +373,8 @@ static int ask(struct inquiry *q)
 void edge_refused(const struct socket_config *config, struct metrics *m, const char *reason)
 {
     metric_inc(m, METRIC_CLIENT_AUTH_REFUSED);
-    log_limited(LOG_INFO, "edge", "authentication failed, refusing", "path=%s reason=\"%s\"", config->path, reason);
+    log_limited(LOG_INFO, "edge", "authentication failed, refusing", "path=%s reason=%s", config->path,
+                log_text(slice_str(reason)));
 }
 
 int edge_authenticate(const struct socket_config *config, const struct http_head *h, uint64_t now_ms, struct metrics *m,

@@ -62,15 +62,30 @@ static void refuse(const struct connects *cs, const struct upgrade *up, const ch
     edge_refused(up->config, cs->o.metrics, reason);
 }
 
-/* {error, Reason}: the reason is for the log, as Phoenix' default handler has it for nobody (P-007). */
-static void refuse_term(const struct connects *cs, const struct upgrade *up, struct slice value)
+/* The answer that the configuration has for {error, Reason}; NULL where it has none. */
+static const struct refusal *refusal_for(const struct socket_config *config, struct slice value)
+{
+    struct term_reader r = term_reader(value);
+    struct slice reason, text;
+    uint32_t arity;
+    if (term_read_tagged(&r, "error", &arity) != BG_OK || term_skip(&r, &reason) != BG_OK || !term_text(reason, &text))
+        return NULL;
+    for (uint32_t i = 0; i < config->refusals_count; i++)
+        if (slice_is(text, config->refusals[i].reason))
+            return &config->refusals[i];
+    return NULL;
+}
+
+/* :error | {error, Reason}: the reason is for the log, as Phoenix' default handler has it for nobody (P-007). */
+static void refuse_term(const struct connects *cs, struct upgrade *up, struct slice value)
 {
     struct buf text;
+    up->refusal = refusal_for(up->config, value);
     buf_init(&text, 0);
     buf_puts(&text, "the connect function says ");
     term_inspect(value, &text, REASON_MAX);
     buf_putc(&text, '\0');
-    refuse(cs, up, buf_ok(&text) ? log_text(slice_str((const char *)text.data)) : "the connect function says no");
+    refuse(cs, up, buf_ok(&text) ? (const char *)text.data : "the connect function says no");
     buf_fini(&text);
 }
 

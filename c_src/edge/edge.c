@@ -95,14 +95,28 @@ static bool ask_service(struct edge *ed, const struct http_head *h, const struct
     return false;
 }
 
+static void refuse_client(struct edge *ed, handle_t client, const struct refusal *how)
+{
+    struct http_response res = {.status = how ? how->status : 403};
+    buf_init(&res.body, 0);
+    if (how && how->body) {
+        res.content_type = "text/plain; charset=utf-8";
+        buf_puts(&res.body, how->body);
+    }
+    http_server_release(ed->http, client, &res);
+    buf_fini(&res.body);
+}
+
 /* The service's answer for a client that waited. */
 static void on_connect(void *ctx, handle_t client, struct upgrade *up, bool accepted)
 {
-    static const struct http_response refused = {.status = 403};
     struct edge *ed = ctx;
-    if (accepted)
-        ed->upgrade = *up; /* for on_upgrade(), which is called now */
-    http_server_release(ed->http, client, accepted ? NULL : &refused);
+    if (!accepted) {
+        refuse_client(ed, client, up->refusal);
+        return;
+    }
+    ed->upgrade = *up; /* for on_upgrade(), which is called now */
+    http_server_release(ed->http, client, NULL);
 }
 
 static void on_origin_gone(void *ctx, uint64_t tag)
@@ -130,12 +144,11 @@ static bool ask_origin(struct edge *ed, struct http_response *res)
 /* Everything behind the Origin is still to be looked at: on_request() is called again. */
 static void on_origin(void *ctx, handle_t client, bool allowed)
 {
-    static const struct http_response refused = {.status = 403};
     struct edge *ed = ctx;
     if (allowed)
         http_server_resume(ed->http, client);
     else
-        http_server_release(ed->http, client, &refused);
+        refuse_client(ed, client, NULL);
 }
 
 static unsigned on_identify(void *ctx, const struct http_head *h, struct client_source *from)

@@ -173,6 +173,7 @@ static const char *reason_phrase(unsigned status)
     } phrases[] = {
         {200, "OK"},
         {400, "Bad Request"},
+        {401, "Unauthorized"},
         {403, "Forbidden"},
         {404, "Not Found"},
         {405, "Method Not Allowed"},

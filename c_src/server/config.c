@@ -259,6 +259,7 @@ static void check_socket(const struct whole *w, uint32_t i)
     config_check_origin(w->c, i, w->name, line_at(w, "sockets", i, s->origins_count ? "origins" : "check_origin"), w->report);
     for (uint32_t k = 0; k < s->auth_count; k++)
         config_check_auth(w->c, i, k, w->name, line_at(w, "sockets", i, "auth"), w->report);
+    config_check_refusals(w->c, i, w->name, line_at(w, "sockets", i, "refusals"), w->report);
     for (uint32_t k = 0; k < s->channels_count; k++)
         config_check_join(w->c, i, k, w->name, line_at(w, "sockets", i, "channels"), w->report);
     if (s->auth_count && s->user_id_param)

@@ -152,6 +152,23 @@ void config_check_join(const struct server_config *c, uint32_t socket, uint32_t 
                      socket, channel);
 }
 
+/* Only a connect function gives reasons that an operator knows. */
+void config_check_refusals(const struct server_config *c, uint32_t socket, const char *name, size_t line,
+                           struct config_report *r)
+{
+    const struct socket_settings *s = &c->sockets[socket];
+    bool remote = s->refusals_count == 0;
+    for (uint32_t i = 0; i < s->auth_count; i++)
+        remote = remote || strcmp(s->auth[i].type, "remote") == 0;
+    if (!remote)
+        config_error(r, name, line, "sockets[%u]: refusals is for auth of type remote, and there is none", socket);
+    for (uint32_t i = 0; i < s->refusals_count; i++)
+        for (uint32_t k = 0; k < i; k++)
+            if (strcmp(s->refusals[i].reason, s->refusals[k].reason) == 0)
+                config_error(r, name, line, "sockets[%u].refusals[%u]: the reason %s is listed twice", socket, i,
+                             log_text(slice_str(s->refusals[i].reason)));
+}
+
 void config_check_origin(const struct server_config *c, uint32_t socket, const char *name, size_t line,
                          struct config_report *r)
 {

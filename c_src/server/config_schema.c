@@ -381,10 +381,19 @@ TABLES(auth, AUTH);
 static const cyaml_schema_value_t auth_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct auth_settings, auth_fields)};
 
+#define REFUSALS(R) \
+    R##_TEXT(refusal_settings, reason, true, 255, NULL, NULL) \
+    R##_NUMBER(refusal_settings, status, true, 400, 599, 0) \
+    R##_TEXT(refusal_settings, body, false, TEXT_MAX, NULL, NULL)
+TABLES(refusals, REFUSALS);
+static const cyaml_schema_value_t refusals_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct refusal_settings, refusals_fields)};
+
 #define SOCKETS(R) \
     R##_TEXT(socket_settings, path, true, 255, NULL, check_path) \
     R##_TEXT(socket_settings, user_id_param, false, 64, NULL, NULL) \
     R##_SECTIONS(socket_settings, auth, false) \
+    R##_SECTIONS(socket_settings, refusals, false) \
     R##_TEXT(socket_settings, id, false, 255, NULL, check_socket_id) \
     R##_TEXT(socket_settings, check_origin, false, 8, "true", check_origin) \
     R##_TEXTS(socket_settings, origins, false, check_origin_pattern) \

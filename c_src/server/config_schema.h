@@ -94,6 +94,8 @@ void config_check_auth(const struct server_config *c, uint32_t socket, uint32_t 
                        struct config_report *r);
 void config_check_join(const struct server_config *c, uint32_t socket, uint32_t channel, const char *name, size_t line,
                        struct config_report *r);
+void config_check_refusals(const struct server_config *c, uint32_t socket, const char *name, size_t line,
+                           struct config_report *r);
 void config_check_origin(const struct server_config *c, uint32_t socket, const char *name, size_t line,
                          struct config_report *r);
 

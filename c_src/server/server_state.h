@@ -126,6 +126,7 @@ struct server {
     uint32_t pubsub_groups_count;
     struct key_watch **key_watches; /* one for each of auth; NULL where nothing is to be watched */
     struct channel_config *channels; /* all sockets' channels, one after another */
+    struct refusal *refusals;        /* likewise */
     uint32_t max_connections;        /* as configured, or fewer by the limit of open files */
     struct ctl_server *ctl; /* NULL: no command line */
     struct timer drain_timer;

@@ -109,6 +109,12 @@ static int edge_channels(struct server *s, const struct socket_settings *from, s
     return rc;
 }
 
+static void edge_refusals(const struct socket_settings *from, struct refusal *to)
+{
+    for (uint32_t i = 0; i < from->refusals_count; i++)
+        to[i] = (struct refusal){from->refusals[i].reason, from->refusals[i].status, from->refusals[i].body};
+}
+
 static enum origin_check origin_check_of(const struct socket_settings *s)
 {
     if (strcmp(s->check_origin, "false") == 0)
@@ -162,6 +168,7 @@ static struct socket_config edge_socket(const struct server_config *c, const str
         .path = from->path,
         .user_id_param = from->user_id_param,
         .auth_count = from->auth_count,
+        .refusals_count = from->refusals_count,
         .id = from->id,
         .origin_check = origin_check_of(from),
         .host = c->listen.host,
@@ -191,13 +198,16 @@ static void tell_open(const struct socket_settings *from)
 int server_make_sockets(struct server *s, struct err *e)
 {
     const struct server_config *c = s->config;
-    uint32_t channels = 0, used = 0, auth_used = 0;
-    for (uint32_t i = 0; i < c->sockets_count; i++)
+    uint32_t channels = 0, refusals = 0, used = 0, auth_used = 0, refusals_used = 0;
+    for (uint32_t i = 0; i < c->sockets_count; i++) {
         channels += c->sockets[i].channels_count;
+        refusals += c->sockets[i].refusals_count;
+    }
     s->sockets = calloc(c->sockets_count, sizeof(*s->sockets));
     s->channels = calloc(channels, sizeof(*s->channels));
+    s->refusals = calloc(refusals + 1, sizeof(*s->refusals));
     s->asked_nodes = calloc(count_asked(c) + 1, sizeof(*s->asked_nodes));
-    if (!s->sockets || !s->channels || !s->asked_nodes)
+    if (!s->sockets || !s->channels || !s->refusals || !s->asked_nodes)
         return err_set(e, BG_ENOMEM, 0, "no memory for the sockets");
     int rc = make_auth(s, e);
     for (uint32_t i = 0; rc == BG_OK && i < c->sockets_count; i++) {
@@ -209,6 +219,9 @@ int server_make_sockets(struct server *s, struct err *e)
             rc = ask_origin(s, from, &s->sockets[i], e);
         s->sockets[i].channels = s->channels + used;
         s->sockets[i].auth = s->auth + auth_used;
+        edge_refusals(from, s->refusals + refusals_used);
+        s->sockets[i].refusals = s->refusals + refusals_used;
+        refusals_used += from->refusals_count;
         used += from->channels_count;
         auth_used += from->auth_count;
     }
@@ -224,6 +237,7 @@ void server_free_sockets(struct server *s)
     auth_clear(s->auth, s->auth_count);
     free(s->auth);
     free(s->channels);
+    free(s->refusals);
     free(s->asked_nodes);
 }
 

@@ -24,6 +24,12 @@ before(async () => {
   // The secret of tests/data/tokens; its tokens are from 2023.
   const token = 'auth: [{type: phoenix_token, secret: "' + "0123456789abcdef".repeat(4) + '", salt: user socket, max_age_s: 1000000000}]';
   gateways.token = await run.gateway(config().replace("user_id_param: user_id", token), { name: "token" });
+  const asked = config()
+    .replace("user_id_param: user_id", `auth: [{type: remote, module: AuthService, function: connect, nodes: ["svc@127.0.0.1"]}]
+    refusals: [{reason: rate_limit, status: 429, body: Too many requests}]`)
+    .replace("channels:", `channels:
+      - {topic: "room:*", event: api, join_module: AuthService, join_function: join, join_nodes: ["svc@127.0.0.1"]}`);
+  gateways.asked = await run.gateway(asked, { name: "asked" });
   gateways.small = await run.gateway(small, { name: "small" });
 });
 after(() => run?.stop());
@@ -41,6 +47,7 @@ async function checkUpgrade(gateway, row) {
   if (headers.Origin) headers.Origin = headers.Origin.replace("@PORT@", gateway.port);
   const answer = await gateway.get(`/socket/websocket?${query}`, { headers: { ...UPGRADE, ...headers } });
   assert.equal(answer.status, row.status);
+  if (row.body !== undefined) assert.equal(answer.body, row.body);
   for (const [name, value] of Object.entries(row.answers || {})) assert.equal(answer.headers[name] ?? null, value);
   if (row.status === 403) assert.equal(answer.body, "", "P-007: a refusal has no body");
 }

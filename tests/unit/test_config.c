@@ -269,6 +269,11 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_int_equal(c->sockets[0].origins_count, 3);
     assert_string_equal(c->sockets[0].origins[2], "//*.example.com");
     assert_string_equal(c->sockets[1].check_origin, "conn");
+    assert_int_equal(c->sockets[2].refusals_count, 2);
+    assert_string_equal(c->sockets[2].refusals[0].reason, "rate_limit");
+    assert_int_equal(c->sockets[2].refusals[0].status, 429);
+    assert_string_equal(c->sockets[2].refusals[0].body, "Too many requests");
+    assert_null(c->sockets[2].refusals[1].body);
     assert_string_equal(c->sockets[2].check_origin, "remote");
     assert_string_equal(c->sockets[2].origin_module, "Elixir.MyApp.Auth");
     assert_string_equal(c->sockets[2].origin_function, "origin_allowed?");

@@ -262,6 +262,39 @@ static void whatever_is_no_clear_yes_is_a_no(void **state)
     assert_int_equal(r.metrics.value[METRIC_CONNECT_FAILURES], 4);
 }
 
+/* P-007, C-06: only what the configuration holds is told. */
+static void reasons_may_have_a_status_and_a_body_of_their_own(void **state)
+{
+    (void)state;
+    static const struct refusal refusals[] = {{"rate_limit", 429, "Too many requests"}, {"banned", 410, NULL}};
+    static const struct {
+        const char *term, *status, *body;
+    } rows[] = {
+        {"{:error, :rate_limit}", "429", "\r\n\r\nToo many requests"},
+        {"{:error, \"rate_limit\"}", "429", "\r\n\r\nToo many requests"},
+        {"{:error, \"banned\"}", "410", "\r\n\r\n"},
+        {"{:error, :rate_limits}", "403", "\r\n\r\n"},
+        {"{:error, {:rate_limit, 1}}", "403", "\r\n\r\n"},
+        {":error", "403", "\r\n\r\n"},
+        {":rate_limit", "403", "\r\n\r\n"},
+    };
+    ask_to_connect();
+    r.socket.refusals = refusals;
+    r.socket.refusals_count = ARRAY_SIZE(refusals);
+    rig_start(&r);
+    for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char answer[512] = "";
+        int fd = ask(V2, "");
+        answer_call(i, CALL_RETURN, rows[i].term);
+        for (size_t n = 0; n + 1 < sizeof(answer) && tcp_recv(&r, fd, answer + n, 1); n++)
+            ;
+        if (strncmp(answer + 9, rows[i].status, 3) != 0 || strcmp(strstr(answer, "\r\n\r\n"), rows[i].body) != 0)
+            fail_msg("%s: %s", rows[i].term, answer);
+        close(fd);
+    }
+    assert_int_equal(r.metrics.value[METRIC_CLIENT_AUTH_REFUSED], ARRAY_SIZE(rows));
+}
+
 static void without_a_node_nobody_comes_in(void **state)
 {
     (void)state;
@@ -864,6 +897,7 @@ int main(void)
         TEST(a_client_waits_until_the_service_says_who_it_is),
         TEST(the_service_sees_the_connection_as_phoenix_shows_it),
         TEST(whatever_is_no_clear_yes_is_a_no),
+        TEST(reasons_may_have_a_status_and_a_body_of_their_own),
         TEST(without_a_node_nobody_comes_in),
         TEST(a_request_that_is_no_upgrade_is_not_asked_about),
         TEST(a_client_that_leaves_meanwhile_is_forgotten),
