@@ -1,7 +1,8 @@
 /*
  * process_table.h: local actors as Erlang processes: pids, registered names, aliases, monitors and links set
  * on them from other nodes, and the monitors and links they hold on remote processes. Everything
- * here is addressed by handle; remote ends are remembered per dist_link and vanish with it (D-11).
+ * here is addressed by handle; remote ends are remembered per dist_link and vanish with it (D-11). process_table.c has the
+ * processes themselves, process_relations.c their monitors and links.
  *
  * A process costs 56 bytes plus its slot; a monitor or link about 250 more while it lasts.
  */

@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "observer.h"
+
 /* ---- ServiceConfig structs ----------------------------------------------------------------------------- */
 
 static const char struct_name[] = "Elixir.PhoenixGenApi.Structs.ServiceConfig";
@@ -244,13 +246,14 @@ static void put_api_list(const struct server *s, struct buf *out, const struct c
         return;
     }
     struct fun_config **all = rpc_sorted_configs(s, status->config->service, &count);
+    struct list_mark m = list_open(out);
     for (size_t i = 0; i < count; i++) {
         if (i > 0 && slice_eq(all[i]->request_type, all[i - 1]->request_type))
             continue;
-        term_put_list(out, 1);
         term_put_binary(out, all[i]->request_type);
+        m.count++;
     }
-    term_put_nil(out);
+    list_close(out, &m);
     free(all);
 }
 

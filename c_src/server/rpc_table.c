@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "diag.h"
+#include "observer.h"
 
 enum { RPC_WAITERS_MAX = 10000 }; /* calls of other nodes that wait for their answer; more are told system_limit */
 
@@ -76,13 +77,12 @@ static enum rpc_outcome rpc_node(void *server, const struct rpc_call *call, stru
 static enum rpc_outcome rpc_nodes(void *server, const struct rpc_call *call, struct buf *out)
 {
     const struct server *s = server;
+    struct list_mark m = list_open(out);
     struct dist_link *l;
     (void)call;
-    for (uint32_t pos = 0; (l = cluster_next_link(s->cluster, &pos)) != NULL;) {
-        term_put_list(out, 1);
+    for (uint32_t pos = 0; (l = cluster_next_link(s->cluster, &pos)) != NULL; m.count++)
         term_put_atom_slice(out, dist_link_node(l));
-    }
-    term_put_nil(out);
+    list_close(out, &m);
     return RPC_RETURN;
 }
 

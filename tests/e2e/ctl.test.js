@@ -63,7 +63,10 @@ describe("what is shown", () => {
   });
 
   it("stats, cluster", async () => {
-    assert.ok(Object.keys(await json(["stats"])).length > 3);
+    const stats = await json(["stats"]);
+    assert.ok(Object.keys(stats).length > 3);
+    const types = stats.phoenix_gen_api.config_puller.data.api_list.user_service;
+    for (const name of ["add", "echo", "stream"]) assert.ok(types.includes(name), JSON.stringify(types));
     const cluster = await json(["cluster"]);
     assert.ok(cluster.connected.includes("svc@127.0.0.1"));
     assert.match((await table(["cluster"])).join("\n"), /svc@127.0.0.1/);

@@ -456,6 +456,50 @@ static void our_links_break_and_are_taken_back(void **state)
 
 /* ---- lost links ---- */
 
+/* A link that cannot be told of is none; one that is there already needs no telling, and stays. */
+static void a_link_that_takes_no_more_leaves_links_as_they_were(void **state)
+{
+    (void)state;
+    world.l->refuse = true;
+    assert_int_equal(process_link(world.pt, actor.self, world.l, term(A)), BG_EGONE);
+    assert_int_equal(process_relations(world.pt), 0);
+    expect_nothing(world.l);
+    feed(textf("{1," A ",%s}", me()), NULL);
+    assert_int_equal(process_link(world.pt, actor.self, world.l, term(A)), BG_OK);
+    assert_int_equal(process_relations(world.pt), 1);
+    expect_nothing(world.l);
+}
+
+/* What a remote process is related to ours by, as process_info/2 has it. */
+static void expect_relations(enum process_relation which, uint32_t max, const char *want)
+{
+    struct buf out, text;
+    buf_init(&out, 0);
+    buf_init(&text, 0);
+    process_put_relations(world.pt, actor.self, which, max, &out);
+    struct term_reader r = term_reader(buf_slice(&out));
+    text_print(&text, &r);
+    buf_putc(&text, '\0');
+    assert_string_equal((const char *)text.data, want);
+    buf_fini(&out);
+    buf_fini(&text);
+}
+
+static void relations_are_shown_by_kind_and_cut(void **state)
+{
+    (void)state;
+    expect_relations(PROCESS_LINKS, 10, "[]");
+    feed(textf("{1," A ",%s}", me()), NULL);
+    feed(textf("{19," A ",%s," REF "}", me()), NULL);
+    assert_true(process_monitor(world.pt, actor.self, world.l, term("store")) != HANDLE_NONE);
+    assert_true(process_monitor(world.pt, actor.self, world.l, term(A)) != HANDLE_NONE);
+    expect_relations(PROCESS_LINKS, 10, "[" A "]");
+    expect_relations(PROCESS_MONITORED_BY, 10, "[" A "]");
+    expect_relations(PROCESS_MONITORS, 10, "[{process,store},{process," A "}]");
+    expect_relations(PROCESS_MONITORS, 1, "[{process,store}]");
+    assert_int_equal(process_info(world.pt, actor.self).relations, 4);
+}
+
 static void lost_link_takes_its_relations_along_and_tells_our_side(void **state)
 {
     (void)state;
@@ -558,6 +602,8 @@ int main(void)
         TEST(names_are_monitored_and_demonitored),
         TEST(pids_of_a_third_node_are_refused),
         TEST(our_links_break_and_are_taken_back),
+        TEST(a_link_that_takes_no_more_leaves_links_as_they_were),
+        TEST(relations_are_shown_by_kind_and_cut),
         TEST(lost_link_takes_its_relations_along_and_tells_our_side),
         TEST(owner_may_end_its_process_while_its_link_goes_down),
         TEST(too_many_relations_are_answered_system_limit),
