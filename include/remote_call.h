@@ -42,6 +42,14 @@ handle_t remote_call(struct remote_calls *rc, struct slice node, enum call_way w
                      const char *function, struct slice args, uint64_t timeout_us, call_done_fn *fn, void *owner,
                      uint64_t tag);
 
+/* Runs module:function in a process of its own on the link's node, args being a list term of arity elements, with that
+ * group leader (a pid term; empty: the node's user process). done tells how the process ended: CALL_RETURN without a
+ * value when it was normal, since what the function returns is not sent. Else as remote_call(); HANDLE_NONE also when
+ * the node knows no SPAWN_REQUEST, or its user process is wanted and not known yet. */
+handle_t remote_spawn(struct remote_calls *rc, handle_t link, struct slice leader, const char *module,
+                      const char *function, uint32_t arity, struct slice args, uint64_t timeout_us, call_done_fn *fn,
+                      void *owner, uint64_t tag);
+
 /* The operations the rules use, over one way. */
 struct call_ops remote_calls_ops(struct remote_calls *rc, enum call_way way);
 

@@ -41,6 +41,7 @@ struct call {
     uint64_t tag;
     struct term_pid worker; /* SPAWN: who runs it, once the reply came; node is not kept */
     bool spawned;           /* sent as SPAWN_REQUEST */
+    bool process;           /* of the function itself, not of erpc: it ends without a report */
     bool has_worker;
 };
 
@@ -345,8 +346,8 @@ static void put_spawn_head(struct remote_calls *rc, struct buf *b, const struct 
 }
 
 /* The record exists before the packet is opened, since its handle is the tag; if the link refuses, it is given back. */
-static struct buf *open_call(struct remote_calls *rc, struct dist_link *l, struct peer *peer, bool spawned,
-                             struct slice module, struct slice function, uint32_t nargs)
+static struct buf *open_packet(struct remote_calls *rc, struct dist_link *l, struct peer *peer, bool spawned,
+                               uint32_t nargs)
 {
     struct call *call = call_new(rc, peer, spawned);
     if (!call)
@@ -360,10 +361,19 @@ static struct buf *open_call(struct remote_calls *rc, struct dist_link *l, struc
     rc->open_link = l;
     rc->open_buf = b;
     rc->open_nargs = nargs;
+    return b;
+}
+
+static struct buf *open_call(struct remote_calls *rc, struct dist_link *l, struct peer *peer, bool spawned,
+                             struct slice module, struct slice function, uint32_t nargs)
+{
+    struct buf *b = open_packet(rc, l, peer, spawned, nargs);
+    if (!b)
+        return NULL;
     if (spawned)
-        put_spawn_head(rc, b, call);
+        put_spawn_head(rc, b, rc->open);
     else
-        put_rex_head(rc, b, call);
+        put_rex_head(rc, b, rc->open);
     term_put_atom_slice(b, module);
     term_put_atom_slice(b, function);
     if (nargs != ARGS_WHOLE)
@@ -387,11 +397,9 @@ static bool can_spawn(struct remote_calls *rc, struct dist_link *l, struct peer 
 }
 
 /* All that can go wrong is found before a byte is written: no link, a link on its way down, too much waiting. */
-static struct buf *begin(struct remote_calls *rc, struct slice node, enum call_way way, struct slice module,
-                         struct slice function, uint32_t nargs, enum call_outcome *why)
+static struct peer *peer_for_call(struct remote_calls *rc, struct dist_link *l, enum call_outcome *why)
 {
     assert_always(rc->open == NULL && rc->pid.len > 0);
-    struct dist_link *l = cluster_link(rc->cluster, node);
     *why = CALL_NODEDOWN;
     if (!l)
         return NULL;
@@ -399,6 +407,14 @@ static struct buf *begin(struct remote_calls *rc, struct slice node, enum call_w
     if (peer && peer->down)
         return NULL;
     *why = CALL_BUSY;
+    return peer;
+}
+
+static struct buf *begin(struct remote_calls *rc, struct slice node, enum call_way way, struct slice module,
+                         struct slice function, uint32_t nargs, enum call_outcome *why)
+{
+    struct dist_link *l = cluster_link(rc->cluster, node);
+    struct peer *peer = peer_for_call(rc, l, why);
     if (!peer)
         return NULL;
     bool spawned = way == CALL_SPAWN && can_spawn(rc, l, peer);
@@ -413,11 +429,13 @@ struct buf *remote_call_begin(struct remote_calls *rc, struct slice node, enum c
 }
 
 /* Ends the argument list and, over rex, names the group leader: the atom user, which rex resolves on its own node. */
-static void put_tail(struct buf *b, bool spawned, uint32_t nargs)
+static void put_tail(struct buf *b, const struct call *call, uint32_t nargs)
 {
+    if (call->process)
+        return;
     if (nargs != ARGS_WHOLE && nargs > 0)
         term_put_nil(b);
-    if (spawned)
+    if (call->spawned)
         term_put_nil(b);
     else
         term_put_atom_slice(b, SLICE_LIT("user"));
@@ -431,7 +449,7 @@ handle_t remote_call_commit(struct remote_calls *rc, uint64_t timeout_us, call_d
     struct dist_link *l = rc->open_link;
     assert_always(call != NULL);
     rc->open = NULL;
-    put_tail(rc->open_buf, call->spawned, rc->open_nargs);
+    put_tail(rc->open_buf, call, rc->open_nargs);
     if (timer_arm_in(rc->timers, &call->timer, timeout_us) != BG_OK) {
         dist_link_abort(l);
         call_free(rc, call);
@@ -466,6 +484,42 @@ handle_t remote_call(struct remote_calls *rc, struct slice node, enum call_way w
     struct buf *b = begin(rc, node, way, slice_str(module), slice_str(function), ARGS_WHOLE, &why);
     if (!b)
         return HANDLE_NONE;
+    term_put_raw(b, args);
+    return remote_call_commit(rc, timeout_us, fn, owner, tag);
+}
+
+/* {29, Ref, Me, Leader, {M, F, Arity}, [monitor]}, up to the message. */
+static void put_process_head(struct remote_calls *rc, struct buf *b, struct slice leader, const char *module,
+                             const char *function, uint32_t arity)
+{
+    dist_put_head(b, DIST_SPAWN_REQUEST, 5);
+    node_put_ref(rc->self, b, rc->open->self);
+    term_put_raw(b, buf_slice(&rc->pid));
+    term_put_raw(b, leader);
+    term_put_tuple(b, 3);
+    term_put_atom(b, module);
+    term_put_atom(b, function);
+    term_put_uint(b, arity);
+    term_put_list(b, 1);
+    term_put_atom(b, "monitor");
+    term_put_nil(b);
+    term_put_version(b);
+}
+
+handle_t remote_spawn(struct remote_calls *rc, handle_t link, struct slice leader, const char *module,
+                      const char *function, uint32_t arity, struct slice args, uint64_t timeout_us, call_done_fn *fn,
+                      void *owner, uint64_t tag)
+{
+    enum call_outcome why;
+    struct dist_link *l = cluster_link_by_handle(rc->cluster, link);
+    struct peer *peer = peer_for_call(rc, l, &why);
+    if (!peer || !(dist_link_flags(l) & DFLAG_SPAWN) || (leader.len == 0 && !can_spawn(rc, l, peer)))
+        return HANDLE_NONE;
+    struct buf *b = open_packet(rc, l, peer, true, ARGS_WHOLE);
+    if (!b)
+        return HANDLE_NONE;
+    rc->open->process = true;
+    put_process_head(rc, b, leader.len ? leader : slice_make(peer->user, peer->user_len), module, function, arity);
     term_put_raw(b, args);
     return remote_call_commit(rc, timeout_us, fn, owner, tag);
 }
@@ -663,6 +717,12 @@ static enum call_outcome read_report(struct remote_calls *rc, const struct call 
         *value = SLICE_NONE;
         return CALL_NODEDOWN;
     }
+    if (call->process && term_is_atom(reason, "normal")) {
+        *value = SLICE_NONE;
+        return CALL_RETURN;
+    }
+    if (call->process)
+        return CALL_EXIT;
     if (term_read_tuple(&r, &n) != BG_OK || n < 3 || n > 4 || term_read_int(&r, &tag) != BG_OK ||
         tag != tag_of(call->self) || term_read_atom(&r, &class) != BG_OK)
         return CALL_EXIT;

@@ -464,6 +464,91 @@ static void next_link_is_asked_for_its_user_as_soon_as_it_is_up(void **state)
     free(ask);
 }
 
+/* ---- processes of their own ---- */
+
+#define LEADER "<svc@h:70.0>"
+
+static handle_t spawn_map(const char *leader, uint64_t timeout_us)
+{
+    struct buf args, pid;
+    buf_init(&args, 0);
+    buf_init(&pid, 0);
+    put_text(&args, "[a,[b]]");
+    if (leader)
+        put_text(&pid, leader);
+    handle_t h = remote_spawn(world.rc, dist_link_handle(world.l), buf_slice(&pid), "lists", "member", 2,
+                              buf_slice(&args), timeout_us, done, &res, 42);
+    buf_fini(&args);
+    buf_fini(&pid);
+    return h;
+}
+
+static void expect_spawned(handle_t h, const char *leader)
+{
+    assert_int_not_equal(h, HANDLE_NONE);
+    expect_sent(world.l, textf("{29,%s,%s,%s,{lists,member,2},[monitor]} | [a,[b]]", ref_of(h), me, leader));
+}
+
+static void process_of_its_own_tells_how_it_ended(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *reason;
+        enum call_outcome outcome;
+        const char *value;
+    } cases[] = {
+        {"normal", CALL_RETURN, ""},
+        {"{badarg,[{m,f,0,[]}]}", CALL_EXIT, "{badarg,[{m,f,0,[]}]}"},
+        {"{5,return,7}", CALL_EXIT, "{5,return,7}"},
+        {"noconnection", CALL_NODEDOWN, ""},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        handle_t h = spawn_map(LEADER, 1000000);
+        expect_spawned(h, LEADER);
+        started(h);
+        assert_int_equal(res.count, 0);
+        ended(h, cases[i].reason);
+        expect_done(cases[i].outcome, cases[i].value);
+    }
+}
+
+static void process_that_does_not_end_is_killed(void **state)
+{
+    (void)state;
+    handle_t h = spawn_map(LEADER, 1000000);
+    expect_spawned(h, LEADER);
+    started(h);
+    timers_run(&world.timers, 3000000, 0);
+    expect_sent(world.l, textf("{20,%s," WORKER ",%s}", me, ref_of(h)));
+    expect_sent(world.l, textf("{8,%s," WORKER ",kill}", me));
+    expect_done(CALL_TIMEOUT, "");
+}
+
+static void process_without_a_leader_waits_for_the_nodes_user(void **state)
+{
+    (void)state;
+    assert_int_equal(spawn_map(NULL, 1000), HANDLE_NONE);
+    char *ask = fake_sent(world.l);
+    assert_non_null(strstr(ask, "{call,erlang,whereis,[user],user}"));
+    const char *tag = strchr(strstr(ask, "{'$gen_call',{") + 14, ',') + 1;
+    feed(textf("{22,<svc@h:9.0>,%s}", me), textf("{%lld," USER "}", strtoll(tag, NULL, 10)));
+    free(ask);
+    expect_spawned(spawn_map(NULL, 1000), USER);
+}
+
+static void node_without_spawn_runs_no_process(void **state)
+{
+    (void)state;
+    world.l->flags &= ~(UINT64_C(1) << 32);
+    assert_int_equal(spawn_map(LEADER, 1000), HANDLE_NONE);
+    world.l->flags |= UINT64_C(1) << 32;
+    world.l->refuse = true;
+    assert_int_equal(spawn_map(LEADER, 1000), HANDLE_NONE);
+    world.l->refuse = false;
+    expect_nothing(world.l);
+    assert_int_equal(remote_calls_in_flight(world.rc), 0);
+}
+
 static void answers_over_the_wrong_way_are_stale(void **state)
 {
     (void)state;
@@ -543,6 +628,10 @@ int main(void)
         TEST(node_without_spawn_or_without_user_is_called_over_rex),
         TEST(foreign_user_is_not_believed),
         TEST(next_link_is_asked_for_its_user_as_soon_as_it_is_up),
+        TEST(process_of_its_own_tells_how_it_ended),
+        TEST(process_that_does_not_end_is_killed),
+        TEST(process_without_a_leader_waits_for_the_nodes_user),
+        TEST(node_without_spawn_runs_no_process),
         TEST(answers_over_the_wrong_way_are_stale),
         TEST(many_calls_answered_backwards_find_their_callers),
         TEST(the_operations_of_the_rules_reach_the_same_calls),
