@@ -19,8 +19,8 @@ void breakers_free(struct breakers *b);
 
 /* May a call go there now? True takes the one try of a breaker whose cooldown is over, so the caller must report how it went. */
 bool breaker_allows(struct breakers *b, struct slice service, struct slice node, uint64_t now_us);
-/* The call reached the node and was answered. */
-void breaker_succeeded(struct breakers *b, struct slice service, struct slice node);
+/* The call reached the node and was answered. True when this closed a breaker that was open. */
+bool breaker_succeeded(struct breakers *b, struct slice service, struct slice node);
 /* It was not answered. True when this opened the breaker. */
 bool breaker_failed(struct breakers *b, struct slice service, struct slice node, uint64_t now_us);
 /* The call was given up without an outcome: a try that was taken is given back. */

@@ -13,6 +13,7 @@
 #include "timers.h"
 
 struct config_puller;
+struct telemetry;
 
 /* When a service is pulled first, and whether the gateway is ready without it. */
 enum pull_start {
@@ -44,6 +45,7 @@ struct config_puller_options {
     const struct mfa_rules *rules; /* NULL: the deny list alone */
     uint32_t pull_timeout_ms;      /* each call; 0: 5000 */
     uint32_t pull_interval_ms;     /* 0: 30000 */
+    struct telemetry *telemetry;   /* NULL: no events are made */
 };
 
 struct config_puller *config_puller_new(const struct config_puller_options *o) MUST_CHECK;

@@ -28,6 +28,7 @@ struct config_receiver_options {
     uint32_t allow_count;
     uint32_t max_services;                         /* 0: 1000 */
     struct timers *timers;                         /* for pushes in pieces; NULL: all are taken at once */
+    struct telemetry *telemetry;                   /* NULL: no events are made */
     void (*connect)(void *ctx, struct slice node); /* told every node of an accepted PushConfig; NULL: nobody is */
     void (*release)(void *ctx, struct slice node); /* told every node of one that is replaced or deleted, afterwards */
     void (*changed)(void *ctx);                    /* told after each accepted push and each delete; NULL: nobody is */

@@ -107,6 +107,9 @@
     X(TRACES, "traces", "traces of requests on now")                                                    \
     X(TRACE_MESSAGES, "trace_messages_total", "messages about traced requests")                         \
     X(TRACE_DROPPED, "trace_dropped_total", "such messages dropped because they were too many")         \
+    X(TELEMETRY_HANDLERS, "telemetry_handlers", "handlers of telemetry events attached now")            \
+    X(TELEMETRY_EVENTS, "telemetry_events_total", "telemetry events sent to a handler")                 \
+    X(TELEMETRY_DROPPED, "telemetry_dropped_total", "telemetry events dropped because they were too many") \
     X(CONFIGS, "configs", "functions known now")                                                        \
     X(CONFIGS_FAILED, "configs_failed_total", "FunConfigs refused")
 

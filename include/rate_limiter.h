@@ -12,6 +12,8 @@
 #include "base.h"
 #include "metrics.h"
 
+struct buf;
+
 enum {
     RATE_LIMITS_MAX = 10000,           /* limits in one list */
     RATE_REQUESTS_MAX = 1000000,       /* most max_requests: one value's log then holds 4 MB */
@@ -165,6 +167,16 @@ struct rate_value_view {
 /* Walks all values of all limits, in no order: start with *pos = 0; false at the end. When counters come and go between
  * two steps, one may be shown twice or not at all. */
 bool rate_limiter_next_value(const struct rate_limiter *rl, uint64_t now_us, uint64_t *pos, struct rate_value_view *v);
+
+/* -- as terms (rate_terms.c) ----------------------------------------------------------------------------- */
+
+/* Each appends one term. The scope: global, or {Service, RequestType}. */
+void rate_put_scope(const struct rate_limit *l, struct buf *out);
+/* A value as the library writes it: behind the function where the limit is one of a function's. */
+void rate_put_value(const struct rate_limit *l, struct slice value, struct buf *out);
+/* ok, {error, rate_limited, Details} (E-079) or {error, rate_limiter_error, Details} (E-077). value: what the limit that
+ * refused has counted. */
+void rate_put_verdict(enum rate_verdict verdict, const struct rate_result *res, struct slice value, struct buf *out);
 
 /* -- upkeep ---------------------------------------------------------------------------------------------- */
 

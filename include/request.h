@@ -22,6 +22,7 @@ struct rate_limiter;
 struct breakers;
 struct mfa_rules;
 struct node_selector;
+struct telemetry;
 
 /* Who asks. Filled by the edge from the authenticated socket, never from the payload. */
 struct session {
@@ -85,6 +86,7 @@ struct gateway_options {
     const struct mfa_rules *rules; /* hold for what hooks return too; NULL: the deny list alone */
     struct slice hook_node;        /* hooks run there and nowhere else (E-046); empty: on the node of the call */
     struct trace_ops trace; /* event NULL: nobody is told */
+    struct telemetry *telemetry; /* NULL: no events are made */
     struct json_limits json;
     struct client_limits *limits;              /* quotas and dry runs; NULL: none */
     uint32_t max_in_flight;             /* requests waiting for an answer in all; more are refused (E-138) */

@@ -124,6 +124,8 @@ bool term_is_nil(struct slice term); /* the atom nil */
 bool term_equal(struct slice a, struct slice b);
 /* Service names and the like: text of an atom or a binary (E-036 want). False for other kinds. */
 bool term_text(struct slice term, struct slice *text);
+/* How many arguments a function takes, &Mod.fun/2 or a closure of another node; -1 for any other term. */
+int term_fun_arity(struct slice term);
 /* Appends Elixir's Kernel.inspect/1 of a term, for error texts and logs, on one line and cut at max bytes ("..." at the
  * end): atoms as :a, nil, module names without "Elixir.", binaries as "..." with escapes (not text: <<1, 2>>),
  * charlists as ~c"abc", keyword lists [a: 1], maps %{...}, structs %Mod{...}, dates and times as sigils. */

@@ -20,6 +20,7 @@
 #include <time.h>
 
 #include "log.h"
+#include "telemetry.h"
 
 enum {
     LIST_MAX = 32 * 1024 * 1024, /* bytes of one service's configs */
@@ -161,6 +162,43 @@ static void end_round(struct pulled_service *s, bool failed)
     step_in(s, again ? 0 : next_pull_ms(s));
 }
 
+/* O-022, O-023: of each round, be it good or not. count: functions stored. */
+static void tell_began(struct pulled_service *s)
+{
+    struct telemetry *t = s->o->telemetry;
+    struct buf *b = telemetry_begin(t, TELEMETRY_PULL_START);
+    s->began_us = telemetry_wants(t, TELEMETRY_PULL_STOP) ? clock_now_us() : 0;
+    if (!b)
+        return;
+    telemetry_put_system_time(b);
+    term_put_map(b, 1);
+    telemetry_put_text(b, "service", s->config.service);
+    telemetry_end(t);
+}
+
+static void tell_ended(const struct pulled_service *s, uint32_t count, bool failed)
+{
+    struct telemetry *t = s->o->telemetry;
+    struct buf *b = s->began_us ? telemetry_begin(t, TELEMETRY_PULL_STOP) : NULL;
+    if (!b)
+        return;
+    uint64_t now = clock_now_us();
+    term_put_map(b, 2);
+    term_put_atom(b, "duration_us");
+    term_put_uint(b, now - s->began_us);
+    term_put_atom(b, "count");
+    term_put_uint(b, count);
+    term_put_map(b, 2);
+    telemetry_put_text(b, "service", s->config.service);
+    term_put_atom(b, "version");
+    struct slice version = buf_slice(s->new_version.len ? &s->new_version : &s->version);
+    if (failed || version.len == 0)
+        term_put_atom(b, "nil");
+    else
+        term_put_raw(b, version);
+    telemetry_end(t);
+}
+
 static void fail_round(struct pulled_service *s)
 {
     s->failures++;
@@ -170,11 +208,13 @@ static void fail_round(struct pulled_service *s)
                 "service=%s reason=%s failures=%u kept=%zu retry_in_ms=%llu hint=\"%s\"", log_text(s->config.service),
                 log_text(slice_str(s->error)), s->failures, config_db_source_count(s->o->db, s->config.service),
                 (unsigned long long)next_pull_ms(s), hint(s->error_kind));
+    tell_ended(s, 0, true);
     end_round(s, true);
 }
 
-static void succeed(struct pulled_service *s)
+static void succeed(struct pulled_service *s, uint32_t stored)
 {
+    tell_ended(s, stored, false);
     s->failures = 0;
     s->last_error[0] = '\0';
     s->pulled_at_us = s->o->timers->now_us;
@@ -186,7 +226,7 @@ static void unchanged(struct pulled_service *s, const char *by)
 {
     log_debug("config", "functions unchanged", "service=%s node=%s by=%s", log_text(s->config.service),
               log_text(node_now(s)), by);
-    succeed(s);
+    succeed(s, 0);
 }
 
 /* ---- calls to the node whose turn it is ---- */
@@ -487,7 +527,8 @@ static void offer_done(struct pulled_service *s)
         keep_version(s);
     else
         buf_reset(&s->version);
-    succeed(s);
+    telemetry_tell_stored(s->o->telemetry, o->stored, s->config.service);
+    succeed(s, o->stored);
 }
 
 /* STORE_AT_ONCE configs take about 2 ms: a service with thousands must not hold up the clients. */
@@ -551,6 +592,7 @@ static void check_modules(struct pulled_service *s)
 static void start_round(struct pulled_service *s)
 {
     metric_inc(s->o->metrics, METRIC_PULL_ROUNDS);
+    tell_began(s);
     s->first = s->failed_nodes = 0;
     s->forced = s->again_forced;
     s->again_forced = false;

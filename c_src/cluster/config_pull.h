@@ -41,6 +41,7 @@ struct pulled_service {
     /* this round */
     uint32_t first; /* index of the node tried first, and how many have failed since */
     uint32_t failed_nodes;
+    uint64_t began_us; /* while somebody wants to be told only */
     bool forced;
     handle_t call;
     struct buf new_version; /* term; empty: not asked, or not answered */

@@ -14,6 +14,7 @@
 
 #include "config_offer.h"
 #include "log.h"
+#include "telemetry.h"
 
 enum {
     INVALID_SHOWN_MAX = 100,
@@ -202,6 +203,21 @@ static void log_accepted(const struct push *p)
                     log_text(slice_str(o->first_reason)));
 }
 
+/* O-024. */
+static void tell_accepted(const struct push *p)
+{
+    struct telemetry *t = p->r->o.telemetry;
+    struct buf *b;
+    telemetry_tell_stored(t, p->offer.stored, p->config.service);
+    if ((b = telemetry_begin(t, TELEMETRY_PUSH)) == NULL)
+        return;
+    telemetry_put_number(b, "count", p->offer.stored);
+    term_put_map(b, 2);
+    telemetry_put_text(b, "service", p->config.service);
+    telemetry_put_text(b, "version", p->config.version);
+    telemetry_end(t);
+}
+
 static void refuse(struct push *p, const char *reason, bool answered)
 {
     if (!answered)
@@ -286,6 +302,7 @@ static void accepted(struct push *p)
     config_receiver_changed(r);
     metric_inc(r->o.metrics, METRIC_PUSHES);
     log_accepted(p);
+    tell_accepted(p);
     push_put_pair(&p->answer, "ok", "accepted");
     pushed_free(old);
     p->now = NULL;

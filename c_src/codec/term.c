@@ -329,6 +329,22 @@ bool term_text(struct slice term, struct slice *text)
     return term_read_atom(&r, text) == BG_OK || term_read_binary(&r, text) == BG_OK;
 }
 
+int term_fun_arity(struct slice term)
+{
+    enum { ARITY_AT = 1 + 4 }; /* of NEW_FUN_EXT, behind its size */
+    struct term_reader r = term_reader(term);
+    struct slice name;
+    int64_t arity;
+    if (term_peek(&r) == TERM_FUN)
+        return (uint8_t)term.ptr[ARITY_AT];
+    if (term_peek(&r) != TERM_EXPORT)
+        return -1;
+    r.p++;
+    if (term_skip(&r, &name) != BG_OK || term_skip(&r, &name) != BG_OK || term_read_int(&r, &arity) != BG_OK)
+        return -1;
+    return (int)arity;
+}
+
 /* ---- writing ---- */
 
 /* Room for a tag and n more bytes; the tag is stored, b->len moved over all. Returns what follows the tag. */

@@ -102,13 +102,15 @@ bool breaker_allows(struct breakers *b, struct slice service, struct slice node,
 }
 
 /* Closed means forgotten. */
-void breaker_succeeded(struct breakers *b, struct slice service, struct slice node)
+bool breaker_succeeded(struct breakers *b, struct slice service, struct slice node)
 {
     struct breaker *k = find(b, service, node);
     if (!k)
-        return;
-    b->open -= k->state != BREAKER_CLOSED;
+        return false;
+    bool closed = k->state != BREAKER_CLOSED;
+    b->open -= closed;
     free(map_del(&b->map, slice_make(k->key, k->len)));
+    return closed;
 }
 
 bool breaker_failed(struct breakers *b, struct slice service, struct slice node, uint64_t now_us)

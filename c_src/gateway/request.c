@@ -56,6 +56,8 @@ struct gateway *gateway_new(const struct gateway_options *o)
     gw->breakers = breakers;
     gw->o = *o;
     gw->selector = selector;
+    gw->telemetry = o->telemetry ? o->telemetry : &gw->nobody;
+    list_init(&gw->told_hooks);
     slots_init(&gw->requests, GATEWAY_IN_FLIGHT_MAX);
     list_init(&gw->async_queue);
     list_init(&gw->spare.in_channel);
@@ -90,6 +92,8 @@ void gateway_free(struct gateway *gw)
         request_fini(r);
         free(r);
     }
+    while (!list_empty(&gw->told_hooks))
+        told_hook_free(container_of(gw->told_hooks.next, struct told_hook, all));
     request_fini(&gw->spare);
     node_lists_forget(gw);
     slots_fini(&gw->requests);
@@ -196,6 +200,7 @@ static struct request *request_take(struct gateway *gw, handle_t channel, const 
     r->call = r->stream = HANDLE_NONE;
     r->stage = 0;
     r->traced = 0;
+    r->told = false;
     r->dispatched = r->hooked = r->roles_given = r->failed = false;
     r->round = r->args_count = 0;
     r->payload = (struct span){0, 0};
@@ -597,8 +602,11 @@ void gateway_request(struct gateway *gw, handle_t channel, struct request_list *
     r->request_type = request_keep(r, a.f.request_type.ptr ? a.f.request_type : SLICE_LIT("null"));
     if (gw->traces_on)
         trace_match(r, &a);
-    if (!refuse_undecodable(r, &a, rules))
-        advance(r, &a);
+    if (refuse_undecodable(r, &a, rules))
+        return;
+    if (gw->telemetry->wanted)
+        tell_start(r, &a);
+    advance(r, &a);
 }
 
 void gateway_channel_closed(struct gateway *gw, struct request_list *waiting)

@@ -30,6 +30,8 @@ int request_push(const struct request *r, const struct response *resp, struct er
 void request_reply_ok(const struct request *r)
 {
     const struct client_ops *client = &r->gw->o.client;
+    if (r->told)
+        tell_stop(r);
     client->reply(client->ctx, r->channel, request_text(r, r->ref), "ok", request_text(r, r->request_type));
 }
 
@@ -54,6 +56,8 @@ static void push_error(const struct request *r, struct slice text, bool can_retr
 void finish_not_run(struct request *r, struct slice pushed, struct slice reason)
 {
     metric_inc(r->gw->o.metrics, METRIC_REQUESTS_ERROR);
+    if (r->told)
+        tell_exception(r, reason);
     push_error(r, pushed, false);
     reply_error(r, reason);
     request_finish(r);
@@ -74,6 +78,8 @@ void finish_error(struct request *r, struct slice text, bool can_retry)
 {
     metric_inc(r->gw->o.metrics, METRIC_REQUESTS_ERROR);
     r->failed = true;
+    if (r->told)
+        tell_failed(r, text);
     if (!r->dispatched || r->fc->response_type != RESPONSE_NONE)
         push_error(r, text, can_retry);
     if (!r->dispatched)

@@ -55,25 +55,33 @@ static bool retry_later(struct request *r)
     uint64_t ms = (uint64_t)BACKOFF_FIRST_MS << shift;
     if (ms > BACKOFF_MAX_MS)
         ms = BACKOFF_MAX_MS;
-    uint64_t jitter_us = random_u64() % (ms * 1000);
+    uint64_t pause_us = ms * 500 + random_u64() % (ms * 1000);
+    if (r->told)
+        tell_retry(r, pause_us / 1000);
     r->round++;
     metric_inc(r->gw->o.metrics, METRIC_CALLS_RETRIED);
-    return timer_arm_in(r->gw->o.timers, &r->timer, ms * 500 + jitter_us) == BG_OK;
+    return timer_arm_in(r->gw->o.timers, &r->timer, pause_us) == BG_OK;
 }
 
 /* The round's nodes have failed: another round, or the end. */
 static void round_failed(struct request *r, struct slice reason)
 {
-    if (!retry_later(r))
-        finish_failure(r, reason, false);
+    if (retry_later(r))
+        return;
+    if (r->told)
+        tell_exhausted(r, reason);
+    finish_failure(r, reason, false);
 }
 
 /* E-190 want: an error that the function itself returned is retried only where the operator opted in. */
 static void returned_error(struct request *r, struct slice value, struct slice reason)
 {
     request_log(r, "function returned an error", value);
-    if (!r->gw->o.retry_on_error || !retry_later(r))
-        finish_failure(r, reason, true);
+    if (r->gw->o.retry_on_error && retry_later(r))
+        return;
+    if (r->told && r->gw->o.retry_on_error)
+        tell_exhausted(r, reason);
+    finish_failure(r, reason, true);
 }
 
 /* E-200..E-202: a tuple is {ok, X}, {error, R}, {error, A, B} (E-193), or nothing that a client could use. */
@@ -119,11 +127,12 @@ static void report(const struct request *r, enum call_outcome outcome)
     bool opened = false;
     if (outcome == CALL_TIMEOUT)
         opened = breaker_failed(gw->breakers, r->fc->service, node, gw->o.timers->now_us);
-    else
-        breaker_succeeded(gw->breakers, r->fc->service, node);
+    else if (breaker_succeeded(gw->breakers, r->fc->service, node))
+        tell_breaker(r, node, false);
     gw->o.metrics->value[METRIC_BREAKERS_OPEN] = breakers_open(gw->breakers);
     if (!opened)
         return;
+    tell_breaker(r, node, true);
     metric_inc(gw->o.metrics, METRIC_BREAKERS_OPENED);
     log_warning("request", "circuit breaker opened: the service is passed over on this node for a while",
                 "service=%s node=%s failures=%u cooldown_ms=%u hint=\"calls there time out: is the node overloaded or stopped?\"",
@@ -251,6 +260,8 @@ static void run_queue(struct gateway *gw)
         gw->pools[r->pool].queued--;
         gw->pools[r->pool].running++;
         r->runs = true;
+        if (r->told)
+            tell_task_start(r);
         call_next(r, SLICE_NONE);
     }
     gw->held = false;
@@ -305,5 +316,7 @@ void call_release(struct request *r)
     gw->pools[r->pool].running--;
     gw->pools[r->pool].executed++;
     gw->pools[r->pool].failed += r->failed;
+    if (r->told)
+        tell_task_end(r);
     run_queue(gw);
 }

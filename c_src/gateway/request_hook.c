@@ -237,6 +237,8 @@ static void on_before_done(void *owner, uint64_t tag, enum call_outcome outcome,
     if (!r)
         return;
     r->call = HANDLE_NONE;
+    if (r->told)
+        tell_hook_end(r, outcome, value);
     if (outcome != CALL_RETURN) {
         finish_hook_failed(r, outcome, value);
         return;
@@ -263,6 +265,8 @@ bool hook_before(struct request *r, const struct asked *a)
         put_request(out, a, &r->gw->o.json);
         fun_config_put_term(r->fc, out);
         if (ask_commit(r, out, hook, r->fc->hook_timeout_ms, on_before_done)) {
+            if (r->told)
+                tell_hook_start(r);
             request_wait(r, a);
             return false;
         }
@@ -302,7 +306,10 @@ void hook_after(const struct request *r, const struct response *resp)
     fun_config_put_term(r->fc, out);
     put_response(out, r, resp);
     buf_add_slice(out, hook->args);
-    (void)call->commit(call->ctx, (uint64_t)r->fc->hook_timeout_ms * 1000, on_after_done, NULL, 0);
+    struct told_hook *told = r->told ? tell_after_start(r) : NULL;
+    uint64_t timeout_us = (uint64_t)r->fc->hook_timeout_ms * 1000;
+    if (call->commit(call->ctx, timeout_us, told ? tell_after_end : on_after_done, told, 0) == HANDLE_NONE)
+        told_hook_free(told);
 }
 
 /* -- permission_callback -------------------------------------------------------------------------- */

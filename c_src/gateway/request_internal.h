@@ -9,6 +9,7 @@
  *   request_call.c    the call: nodes in order, retry, the queue of async requests
  *   request_stream.c  what follows a call that answers in pieces
  *   request_trace.c   telling an operator what becomes of it
+ *   request_telemetry.c  the same as telemetry events
  * Nobody else includes it.
  */
 #ifndef BEAMGATE_REQUEST_INTERNAL_H
@@ -16,10 +17,12 @@
 
 #include "map.h"
 #include "node_selector.h"
+#include "rate_limiter.h"
 #include "request.h"
 #include "request_decode.h"
 #include "response.h"
 #include "slots.h"
+#include "telemetry.h"
 
 enum {
     CANDIDATES_MAX = 32,         /* nodes tried for one request */
@@ -58,6 +61,7 @@ struct request {
     bool streaming;     /* the initial call has returned */
     bool producer_gone; /* before it has */
     bool failed;        /* answered with an error */
+    bool told;          /* telemetry is told of it */
     uint8_t pool;       /* of gateway.pools, once it waits for a place */
     uint32_t traced;    /* a bit for each trace that wants to see it */
     struct buf text;    /* raw JSON that must outlive the frame */
@@ -74,6 +78,10 @@ struct request {
     uint16_t candidate_next;
     uint16_t candidate[CANDIDATES_MAX]; /* indices into request_nodes(), in the order to try */
     struct node_list *nodes;            /* what the config's {M, F, A} gave; NULL: the config's own list */
+    uint64_t came_us; /* this and what follows while told only */
+    uint64_t step_us;    /* when the hook was asked, or the task has begun */
+    struct span facts;   /* pairs of a map: whose request it is, and for what */
+    struct span failure; /* the text of the error, once failed */
 };
 
 struct gateway {
@@ -87,6 +95,9 @@ struct gateway {
     struct list async_queue; /* async requests that wait for a place */
     uint32_t async_queued;
     uint32_t async_running;
+    struct telemetry *telemetry; /* never NULL */
+    struct telemetry nobody;     /* when the options name none */
+    struct list told_hooks;      /* after hooks whose end is told */
     uint32_t traces_on; /* a bit for each trace */
     struct trace_filter traces[TRACES_MAX];
     struct gateway_pool pools[2]; /* the same by kind: async and none, stream */
@@ -100,6 +111,14 @@ struct gateway {
     struct buf message;
     struct session hook_session; /* what request_session() gives for a request whose hook gave roles */
     struct slice hook_roles[HOOK_ROLES_MAX];
+};
+
+/* An after hook that runs, and whose end is told: the request has gone by then. */
+struct told_hook {
+    struct list all;
+    struct gateway *gw;
+    struct fun_config *fc;
+    uint64_t since_us;
 };
 
 /* A request while it is being worked on: what the record does not keep. Slices point into the frame, or into
@@ -212,5 +231,34 @@ void trace_result(const struct request *r, struct slice node, enum call_outcome 
 /* A Response of so many bytes goes to the client. */
 void trace_send(const struct request *r, const struct response *resp, size_t bytes);
 void trace_end(const struct request *r);
+
+/* request_telemetry.c: called only for requests that are told of (r->told), but for the first. */
+/* A request that can be read: the first event, if anybody wants any. */
+void tell_start(struct request *r, const struct asked *a);
+/* It has its Response, as the library's executor means it: a result, an acknowledgement or an error. */
+void tell_stop(const struct request *r);
+/* It was not run because of its arguments, which raises in the library. */
+void tell_exception(const struct request *r, struct slice reason);
+/* Why it failed, kept for tell_task_end(). */
+void tell_failed(struct request *r, struct slice text);
+/* Another round begins in so many ms; r->round is that of the one that failed. */
+void tell_retry(const struct request *r, uint64_t backoff_ms);
+/* No round is left. */
+void tell_exhausted(const struct request *r, struct slice reason);
+/* What the rate limiter said; value: what the limit that refused has counted. */
+void tell_limit(const struct request *r, enum rate_verdict verdict, const struct rate_result *res, struct slice value,
+                uint64_t since_us);
+/* The before hook is asked, and has answered: value is the reason unless it returned. */
+void tell_hook_start(struct request *r);
+void tell_hook_end(const struct request *r, enum call_outcome outcome, struct slice value);
+/* The after hook is told. Gives what the call's end must be given to, with tell_after_end(); NULL without memory. */
+struct told_hook *tell_after_start(const struct request *r);
+call_done_fn tell_after_end;
+void told_hook_free(struct told_hook *h);
+/* It has got a place of those beside the channel, and gives it back. */
+void tell_task_start(struct request *r);
+void tell_task_end(const struct request *r);
+/* The breaker of its service on the node has opened, or is closed again. Also for requests that nobody is told of. */
+void tell_breaker(const struct request *r, struct slice node, bool open);
 
 #endif

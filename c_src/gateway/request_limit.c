@@ -68,7 +68,10 @@ bool limit_rate(struct request *r, const struct asked *a)
     if (!gw->o.limiter)
         return true;
     const struct rate_subject s = subject_of(r, a);
+    uint64_t since_us = r->told ? clock_now_us() : 0;
     enum rate_verdict verdict = rate_limiter_check(gw->o.limiter, gw->o.timers->now_us, &s, &res);
+    if (r->told)
+        tell_limit(r, verdict, &res, verdict == RATE_LIMITED ? log_value(res.refused.limit, &s) : SLICE_NONE, since_us);
     if (res.dry.limit) {
         metric_inc(gw->o.metrics, METRIC_REQUESTS_RATE_DRY_RUN);
         log_finding(r, &s, &res.dry, true);

@@ -7,12 +7,45 @@
 
 #include <stdlib.h>
 
+#include "term.h"
+
 enum { CLEANUP_STEP = 1000, CLEANUP_AGAIN_US = 10000 };
+
+static uint32_t count_limits(const struct server *s, bool global)
+{
+    struct rate_limit_view v;
+    uint32_t n = 0;
+    for (size_t pos = 0; rate_limiter_next_limit(s->limiter, &pos, &v);)
+        n += (v.limit->scope.service.len == 0) == global;
+    return n;
+}
+
+/* O-009: of each piece of a cleanup. */
+static void tell_cleanup(struct server *s, uint64_t since_us, size_t before)
+{
+    struct buf *b = telemetry_begin(&s->telemetry, TELEMETRY_RATE_CLEANUP);
+    if (!b)
+        return;
+    term_put_map(b, 2);
+    term_put_atom(b, "duration_us");
+    term_put_uint(b, clock_now_us() - since_us);
+    term_put_atom(b, "cleaned_entries");
+    term_put_uint(b, before - rate_limiter_values(s->limiter));
+    term_put_map(b, 2);
+    term_put_atom(b, "global_limits_count");
+    term_put_uint(b, count_limits(s, true));
+    term_put_atom(b, "api_limits_count");
+    term_put_uint(b, count_limits(s, false));
+    telemetry_end(&s->telemetry);
+}
 
 static void on_cleanup(struct timer *t)
 {
     struct server *s = container_of(t, struct server, cleanup_timer);
+    uint64_t since_us = clock_now_us();
+    size_t before = rate_limiter_values(s->limiter);
     bool more = rate_limiter_cleanup(s->limiter, s->timers.now_us, CLEANUP_STEP);
+    tell_cleanup(s, since_us, before);
     uint64_t pause_us = more ? CLEANUP_AGAIN_US : (uint64_t)s->live->rate_limiter.cleanup_interval_ms * 1000;
     if (timer_arm_in(&s->timers, t, pause_us) != BG_OK)
         log_error("server", "no memory for a timer: rate limits are cleaned up no more", "");

@@ -270,13 +270,32 @@ enum rpc_outcome rpc_db_get_latest(void *server, const struct rpc_call *call, st
 /* What becomes of one config. */
 enum added { ADDED, ADD_INVALID, ADD_DENIED, ADD_NO_ROOM };
 
+/* O-025, O-027..O-030: of an operator's hand in the store. version: ptr NULL for nil. */
+static void tell_change(struct server *s, enum telemetry_event event, struct slice service, struct slice request_type,
+                        struct slice version)
+{
+    struct buf *b = telemetry_begin(&s->telemetry, event);
+    if (!b)
+        return;
+    telemetry_put_nothing(b);
+    term_put_map(b, 3);
+    telemetry_put_text(b, "service", service);
+    telemetry_put_text(b, "request_type", request_type);
+    if (version.ptr)
+        telemetry_put_text(b, "version", version);
+    else
+        telemetry_put_word(b, "version", "nil");
+    telemetry_end(&s->telemetry);
+}
+
 static void fail_add(const struct server *s, struct slice item, const struct fun_config_reasons *why)
 {
     config_failed_record(s->failed, item, SLICE_NONE, why, CONFIG_PULL, SLICE_NONE, rpc_now_ms()); /* S-072 */
 }
 
-/* Of a config that names a function it may not, {Module, Function, Args} goes to mfa. */
-static enum added add(struct server *s, struct slice item, struct buf *mfa)
+/* Of a config that names a function it may not, {Module, Function, Args} goes to mfa; of one that was added, itself to
+ * taken, for the caller to give back. */
+static enum added add(struct server *s, struct slice item, struct buf *mfa, struct fun_config **taken)
 {
     struct fun_config_reasons why = {.count = 0};
     enum added result = ADDED;
@@ -300,6 +319,7 @@ static enum added add(struct server *s, struct slice item, struct buf *mfa)
     }
     if (result != ADDED)
         fail_add(s, item, &why);
+    *taken = result == ADDED ? fun_config_ref(fc) : NULL;
     fun_config_unref(fc);
     return result;
 }
@@ -308,12 +328,16 @@ static enum added add(struct server *s, struct slice item, struct buf *mfa)
 enum rpc_outcome rpc_db_add(void *server, const struct rpc_call *call, struct buf *out)
 {
     struct term_reader r = term_reader(call->argv[0]);
+    struct fun_config *fc;
     struct buf mfa;
     if (term_peek(&r) != TERM_MAP)
         return RPC_ERROR;
     buf_init(&mfa, FUN_CONFIG_TERM_MAX);
-    switch (add(server, call->argv[0], &mfa)) {
-    case ADDED: term_put_atom(out, "ok"); break;
+    switch (add(server, call->argv[0], &mfa, &fc)) {
+    case ADDED:
+        tell_change(server, TELEMETRY_CONFIG_ADD, fc->service, fc->request_type, fc->version);
+        term_put_atom(out, "ok");
+        break;
     case ADD_INVALID: rpc_put_pair(out, "error", "invalid_config"); break;
     case ADD_NO_ROOM: rpc_put_pair(out, "error", "limit_reached"); break;
     case ADD_DENIED:
@@ -324,6 +348,7 @@ enum rpc_outcome rpc_db_add(void *server, const struct rpc_call *call, struct bu
         term_put_raw(out, buf_slice(&mfa));
         break;
     }
+    fun_config_unref(fc);
     buf_fini(&mfa);
     return RPC_RETURN;
 }
@@ -332,6 +357,8 @@ enum rpc_outcome rpc_db_add(void *server, const struct rpc_call *call, struct bu
 enum rpc_outcome rpc_db_batch_add(void *server, const struct rpc_call *call, struct buf *out)
 {
     struct term_reader r = term_reader(call->argv[0]);
+    struct server *s = server;
+    struct fun_config *first = NULL, *fc;
     struct slice item;
     struct buf mfa;
     uint32_t n, added = 0;
@@ -339,10 +366,16 @@ enum rpc_outcome rpc_db_batch_add(void *server, const struct rpc_call *call, str
         return RPC_ERROR;
     buf_init(&mfa, FUN_CONFIG_TERM_MAX);
     for (uint32_t i = 0; i < n && term_skip(&r, &item) == BG_OK; i++) {
-        added += add(server, item, &mfa) == ADDED;
+        added += add(s, item, &mfa, &fc) == ADDED;
         buf_reset(&mfa);
+        if (first)
+            fun_config_unref(fc);
+        else
+            first = fc;
     }
     buf_fini(&mfa);
+    telemetry_tell_stored(&s->telemetry, added, first ? first->service : SLICE_NONE);
+    fun_config_unref(first);
     if (added == 0) {
         rpc_put_pair(out, "error", "all_invalid");
         return RPC_RETURN;
@@ -358,8 +391,11 @@ static enum rpc_outcome set_disabled(struct server *s, const struct rpc_call *ca
     if (!read_key(call, &k))
         return RPC_ERROR;
     int rc = config_db_set_disabled(s->db, k.service, k.request_type, k.version, disabled);
-    if (rc == BG_OK)
+    if (rc == BG_OK) {
+        tell_change(s, disabled ? TELEMETRY_CONFIG_DISABLE : TELEMETRY_CONFIG_ENABLE, k.service, k.request_type,
+                    k.version);
         return rpc_put_atom(out, "ok");
+    }
     rpc_put_pair(out, "error", rc == BG_EGONE ? "not_found" : "limit_reached");
     return RPC_RETURN;
 }
@@ -378,18 +414,28 @@ enum rpc_outcome rpc_db_enable(void *server, const struct rpc_call *call, struct
 /* S-075: ok, whether there was one or not. */
 enum rpc_outcome rpc_db_delete(void *server, const struct rpc_call *call, struct buf *out)
 {
-    const struct server *s = server;
+    struct server *s = server;
     struct function_key k;
     if (!read_key(call, &k))
         return RPC_ERROR;
+    tell_change(s, TELEMETRY_CONFIG_DELETE, k.service, k.request_type, k.version);
     (void)config_db_delete(s->db, k.service, k.request_type, k.version);
     return rpc_put_atom(out, "ok");
 }
 
 enum rpc_outcome rpc_db_clear(void *server, const struct rpc_call *call, struct buf *out)
 {
-    const struct server *s = server;
+    struct server *s = server;
+    struct buf *b = telemetry_begin(&s->telemetry, TELEMETRY_CONFIG_CLEAR);
     (void)call;
+    if (b) {
+        telemetry_put_nothing(b);
+        term_put_map(b, 3);
+        telemetry_put_word(b, "service", "all");
+        telemetry_put_word(b, "request_type", "all");
+        telemetry_put_word(b, "version", "all");
+        telemetry_end(&s->telemetry);
+    }
     config_db_clear(s->db);
     return rpc_put_atom(out, "ok");
 }

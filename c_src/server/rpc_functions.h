@@ -11,6 +11,7 @@
 enum rpc_outcome rpc_put_atom(struct buf *out, const char *name);
 enum rpc_outcome rpc_put_count(struct buf *out, size_t n);
 void rpc_put_pair(struct buf *out, const char *a, const char *b); /* {a, b} */
+enum rpc_outcome rpc_badarg(struct buf *out);                     /* error:badarg */
 
 /* Keyword.get(options, key): false when there is none, or options is no list. */
 bool rpc_option(struct slice options, const char *key, struct slice *value);

@@ -57,12 +57,6 @@ static enum rpc_outcome put_bool(struct buf *out, bool yes)
     return rpc_put_atom(out, yes ? "true" : "false");
 }
 
-static enum rpc_outcome badarg(struct buf *out)
-{
-    term_put_atom(out, "badarg");
-    return RPC_ERROR;
-}
-
 /* ---- one function, one module ---- */
 
 /* erlang:function_exported/3 and Kernel.function_exported?/3. */
@@ -74,7 +68,7 @@ static enum rpc_outcome rpc_function_exported(void *server, const struct rpc_cal
     int64_t arity;
     if (!read_module(call->argv[0], &module) || term_read_atom(&f, &function) != BG_OK ||
         term_read_int(&a, &arity) != BG_OK || arity < 0)
-        return badarg(out);
+        return rpc_badarg(out);
     return put_bool(out, arity <= RPC_ARITY_MAX && rpc_find(&s->rpc, module, function, (unsigned)arity));
 }
 
@@ -171,7 +165,7 @@ static enum rpc_outcome rpc_module_info(void *server, const struct rpc_call *cal
 static enum rpc_outcome rpc_module_info_of(void *server, const struct rpc_call *call, struct buf *out)
 {
     const char *key = info_key(call->argv[0]);
-    return key && put_info(server, call, key, out) ? RPC_RETURN : badarg(out);
+    return key && put_info(server, call, key, out) ? RPC_RETURN : rpc_badarg(out);
 }
 
 /* Elixir's: functions without the infos; no macros, no struct. */

@@ -70,17 +70,6 @@ static bool is_global(const struct rate_limit *l)
     return l->scope.service.len == 0;
 }
 
-static void put_scope(struct buf *out, const struct rate_limit *l)
-{
-    if (is_global(l)) {
-        term_put_atom(out, "global");
-        return;
-    }
-    term_put_tuple(out, 2);
-    term_put_binary(out, l->scope.service);
-    term_put_binary(out, l->scope.request_type);
-}
-
 static void put_number(struct buf *out, const char *key, uint64_t v)
 {
     term_put_atom(out, key);
@@ -171,46 +160,10 @@ static int read_limits(struct slice term, bool global, struct rate_limit **limit
 
 /* ---- checking ---- */
 
-/* {error, rate_limited, Details} (E-079). value: what was counted. */
-static void put_limited(struct buf *out, const struct rate_finding *f, struct slice value)
-{
-    const struct rate_limit *l = f->limit;
-    term_put_tuple(out, 3);
-    term_put_atom(out, "error");
-    term_put_atom(out, "rate_limited");
-    term_put_map(out, 6);
-    term_put_atom(out, "key");
-    struct buf key;
-    buf_init(&key, 0);
-    if (!is_global(l))
-        buf_printf(&key, "%.*s:%.*s:", (int)l->scope.service.len, l->scope.service.ptr,
-                   (int)l->scope.request_type.len, l->scope.request_type.ptr);
-    buf_add_slice(&key, value);
-    term_put_binary(out, buf_slice(&key));
-    buf_fini(&key);
-    put_number(out, "max_requests", l->max_requests);
-    put_number(out, "current_requests", f->current_requests);
-    put_number(out, "window_ms", l->window_ms);
-    put_number(out, "retry_after_ms", f->retry_after_ms);
-    term_put_atom(out, "scope");
-    put_scope(out, l);
-}
-
 static enum rpc_outcome put_verdict(struct buf *out, enum rate_verdict verdict, const struct rate_result *res,
                                     struct slice value)
 {
-    if (verdict == RATE_ALLOWED)
-        return rpc_put_atom(out, "ok");
-    if (verdict == RATE_LIMITED) {
-        put_limited(out, &res->refused, value);
-        return RPC_RETURN;
-    }
-    term_put_tuple(out, 3); /* E-077 */
-    term_put_atom(out, "error");
-    term_put_atom(out, "rate_limiter_error");
-    term_put_map(out, 1);
-    term_put_atom(out, "message");
-    term_put_text(out, "no room to count the request");
+    rate_put_verdict(verdict, res, value, out);
     return RPC_RETURN;
 }
 
@@ -308,6 +261,22 @@ static enum rpc_outcome rpc_check_value(void *server, const struct rpc_call *cal
     return put_verdict(out, verdict, &res, v.value);
 }
 
+/* O-008. */
+static void tell_reset(struct server *s, const struct rpc_call *call)
+{
+    static const char *const keys[] = {"key", "scope", "rate_limit_key"};
+    struct buf *b = telemetry_begin(&s->telemetry, TELEMETRY_RATE_RESET);
+    if (!b)
+        return;
+    telemetry_put_nothing(b);
+    term_put_map(b, ARRAY_SIZE(keys));
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        term_put_atom(b, keys[i]);
+        term_put_raw(b, call->argv[i]);
+    }
+    telemetry_end(&s->telemetry);
+}
+
 static enum rpc_outcome rpc_reset(void *server, const struct rpc_call *call, struct buf *out)
 {
     struct server *s = server;
@@ -316,6 +285,7 @@ static enum rpc_outcome rpc_reset(void *server, const struct rpc_call *call, str
         return RPC_ERROR;
     if (s->limiter)
         rate_limiter_reset(s->limiter, v.scope, v.key, v.value);
+    tell_reset(s, call);
     return rpc_put_atom(out, "ok");
 }
 
@@ -323,14 +293,7 @@ static void put_status(struct buf *out, const struct rate_status *st, const stru
 {
     term_put_map(out, 6);
     term_put_atom(out, "key");
-    struct buf key;
-    buf_init(&key, 0);
-    if (v->scope.service.ptr)
-        buf_printf(&key, "%.*s:%.*s:", (int)v->scope.service.len, v->scope.service.ptr,
-                   (int)v->scope.request_type.len, v->scope.request_type.ptr);
-    buf_add_slice(&key, v->value);
-    term_put_binary(out, buf_slice(&key));
-    buf_fini(&key);
+    rate_put_value(st->limit, v->value, out);
     put_number(out, "max_requests", st->limit->max_requests);
     put_number(out, "current_requests", st->current_requests);
     put_number(out, "window_ms", st->limit->window_ms);

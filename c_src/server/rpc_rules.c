@@ -1,7 +1,7 @@
 /*
  * rpc_rules.c: the library's pure functions over rpc: NodeSelector (03 §9), Permission (§5), ArgumentHandler (§7), the
- * questions of Security (S-080, S-082) and Telemetry.list_events (O-033). They ask the same rules that requests go
- * through, with the Request and FunConfig that the caller hands over.
+ * questions of Security (S-080, S-082). They ask the same rules that requests go through, with the Request and FunConfig
+ * that the caller hands over.
  *
  * What the library would run on the gateway itself (a permission callback, a nodes {M, F, A}, nodes local) runs nowhere
  * here: such a question ends with an error that says so, and changes nothing.
@@ -403,46 +403,6 @@ static enum rpc_outcome rpc_validate_mfa(void *server, const struct rpc_call *ca
     return RPC_RETURN;
 }
 
-/* ---- Telemetry ---- */
-
-/* O-033: the library's 30, in its order; each behind phoenix_gen_api. */
-static const char *const events[] = {
-    "executor.request.start", "executor.request.stop", "executor.request.exception", "executor.retry",
-    "executor.retry.exhausted", "rate_limiter.check", "rate_limiter.exceeded", "rate_limiter.reset",
-    "rate_limiter.cleanup", "hook.before.start", "hook.before.stop", "hook.before.exception", "hook.after.start",
-    "hook.after.stop", "hook.after.exception", "worker_pool.task.start", "worker_pool.task.stop",
-    "worker_pool.task.exception", "worker_pool.task.rejected", "worker_pool.circuit_breaker.open",
-    "worker_pool.circuit_breaker.close", "config.pull.start", "config.pull.stop", "config.push", "config.add",
-    "config.batch_add", "config.delete", "config.clear", "config.disable", "config.enable"};
-
-static void put_event(struct buf *out, const char *event)
-{
-    uint32_t words = 2;
-    for (const char *p = event; *p; p++)
-        words += *p == '.';
-    term_put_list(out, words);
-    term_put_atom(out, "phoenix_gen_api");
-    for (;; event++) {
-        size_t n = strcspn(event, ".");
-        term_put_atom_slice(out, slice_make(event, n));
-        event += n;
-        if (*event == '\0')
-            break;
-    }
-    term_put_nil(out);
-}
-
-static enum rpc_outcome rpc_list_events(void *server, const struct rpc_call *call, struct buf *out)
-{
-    (void)server;
-    (void)call;
-    term_put_list(out, ARRAY_SIZE(events));
-    for (size_t i = 0; i < ARRAY_SIZE(events); i++)
-        put_event(out, events[i]);
-    term_put_nil(out);
-    return RPC_RETURN;
-}
-
 #define LIBRARY "Elixir.PhoenixGenApi"
 #define SELECTOR LIBRARY ".NodeSelector"
 #define PERMISSION LIBRARY ".Permission"
@@ -468,6 +428,5 @@ const struct rpc_entry rules_entries[] = {
     {SELECTOR, "cleanup_sticky_table", 0, rpc_cleanup_sticky},
     {SECURITY, "admin_action_allowed?", 1, rpc_admin_allowed},
     {SECURITY, "validate_mfa", 1, rpc_validate_mfa},
-    {LIBRARY ".Telemetry", "list_events", 0, rpc_list_events},
 };
 const size_t rules_entries_count = ARRAY_SIZE(rules_entries);

@@ -13,6 +13,7 @@
 
 #include "diag.h"
 #include "observer.h"
+#include "telemetry_handlers.h"
 
 enum { RPC_WAITERS_MAX = 10000 }; /* calls of other nodes that wait for their answer; more are told system_limit */
 
@@ -33,6 +34,12 @@ void rpc_put_pair(struct buf *out, const char *a, const char *b)
     term_put_tuple(out, 2);
     term_put_atom(out, a);
     term_put_atom(out, b);
+}
+
+enum rpc_outcome rpc_badarg(struct buf *out)
+{
+    term_put_atom(out, "badarg");
+    return RPC_ERROR;
 }
 
 bool rpc_option(struct slice options, const char *key, struct slice *value)
@@ -175,6 +182,7 @@ static const struct {
     {rate_limiter_entries, &rate_limiter_entries_count},
     {print_entries, &print_entries_count},
     {rules_entries, &rules_entries_count},
+    {telemetry_entries, &telemetry_entries_count},
     {json_config_entries, &json_config_entries_count},
     {observer_entries, &observer_entries_count},
     {pubsub_entries, &pubsub_entries_count},
@@ -188,10 +196,11 @@ int server_rpc_start(struct server *s)
     list_init(&s->executor.handed_over);
     diag_start(s);
     s->later = rpc_later_new(s->processes, s->cluster, RPC_WAITERS_MAX);
+    s->telemetry_handlers = telemetry_handlers_new(s);
     for (size_t i = 0; i < ARRAY_SIZE(groups_of_entries); i++)
         count += *groups_of_entries[i].count;
     s->rpc_joined = calloc(count, sizeof(*s->rpc_joined));
-    if (!s->rpc_joined || !s->later)
+    if (!s->rpc_joined || !s->later || !s->telemetry_handlers)
         return BG_ENOMEM;
     for (size_t i = 0; i < ARRAY_SIZE(groups_of_entries); i++) {
         size_t n = *groups_of_entries[i].count;
@@ -209,4 +218,6 @@ void server_rpc_end(struct server *s)
     s->rpc_joined = NULL;
     rpc_later_free(s->later);
     s->later = NULL;
+    telemetry_handlers_free(s->telemetry_handlers);
+    s->telemetry_handlers = NULL;
 }

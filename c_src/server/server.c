@@ -22,6 +22,7 @@
 #include "ctl.h"
 #include "diag.h"
 #include "executor.h"
+#include "telemetry_handlers.h"
 
 /* Descriptors beside the clients': links to other nodes, epmd, the log, libuv's own. */
 enum { FILES_BESIDE_CLIENTS = 1024, FAILED_CONFIGS_MAX = 1000, TIMERS_A_TURN = 1000 };
@@ -51,6 +52,7 @@ static void on_link_down(void *ctx, struct dist_link *l, const char *reason)
     (void)reason;
     observer_link_down(s, l);
     dist_dispatch_link_down(s->dispatch, l);
+    telemetry_link_down(s->telemetry_handlers, dist_link_handle(l));
     if (s->gateway)
         gateway_node_down(s->gateway, dist_link_node(l));
 }
@@ -264,6 +266,7 @@ static int start_receiver(struct server *s, struct err *e)
         .connect = server_stay_connected,
         .release = server_release_node,
         .changed = server_pushes_changed,
+        .telemetry = &s->telemetry,
         .ctx = s,
     };
     s->receiver = config_receiver_new(&o);
@@ -287,6 +290,7 @@ static int start_configs(struct server *s, struct err *e)
         .rules = &s->access.rules,
         .pull_timeout_ms = c->pull.timeout_ms,
         .pull_interval_ms = c->pull.interval_ms,
+        .telemetry = &s->telemetry,
     };
     s->puller = s->db && s->failed ? config_puller_new(&o) : NULL;
     return s->puller ? start_receiver(s, e) : err_set(e, BG_ENOMEM, 0, "no memory for the function store");
@@ -376,6 +380,7 @@ static int start_gateway(struct server *s, struct err *e)
     o.string_max_bytes = r->string_max_bytes;
     o.list_max_items = r->list_max_items;
     o.map_max_items = r->map_max_items;
+    o.telemetry = &s->telemetry;
     s->tracer = tracer_new(s);
     if (s->tracer)
         o.trace = tracer_ops(s->tracer);

@@ -18,6 +18,7 @@
 #include "rate_limiter.h"
 #include "rpc_later.h"
 #include "server.h"
+#include "telemetry.h"
 #include "tracer.h"
 #include "stream_process.h"
 
@@ -82,6 +83,8 @@ struct server {
     struct loop_meter loop_meter;
     struct gather gather;
     uint64_t calls_gathered; /* METRIC_RPC_IN when gather was last told */
+    struct telemetry telemetry; /* from the start; its handlers come with the functions to attach them */
+    struct telemetry_handlers *telemetry_handlers;
     struct node_identity self;
     struct cluster *cluster;
     struct process_table *processes;
@@ -166,6 +169,10 @@ extern const size_t rate_limiter_entries_count;
 /* rpc_print.c: text for the caller's screen, and PhoenixGenApi's functions that only pass on. */
 extern const struct rpc_entry print_entries[];
 extern const size_t print_entries_count;
+
+/* rpc_telemetry.c: attaching to events. */
+extern const struct rpc_entry telemetry_entries[];
+extern const size_t telemetry_entries_count;
 
 /* rpc_rules.c: the library's pure functions; rpc_json_config.c: examples of requests. */
 extern const struct rpc_entry rules_entries[];

@@ -300,6 +300,15 @@ static void text_print(struct buf *out, struct term_reader *r)
         buf_putc(out, '&');
         text_print_id(out, ref.node, ref.creation, ref.id, ref.words);
         break;
+    case TERM_EXPORT:
+        buf_puts(out, "fun ");
+        r->p++; /* the tag: three terms follow */
+        text_print(out, r);
+        buf_putc(out, ':');
+        text_print(out, r);
+        buf_putc(out, '/');
+        text_print(out, r);
+        break;
     default:
         assert_int_equal(term_skip(r, &s), 0);
         buf_printf(out, "?%u", (unsigned)(uint8_t)s.ptr[0]);

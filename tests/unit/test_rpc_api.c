@@ -27,7 +27,7 @@
 /* What a row's call must come to. ANY: what it needs (a process of another node) is not in this test. */
 enum expected { RETURNS, FAILS, LATER, ANY };
 
-/* In args a first :PID stands for a pid of this node. */
+/* In args :PID stands for a pid of this node, :FUN for a function of four arguments. */
 static const struct valid {
     const char *module; /* behind the library's name when it begins with a dot, or is empty */
     const char *function;
@@ -36,6 +36,10 @@ static const struct valid {
     const char *value; /* what it returns; NULL: any term */
 } valid[] = {
     {"", "add_global_limit", "[" LIMIT "]", RETURNS, ":ok"},
+    /* Functions run on the node of who attaches them, which is none here. */
+    {"", "attach_telemetry", "[\"id\", :FUN]", FAILS, ":badarg"},
+    {"", "attach_telemetry", "[\"id\", :FUN, %{}]", FAILS, ":badarg"},
+    {"", "detach_telemetry", "[\"id\"]", RETURNS, ":ok"},
     {"", "call_flow", "[\"user\", \"echo\"]", RETURNS, NULL},
     {"", "call_flow", "[:user, \"echo\", \"1.0\"]", RETURNS, NULL},
     {"", "call_flow_print", "[\"user\", \"echo\"]", RETURNS, NULL},
@@ -111,6 +115,9 @@ static const struct valid {
     {".Diagnostics", "trace_functions", "[[{:user, \"echo\", 1}], []]", ANY, NULL},
     {".Diagnostics", "trace_processes", "[:all]", ANY, NULL},
     {".Diagnostics", "trace_processes", "[:all, []]", ANY, NULL},
+    {".Executor", "attach_telemetry", "[\"id\", :FUN]", FAILS, ":badarg"},
+    {".Executor", "attach_telemetry", "[\"id\", :FUN, %{}]", FAILS, ":badarg"},
+    {".Executor", "detach_telemetry", "[\"id\"]", RETURNS, ":ok"},
     {".Executor", "execute!", "[" REQUEST "]", LATER, NULL},
     {".Executor", "execute_params!", "[%{\"service\" => \"no\", request_type: \"x\", request_id: \"r\"}]", LATER, NULL},
     {".JsonConfig", "export_all", "[[format: :map]]", RETURNS, NULL},
@@ -130,6 +137,9 @@ static const struct valid {
     {".Permission", "check_permission", "[" REQUEST ", " FUN "]", RETURNS, "true"},
     {".Permission", "check_permission!", "[" REQUEST ", " FUN "]", RETURNS, "nil"},
     {".RateLimiter", "add_global_limit", "[" LIMIT "]", RETURNS, ":ok"},
+    {".RateLimiter", "attach_telemetry", "[\"id\", :FUN]", FAILS, ":badarg"},
+    {".RateLimiter", "attach_telemetry", "[\"id\", :FUN, %{}]", FAILS, ":badarg"},
+    {".RateLimiter", "detach_telemetry", "[\"id\"]", RETURNS, ":ok"},
     {".RateLimiter", "check_rate_limit", "[" REQUEST "]", RETURNS, ":ok"},
     {".RateLimiter", "check_rate_limit", "[\"v\", {:user, \"echo\"}, \"k\"]", RETURNS, ":ok"},
     {".RateLimiter", "get_rate_limit_status", "[\"v\", {:user, \"echo\"}, \"k\"]", RETURNS, "[]"},
@@ -140,6 +150,23 @@ static const struct valid {
     {".Security", "admin_action_allowed?", "[:enable_tracing]", RETURNS, "false"},
     {".Security", "validate_mfa", "[{MyApp, :f, []}]", RETURNS, ":ok"},
     {".StreamCall", "stop", "[:PID]", RETURNS, ":ok"},
+    {".Telemetry", "attach_all", "[\"id\", :FUN]", FAILS, ":badarg"},
+    {".Telemetry", "attach_all", "[\"id\", :FUN, nil]", FAILS, ":badarg"},
+    {".Telemetry", "attach_executor", "[\"id\", :FUN]", FAILS, ":badarg"},
+    {".Telemetry", "attach_executor", "[\"id\", :FUN, nil]", FAILS, ":badarg"},
+    {".Telemetry", "attach_rate_limiter", "[\"id\", :FUN]", FAILS, ":badarg"},
+    {".Telemetry", "attach_rate_limiter", "[\"id\", :FUN, nil]", FAILS, ":badarg"},
+    {".Telemetry", "attach_hooks", "[\"id\", :FUN]", FAILS, ":badarg"},
+    {".Telemetry", "attach_hooks", "[\"id\", :FUN, nil]", FAILS, ":badarg"},
+    {".Telemetry", "attach_worker_pool", "[\"id\", :FUN]", FAILS, ":badarg"},
+    {".Telemetry", "attach_worker_pool", "[\"id\", :FUN, nil]", FAILS, ":badarg"},
+    {".Telemetry", "attach_config", "[\"id\", :FUN]", FAILS, ":badarg"},
+    {".Telemetry", "attach_config", "[\"id\", :FUN, nil]", FAILS, ":badarg"},
+    {".Telemetry", "attach_many", "[\"id\", [[:phoenix_gen_api, :config, :push], [:x]], :FUN]", FAILS, ":badarg"},
+    {".Telemetry", "attach_many", "[\"id\", [], :FUN, %{}]", FAILS, ":badarg"},
+    {".Telemetry", "attach_default_logger", "[\"id\"]", RETURNS, ":ok"},
+    {".Telemetry", "detach_all", "[\"id\"]", RETURNS, ":ok"},
+    {".Telemetry", "detach_default_logger", "[\"id\"]", RETURNS, ":ok"},
     {".WorkerPool", "status", "[:async_pool]", RETURNS, NULL},
     {"Elixir.Code", "ensure_loaded", "[:lists]", RETURNS, "{:error, :nofile}"},
     {"Elixir.Code", "ensure_loaded?", "[PhoenixGenApi.ConfigDb]", RETURNS, "true"},
@@ -245,6 +272,12 @@ static void put_pid(struct buf *b)
     node_put_pid(&server->self, b, process_whereis(server->processes, SLICE_LIT("net_kernel")));
 }
 
+static void put_fun(struct buf *b)
+{
+    static const char external[] = "\x71w\1Mw\1f\x61\4"; /* EXPORT_EXT: &M.f/4 */
+    term_put_raw(b, slice_make(external, sizeof(external) - 1));
+}
+
 /* A copy of exact size, so that a sanitizer sees any step past its end. */
 static enum rpc_outcome run(struct slice module, struct slice function, struct slice list, enum rpc_shape shape,
                             bool *known)
@@ -267,7 +300,7 @@ static struct slice args_of(const struct valid *v)
     buf_reset(&term);
     buf_reset(&args);
     struct slice list = term_of(&term, v->args);
-    if (!strstr(v->args, ":PID"))
+    if (!strstr(v->args, ":PID") && !strstr(v->args, ":FUN"))
         return list;
     r = term_reader(list);
     assert_int_equal(term_read_list(&r, &n), BG_OK);
@@ -276,6 +309,8 @@ static struct slice args_of(const struct valid *v)
         assert_int_equal(term_skip(&r, &item), BG_OK);
         if (term_is_atom(item, "PID"))
             put_pid(&args);
+        else if (term_is_atom(item, "FUN"))
+            put_fun(&args);
         else
             term_put_raw(&args, item);
     }
@@ -324,6 +359,10 @@ static void call_row(const struct valid *v)
         assert_whole(v->function);
     if (v->expected == LATER)
         assert_int_equal(outcome, RPC_LATER);
+    if (v->expected == FAILS) {
+        assert_int_equal(outcome, RPC_ERROR);
+        assert_value(v);
+    }
     if (v->expected != RETURNS)
         return;
     if (outcome != RPC_RETURN) {
@@ -482,7 +521,7 @@ static void put_nested_request(struct buf *b)
 
 static void (*const made[])(struct buf *b) = {put_deep,     put_long_list,  put_wide_map,    put_foreign_pid,
                                               put_dead_pid, put_own_pid,    put_ref,         put_bytes,
-                                              put_odd_request, put_odd_config, put_nested_request};
+                                              put_odd_request, put_odd_config, put_nested_request, put_fun};
 
 static const char *const written[] = {
     "nil", "true", ":\"\"", ":global", ":all", "0", "-1", "9223372036854775807", "123456789012345678901234567890",
