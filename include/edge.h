@@ -157,9 +157,10 @@ void edge_flush(struct edge *ed);
 /* Refuses new clients, closes the others with 1012 in batches of batch every interval_ms (P-083, P-074 want), then
  * calls done(ctx). */
 void edge_drain(struct edge *ed, uint32_t batch, uint32_t interval_ms, void (*done)(void *ctx), void *ctx);
-/* Calls fn for up to max WebSockets, each with the process that stands for it: for diagnostics. It must change nothing. */
-void edge_each_client(const struct edge *ed, uint32_t max,
-                      void (*fn)(void *ctx, uint32_t id, handle_t process, int fd, size_t unsent_bytes), void *ctx);
+/* Calls fn for up to max WebSockets that came after the one called after (0: from the first), in the order in which they
+ * came, each with the process that stands for it: for diagnostics. Returns how many these were. fn changes nothing. */
+uint32_t edge_each_client(const struct edge *ed, uint32_t after, uint32_t max,
+                          void (*fn)(void *ctx, uint32_t id, handle_t process, int fd, size_t unsent_bytes), void *ctx);
 /* One WebSocket, for showing it. Slices and path are valid during the call. */
 struct edge_client {
     uint32_t id; /* as in the log's conn=N */
@@ -169,8 +170,7 @@ struct edge_client {
     const char *path; /* of its socket in the configuration */
     uint32_t channels;
 };
-/* Calls fn for up to max WebSockets that came after the one called after (0: from the first), in the order in which they
- * came. Returns how many these were. fn changes nothing. */
+/* The same, with what is shown of it to people. */
 uint32_t edge_next_clients(const struct edge *ed, uint32_t after, uint32_t max,
                            void (*fn)(void *ctx, const struct edge_client *c), void *ctx);
 /* Closes the sockets with that id (socket_config.id) with 1001, as a broadcast of "disconnect" does in Phoenix (P-010).

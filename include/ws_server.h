@@ -108,11 +108,9 @@ void ws_close(struct ws_conn *c, enum ws_close_code code);
 void ws_flush(struct ws_server *ws);
 /* Closes up to max connections that are still open with code. Returns how many that were. */
 uint32_t ws_close_some(struct ws_server *ws, uint32_t max, enum ws_close_code code);
-/* Calls fn for up to max connections, oldest first, each with its socket and the bytes that it has not taken yet; fn must
- * change nothing. For diagnostics. */
+/* Calls fn for up to max connections that came after the one with this id (0: from the first), oldest first, each with its
+ * socket and the bytes that it has not taken yet; fn must change nothing. For diagnostics. */
 typedef void ws_seen_fn(void *ctx, const struct ws_conn *c, int fd, size_t unsent_bytes);
-void ws_each(const struct ws_server *ws, uint32_t max, ws_seen_fn *fn, void *ctx);
-/* The same for those that came after the one with this id; 0: from the first. */
 void ws_each_after(const struct ws_server *ws, uint32_t after, uint32_t max, ws_seen_fn *fn, void *ctx);
 /* Bytes of frames that the kernel has not taken yet. */
 size_t ws_unsent(const struct ws_conn *c);

@@ -391,19 +391,22 @@ void edge_drain(struct edge *ed, uint32_t batch, uint32_t interval_ms, void (*do
 struct each_client {
     void (*fn)(void *ctx, uint32_t id, handle_t process, int fd, size_t unsent_bytes);
     void *ctx;
+    uint32_t count;
 };
 
 static void seen(void *ctx, const struct ws_conn *c, int fd, size_t unsent_bytes)
 {
-    const struct each_client *e = ctx;
+    struct each_client *e = ctx;
     e->fn(e->ctx, c->id, phoenix_socket_process(c), fd, unsent_bytes);
+    e->count++;
 }
 
-void edge_each_client(const struct edge *ed, uint32_t max,
-                      void (*fn)(void *ctx, uint32_t id, handle_t process, int fd, size_t unsent_bytes), void *ctx)
+uint32_t edge_each_client(const struct edge *ed, uint32_t after, uint32_t max,
+                          void (*fn)(void *ctx, uint32_t id, handle_t process, int fd, size_t unsent_bytes), void *ctx)
 {
-    struct each_client e = {fn, ctx};
-    ws_each(ed->ws, max, seen, &e);
+    struct each_client e = {fn, ctx, 0};
+    ws_each_after(ed->ws, after, max, seen, &e);
+    return e.count;
 }
 
 struct next_clients {

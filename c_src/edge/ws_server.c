@@ -828,11 +828,6 @@ uint32_t ws_close_some(struct ws_server *ws, uint32_t max, enum ws_close_code co
     return closed;
 }
 
-void ws_each(const struct ws_server *ws, uint32_t max, ws_seen_fn *fn, void *ctx)
-{
-    ws_each_after(ws, 0, max, fn, ctx);
-}
-
 /* Ids are given in the order of the list. */
 void ws_each_after(const struct ws_server *ws, uint32_t after, uint32_t max, ws_seen_fn *fn, void *ctx)
 {

@@ -14,7 +14,9 @@ enum {
     PROCESSES_SHOWN = 100000,   /* rows of one refresh of the Processes tab */
     PROCESSES_ETOP = 20000,     /* etop takes one message only, which is gathered in as many chunks */
     TREE_NODES = 500,           /* processes drawn in the application's tree */
-    PORTS_SHOWN = 300,          /* clients' sockets in the Ports tab */
+    PORTS_A_TURN = 100,         /* clients' sockets gathered at once for the Ports tab */
+    PORTS_SHOWN = 1000,        /* and shown: its grid is filled cell by cell, which takes Observer seconds */
+    PORT_LISTS = 8,             /* lists of ports that are being gathered or handed out */
     TABLE_ROWS_SHOWN = 5000,    /* objects of one table */
     TABLE_ROWS_A_MESSAGE = 100, /* and a turn */
     OBSERVER_WORKERS = 256      /* fetch_stats, chunked answers and application views at once */
@@ -66,7 +68,8 @@ bool observer_put_processes(const struct server *s, struct buf *b, uint32_t *pos
 void observer_put_etop_head(const struct server *s, struct buf *b);
 /* The kind, and which of it: {beamgate, 'channel api:*', 1}. */
 void observer_put_initial_call(const struct server *s, struct buf *b, handle_t p);
-/* {RootName, [{Pid, Name}], [{Parent, Child}], []}: the tree of the application. */
+/* {RootName, [{Pid, Name}], [{Parent, Child}], []}: the tree of the application; one box more says how many processes
+ * are not in it. */
 void observer_put_tree(const struct server *s, struct buf *b);
 /* Bytes of one process, as far as it knows them; 0 on a stale handle. */
 uint64_t observer_process_bytes(const struct server *s, handle_t p);
@@ -85,6 +88,8 @@ handle_t observer_link_process(const struct server *s, const struct dist_link *l
 
 /* observer_ports.c. Listeners, links to other nodes and clients' sockets. */
 uint32_t observer_port_count(const struct server *s);
+/* Forgets the lists that are being made, without a word to those who asked; before s->later goes. */
+void observer_end_ports(struct server *s);
 
 /* observer_tables.c. */
 struct observer_table;

@@ -125,6 +125,7 @@ int observer_start(struct server *s)
     static const char *const names[SERVER_PARTS] = {"beamgate", "beamgate_clients", "beamgate_cluster",
                                                     "beamgate_config"};
     list_init(&s->observer.workers);
+    list_init(&s->observer.port_lists);
     list_init(&s->observer.links);
     for (unsigned i = 0; i < SERVER_PARTS; i++) {
         handle_t p = process_start(s->processes, &part_ops[i], s);
@@ -249,6 +250,7 @@ void observer_link_down(struct server *s, const struct dist_link *l)
 void observer_end(struct server *s)
 {
     observer_end_workers(s);
+    observer_end_ports(s);
     while (s->observer.links.next && !list_empty(&s->observer.links))
         actor_free(container_of(s->observer.links.next, struct link_actor, all));
 }

@@ -13,13 +13,15 @@
 
 #include "tcp_bytes.h"
 
-enum { NEW_PORT_EXT = 89, LINK_PORT_BASE = 0x10, CLIENT_PORT_BASE = 0x8000000, PORT_ID_MASK = 0x7ffffff };
+/* 28 bits make a port's number. A client's is what the log calls it (conn=N) and 100000. */
+enum { NEW_PORT_EXT = 89, LINK_PORT_BASE = 0x10, CLIENT_PORT_BASE = 100000, CLIENT_PORTS = (1 << 28) - CLIENT_PORT_BASE };
 
 /* One row. */
 struct port {
     uint32_t id;
     int fd;           /* -1: not told */
-    const char *name; /* what the Ports tab shows as such */
+    const char *name; /* what it is: the configuration's word or a node's name */
+    const char *rest; /* or NULL: not a socket, but this text about those that have no row */
     handle_t owner;
     uint64_t input;
     uint64_t output;
@@ -75,15 +77,18 @@ static void put_inet(struct buf *b, const struct port *p)
     list_close(b, &m);
 }
 
-/* As erlang:port_info/1 and what Observer adds to it. */
+/* As erlang:port_info/1 and what Observer adds to it. Only of a tcp_inet its window tells addresses and bytes, so what it
+ * is goes as its registered name. */
 static void put_row(const struct server *s, struct buf *b, const struct port *p)
 {
     struct list_mark m = list_open(b);
+    if (p->name)
+        put_pair_atom(b, "registered_name", p->name);
     put_key(b, "port_id");
     put_port(s, b, p->id);
     put_pair_uint(b, "id", p->id);
     put_key(b, "name");
-    put_string(b, p->name);
+    put_string(b, p->rest ? p->rest : "tcp_inet");
     put_key(b, "connected");
     node_put_pid(&s->self, b, p->owner);
     put_pair_nil(b, "links");
@@ -97,7 +102,7 @@ static void put_row(const struct server *s, struct buf *b, const struct port *p)
     put_pair_nil(b, "monitors");
     put_pair_nil(b, "monitored_by");
     put_inet(b, p);
-    m.count = 15;
+    m.count = 15 + (p->name != NULL);
     list_close(b, &m);
 }
 
@@ -136,7 +141,7 @@ static void put_socket(const struct server *s, struct buf *b, const struct port 
     term_put_map(b, 15);
     term_put_atom(b, "id");
     put_port(s, b, p->id);
-    put_text_pair(b, "id_str", id);
+    put_text_pair(b, "id_str", p->rest ? p->rest : id);
     put_atom_pair(b, "kind", "plain");
     term_put_atom(b, "fd");
     term_put_int(b, p->fd);
@@ -158,12 +163,17 @@ static void put_socket(const struct server *s, struct buf *b, const struct port 
     put_text_pair(b, "raddress", p->remote ? p->remote : "");
 }
 
+typedef void put_port_fn(const struct server *s, struct buf *b, const struct port *p);
+
 /* The rows under way, which are called back for. */
 struct rows {
     const struct server *server;
     struct buf *out;
-    void (*put)(const struct server *s, struct buf *b, const struct port *p);
+    put_port_fn *put;
     struct list_mark mark;
+    uint32_t clients;
+    uint32_t last; /* id of the client that was added last */
+    bool more;     /* and there may be others after it */
 };
 
 static void add(struct rows *r, const struct port *p)
@@ -237,7 +247,7 @@ static void add_client(void *ctx, uint32_t id, handle_t process, int fd, size_t 
     address_text(getsockname(fd, (struct sockaddr *)&a, &len), &a, local, sizeof(local));
     len = sizeof(a);
     address_text(getpeername(fd, (struct sockaddr *)&a, &len), &a, remote, sizeof(remote));
-    add(r, &(struct port){.id = CLIENT_PORT_BASE | (id & PORT_ID_MASK),
+    add(r, &(struct port){.id = CLIENT_PORT_BASE + id % CLIENT_PORTS,
                           .fd = fd,
                           .name = "websocket",
                           .owner = owner_or_part(r->server, process, PART_CLIENTS),
@@ -246,35 +256,183 @@ static void add_client(void *ctx, uint32_t id, handle_t process, int fd, size_t 
                           .queued = unsent_bytes,
                           .local = local,
                           .remote = remote});
+    r->last = id;
+    r->clients++;
 }
 
-static void put_rows(struct rows *r)
+static void rows_begin(struct rows *r, const struct server *s, struct buf *out, put_port_fn *put)
 {
-    const struct server *s = r->server;
-    r->mark = list_open(r->out);
+    *r = (struct rows){.server = s, .out = out, .put = put, .mark = list_open(out)};
     if (s->cluster) {
         add_listeners(r);
         add_links(r);
     }
-    if (s->edge)
-        edge_each_client(s->edge, PORTS_SHOWN, add_client, r);
+}
+
+/* The next clients; false when there are no more of them, or enough. */
+static bool rows_add_clients(struct rows *r)
+{
+    const struct edge *ed = r->server->edge;
+    r->more = ed && edge_each_client(ed, r->last, PORTS_A_TURN, add_client, r) == PORTS_A_TURN;
+    return r->more && r->clients < PORTS_SHOWN;
+}
+
+/* A list that is cut says so; by its number that row is the first. */
+static void rows_end(struct rows *r)
+{
+    uint64_t all = r->server->metrics.value[METRIC_CLIENT_CONNECTED];
+    char rest[64];
+    if (r->more && all > r->clients) {
+        snprintf(rest, sizeof(rest), "%llu clients more", (unsigned long long)(all - r->clients));
+        add(r, &(struct port){.fd = -1, .rest = rest, .owner = r->server->observer.part[PART_CLIENTS]});
+    }
     list_close(r->out, &r->mark);
+}
+
+/* ---- many clients ---------------------------------------------------------------------------------------- */
+
+/* A list that is made in pieces. Whoever asks before it is whole gets it too: then it is handed out, to one a turn, for
+ * it may be megabytes. It lives as long as somebody waits for it. */
+struct port_list {
+    struct list all;
+    struct server *server;
+    struct rows rows;
+    struct buf out;
+    bool whole;
+    bool broken; /* no memory for it */
+    struct list askers;
+    struct timer timer;
+};
+
+struct asker {
+    struct list all;
+    handle_t waiter;
+};
+
+static void port_list_free(struct port_list *l)
+{
+    struct server *s = l->server;
+    while (!list_empty(&l->askers))
+        free(container_of(list_pop(&l->askers), struct asker, all));
+    timer_disarm(&s->timers, &l->timer);
+    list_remove(&l->all);
+    s->observer.port_list_count--;
+    buf_fini(&l->out);
+    free(l);
+}
+
+void observer_end_ports(struct server *s)
+{
+    while (s->observer.port_lists.next && !list_empty(&s->observer.port_lists))
+        port_list_free(container_of(s->observer.port_lists.next, struct port_list, all));
+}
+
+static void answer_one(struct port_list *l)
+{
+    struct asker *a = container_of(list_pop(&l->askers), struct asker, all);
+    handle_t waiter = a->waiter;
+    struct buf reason;
+    free(a);
+    if (!l->broken && buf_ok(&l->out)) {
+        rpc_later_answer(l->server->later, waiter, RPC_RETURN, buf_slice(&l->out));
+        return;
+    }
+    buf_init(&reason, 0);
+    term_put_atom(&reason, "system_limit");
+    rpc_later_answer(l->server->later, waiter, RPC_EXIT, buf_slice(&reason));
+    buf_fini(&reason);
+}
+
+static void on_turn(struct timer *t)
+{
+    enum { STEP_US = 1000 };
+    struct port_list *l = container_of(t, struct port_list, timer);
+    if (l->whole && !list_empty(&l->askers)) {
+        answer_one(l);
+    } else if (!l->whole && !rows_add_clients(&l->rows)) {
+        rows_end(&l->rows);
+        l->whole = true;
+    }
+    if (list_empty(&l->askers)) {
+        port_list_free(l);
+    } else if (timer_arm_in(&l->server->timers, t, STEP_US) != BG_OK) {
+        l->broken = true;
+        while (!list_empty(&l->askers))
+            answer_one(l);
+        port_list_free(l);
+    }
+}
+
+/* The list of this kind that is not yet whole; NULL when there is none and no room for one. */
+static struct port_list *port_list_of(struct server *s, put_port_fn *put)
+{
+    for (struct list *it = s->observer.port_lists.next; it != &s->observer.port_lists; it = it->next) {
+        struct port_list *l = container_of(it, struct port_list, all);
+        if (!l->whole && l->rows.put == put)
+            return l;
+    }
+    struct port_list *l = s->observer.port_list_count < PORT_LISTS ? calloc(1, sizeof(*l)) : NULL;
+    if (!l)
+        return NULL;
+    l->server = s;
+    l->timer.fn = on_turn;
+    list_init(&l->askers);
+    list_append(&s->observer.port_lists, &l->all);
+    s->observer.port_list_count++;
+    buf_init(&l->out, 0);
+    rows_begin(&l->rows, s, &l->out, put);
+    if (timer_arm_in(&s->timers, &l->timer, 0) == BG_OK)
+        return l;
+    port_list_free(l);
+    return NULL;
+}
+
+/* It ended before it was answered. */
+static void on_gone(void *owner, handle_t waiter)
+{
+    struct asker *a = owner;
+    (void)waiter;
+    list_remove(&a->all);
+    free(a);
+}
+
+/* False when this caller cannot wait, or there is no room. */
+static bool answer_later(struct server *s, const struct rpc_call *call, put_port_fn *put)
+{
+    static const struct rpc_waiter_ops ops = {.gone = on_gone};
+    struct port_list *l = s->later && call->shape != RPC_SHAPE_NOW ? port_list_of(s, put) : NULL;
+    struct asker *a = l ? calloc(1, sizeof(*a)) : NULL;
+    if (!a)
+        return false;
+    a->waiter = rpc_later_begin(s->later, call, &ops, a);
+    if (a->waiter == HANDLE_NONE) {
+        free(a);
+        return false;
+    }
+    list_append(&l->askers, &a->all);
+    return true;
+}
+
+/* Few at once; many in pieces. Who cannot wait for those gets the first of them, and how many there are more. */
+static enum rpc_outcome put_list(struct server *s, const struct rpc_call *call, struct buf *out, put_port_fn *put)
+{
+    struct rows r;
+    if (s->metrics.value[METRIC_CLIENT_CONNECTED] > PORTS_A_TURN && answer_later(s, call, put))
+        return RPC_LATER;
+    rows_begin(&r, s, out, put);
+    (void)rows_add_clients(&r);
+    rows_end(&r);
+    return RPC_RETURN;
 }
 
 OBSERVER_FN(observer_port_list)
 {
-    struct rows r = {.server = server, .out = out, .put = put_row};
-    (void)call;
-    put_rows(&r);
-    return RPC_RETURN;
+    return put_list(server, call, out, put_row);
 }
 
 OBSERVER_FN(observer_socket_list)
 {
-    struct rows r = {.server = server, .out = out, .put = put_socket};
-    (void)call;
-    put_rows(&r);
-    return RPC_RETURN;
+    return put_list(server, call, out, put_socket);
 }
 
 /* All of them are TCP; by address family they are not counted. */

@@ -602,31 +602,60 @@ static void tree_add(struct tree *t, handle_t p)
     }
 }
 
+static void put_tree_name(const struct tree *t, struct buf *b, handle_t p, const char *text)
+{
+    term_put_tuple(b, 2);
+    node_put_pid(&t->server->self, b, p);
+    put_string(b, text);
+}
+
+/* A box is all those that have none. Their number is rounded down, for a tree that is another is drawn anew. */
+static bool rest_text(const struct tree *t, char text[NODE_TEXT])
+{
+    uint32_t all = process_count(t->server->processes), rest = all > t->count ? all - t->count : 0, unit = 1;
+    while (rest / unit >= 100)
+        unit *= 10;
+    snprintf(text, NODE_TEXT, "%s%u processes more", unit > 1 ? "over " : "", rest / unit * unit);
+    return rest > 0;
+}
+
 static void put_tree_names(const struct tree *t, struct buf *b)
 {
     struct list_mark m = list_open(b);
     char text[NODE_TEXT];
     for (; m.count < t->count; m.count++) {
         node_text(t->server, t->node[m.count], text);
-        term_put_tuple(b, 2);
-        node_put_pid(&t->server->self, b, t->node[m.count]);
-        put_string(b, text);
+        put_tree_name(t, b, t->node[m.count], text);
+    }
+    if (rest_text(t, text)) {
+        put_tree_name(t, b, t->server->observer.part[PART_CLIENTS], text);
+        m.count++;
     }
     list_close(b, &m);
+}
+
+static void put_tree_edge(struct buf *b, const char *parent, const char *child)
+{
+    term_put_tuple(b, 2);
+    put_string(b, parent);
+    put_string(b, child);
 }
 
 static void put_tree_edges(const struct tree *t, struct buf *b)
 {
     struct list_mark m = list_open(b);
-    char text[NODE_TEXT];
+    char parent[NODE_TEXT], child[NODE_TEXT];
     for (unsigned i = 0; i < t->count; i++) {
         if (t->parent[i] == HANDLE_NONE)
             continue;
-        term_put_tuple(b, 2);
-        node_text(t->server, t->parent[i], text);
-        put_string(b, text);
-        node_text(t->server, t->node[i], text);
-        put_string(b, text);
+        node_text(t->server, t->parent[i], parent);
+        node_text(t->server, t->node[i], child);
+        put_tree_edge(b, parent, child);
+        m.count++;
+    }
+    if (rest_text(t, child)) {
+        node_text(t->server, t->server->observer.part[PART_CLIENTS], parent);
+        put_tree_edge(b, parent, child);
         m.count++;
     }
     list_close(b, &m);

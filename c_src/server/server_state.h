@@ -31,6 +31,8 @@ struct observer {
     handle_t part[SERVER_PARTS];
     struct list workers; /* what is sent piece by piece: observer_workers.c */
     uint32_t worker_count;
+    struct list port_lists; /* answers that are made in pieces: observer_ports.c */
+    uint32_t port_list_count;
     struct list links; /* a process for each link to another node: observer_parts.c */
 };
 

@@ -264,11 +264,11 @@ describe("Applications (D-21)", () => {
 describe("Ports, Sockets (D-21)", () => {
   it("shows listeners, links and clients' sockets with addresses and bytes", async () => {
     await is(`rows = ${rpc(":observer_backend", ":get_port_list")}
-      by = fn name -> Enum.filter(rows, &(&1[:name] == name)) end
-      [node_port] = by.('nodes')
-      [listen] = by.('clients')
-      [link] = by.(Atom.to_charlist(node()))
-      [ws] = by.('websocket')
+      by = fn name -> Enum.filter(rows, &(&1[:registered_name] == name and &1[:name] == 'tcp_inet')) end
+      [node_port] = by.(:nodes)
+      [listen] = by.(:clients)
+      [link] = by.(node())
+      [ws] = by.(:websocket)
       inet = ws[:inet]
       {Enum.all?(rows, &(is_port(&1[:port_id]) and is_pid(&1[:connected]))), is_integer(node_port[:inet][:local_port]),
         listen[:inet][:local_port] == ${gateway.port}, link[:input] > 0 and link[:output] > 0,
@@ -278,8 +278,8 @@ describe("Ports, Sockets (D-21)", () => {
 
   it("says whose they are: the client's own process, the link's", async () => {
     await is(`rows = ${rpc(":observer_backend", ":get_port_list")}
-      kind = fn name -> row = Enum.find(rows, &(&1[:name] == name)); :sys.get_state(row[:connected]).kind end
-      {kind.('websocket'), kind.(Atom.to_charlist(node())), kind.('clients'), kind.('nodes')}`,
+      kind = fn name -> row = Enum.find(rows, &(&1[:registered_name] == name)); :sys.get_state(row[:connected]).kind end
+      {kind.(:websocket), kind.(node()), kind.(:clients), kind.(:nodes)}`,
       "{:socket, :link, :clients, :cluster}");
   });
 
@@ -291,6 +291,48 @@ describe("Ports, Sockets (D-21)", () => {
       {Enum.all?(rows, fn r -> Enum.all?(keys, &Map.has_key?(r, &1)) end), ws.domain, ws.protocol, ws.statistics[:read_byte] > 0,
         List.starts_with?(ws.raddress, '127.0.0.1:'), length(rows) == ${rpc(":observer_backend", ":socket_info")}[:num_sockets]}`,
       "{true, :inet, :tcp, true, true, true}");
+  });
+});
+
+// A gateway of its own, with a thousand and some.
+describe("Ports, Sockets of many clients (D-21)", () => {
+  const MANY = 1150;
+  const BUSY = ":'busy@127.0.0.1'";
+  const ask = (f) => `:rpc.call(${BUSY}, :observer_backend, ${f}, [])`;
+  const opened = [];
+  let busy;
+  before(async () => {
+    const limits = "limits:\n  max_connections_per_address: 100000\n  connects_per_s_per_address: 100000\n";
+    busy = await run.gateway(config() + limits, { name: "busy" });
+    await peer.run(`Node.connect(${BUSY})`);
+    for (let i = 0; i < MANY; i += 50)
+      opened.push(...(await Promise.all(Array.from({ length: 50 }, (_, n) => Conn.open(busy, `user_id=u${i + n}&vsn=2.0.0`)))));
+  });
+  after(async () => {
+    for (const c of opened) c.terminate();
+    await busy?.stop();
+  });
+
+  it("shows a thousand of them, and how many there are more, to all who ask at once by rpc and by erpc", async () => {
+    await is(`ask = fn f -> Task.async(fn -> if rem(f, 2) == 0, do: ${ask(":get_port_list")},
+        else: :erpc.call(${BUSY}, :observer_backend, :get_socket_list, []) end) end
+      for {rows, i} <- Enum.with_index(Task.await_many(Enum.map(1..6, ask), 30000), 1) do
+        if rem(i, 2) == 0 do
+          [cut] = Enum.filter(rows, &(&1[:name] == '${MANY - 1000} clients more'))
+          {cut[:id], Enum.count(rows, &(&1[:registered_name] == :websocket)), length(Enum.uniq_by(rows, & &1[:port_id])) == length(rows)}
+        else
+          [cut] = Enum.filter(rows, &(&1.id_str == '${MANY - 1000} clients more'))
+          {cut.fd, Enum.count(rows, &(&1.fd >= 0)), length(Enum.uniq_by(rows, & &1.id)) == length(rows)}
+        end
+      end`, "[{-1, 1000, true}, {0, 1000, true}, {-1, 1000, true}, {0, 1000, true}, {-1, 1000, true}, {0, 1000, true}]");
+  });
+
+  it("forgets those who ask and end", async () => {
+    const count = `:rpc.call(${BUSY}, :erlang, :system_info, [:process_count])`;
+    const quiet = await peer.run(count);
+    await peer.run(`for _ <- 1..20, p = spawn(fn -> ${ask(":get_port_list")} end), do: (Process.sleep(1); Process.exit(p, :kill)); :ok`);
+    await eventually(async () => (await peer.run(count)) === quiet, "their processes end");
+    await is(`length(${ask(":get_port_list")}) > 1000`);
   });
 });
 
