@@ -29,7 +29,7 @@ LIB_OBJ := $(patsubst c_src/%.c,$(BUILD)/%.o,$(filter-out c_src/server/main.c,$(
 UNIT := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 
 .PHONY: install uninstall deb all bench-codec clean help unit layers fuzz fuzz-run sim sim-run bench demo test e2e fuzz-e2e deps erl_src cli observer \
-        observer-load observer-soak torture torture-run
+        observer-clicks observer-load observer-soak torture torture-run
 all: $(BUILD)/beamgate ## build the gateway
 
 $(BUILD)/beamgate: $(LIB_OBJ) $(BUILD)/server/main.o
@@ -154,6 +154,10 @@ interop: all erl_src ## the gateway among OTP 27 nodes, in a Debian 13 tree (roo
 observer: all erl_src ## the real Observer on a gateway, OTP 25 and 27; pictures in build/observer (root)
 	$(Q)sh tests/interop/otp27.sh observer
 	$(Q)OBSERVER_PICTURES=build/observer BEAMGATE=$(BUILD)/beamgate node tests/e2e/run.js observer_gui
+
+observer-clicks: all erl_src ## clicks through the real Observer for MINUTES=10, on OTP 25 and 27 (root)
+	$(Q)sh tests/interop/otp27.sh observer
+	$(Q)MINUTES=$(or $(MINUTES),10) BEAMGATE=$(BUILD)/beamgate node tests/e2e/run.js observer_clicks
 
 observer-soak: all erl_src ## WATCHERS=20 Observers for MINUTES=60 must leave nothing behind
 	$(Q)BEAMGATE=$(BUILD)/beamgate MINUTES=$(MINUTES) WATCHERS=$(WATCHERS) node tests/bench/observer_soak.js

@@ -50,7 +50,7 @@ class ObserverGui {
   }
 
   // Polls until every pattern is in one of the texts; the texts.
-  async shows(patterns, code = "ObserverDriver.all_texts()") {
+  async shows(patterns, code = "ObserverDriver.all_texts()", ms = 15000) {
     let last = [];
     const found = async () => {
       last = await this.read(code);
@@ -58,7 +58,7 @@ class ObserverGui {
       if (lacking.length) throw new Error(`${lacking} not in ${JSON.stringify(last.filter(Boolean))}`);
       return true;
     };
-    await eventually(found, "Observer shows it", 15000);
+    await eventually(found, "Observer shows it", ms);
     return last;
   }
 
@@ -99,8 +99,10 @@ class ObserverGui {
     this.mouse("mousemove", x, y, "sleep", 0.2, "click", 1);
   }
 
-  picture(name) {
+  // What a list holds is painted a moment after its rows can be read.
+  async picture(name) {
     if (!this.pictures) return;
+    await this.node.run("ObserverDriver.paint()", 20000);
     const file = path.join(this.pictures, `${name}.png`);
     const args = ["-display", this.display, "-window", "root", "-crop", "850x600+0+0", "+dither", "-colors", "24", "+repage", `PNG8:${file}`];
     execFileSync("import", args, { timeout: 20000 });

@@ -68,7 +68,7 @@ function looks(otp, { elixir, skip }) {
       assert.match(value("Total:"), /^\d+ [KM]iB$/);
       assert.equal(value("Schedulers:"), "1");
       assert.equal(value("ETS:").length > 0, true);
-      gui.picture("system");
+      await gui.picture("system");
     });
 
     it("Load Charts", async () => {
@@ -76,13 +76,14 @@ function looks(otp, { elixir, skip }) {
       await sleep(pictures ? 20000 : 2500);
       const state = await gui.node.run("{_, tab} = ObserverDriver.env(); inspect(:sys.get_state(tab), limit: :infinity)");
       assert.ok([...state.matchAll(/memory: \{[1-9]\d{5,}, /g)].length >= 2, "two samples of memory, input and output");
-      gui.picture("load-charts");
+      await gui.picture("load-charts");
     });
 
     it("Memory Allocators", async () => {
       await gui.tab("Memory Allocators");
       await gui.shows([/^total \| \d+ \| \d+ \| \d+/, /^malloc \| [1-9]\d* \| [1-9]/]);
-      gui.picture("memory-allocators");
+      if (pictures) await sleep(10000);
+      await gui.picture("memory-allocators");
     });
 
     it("Applications: the tree from the root to the channels", async () => {
@@ -93,7 +94,7 @@ function looks(otp, { elixir, skip }) {
       const text = await tree();
       for (const box of ["beamgate_clients", "beamgate_cluster", "beamgate_config", "socket 127.0.0.1 user bert", "link svc@127.0.0.1"])
         assert.ok(text.includes(box), box);
-      gui.picture("applications");
+      await gui.picture("applications");
     });
 
     it("Processes: every one, with what it is about", async () => {
@@ -102,18 +103,18 @@ function looks(otp, { elixir, skip }) {
       assert.ok(texts.some((t) => / \| beamgate:socket \/socket\/1 \| \d+ \| \d+ \| 0 \| 127\.0\.0\.1 user bert$/.test(t)));
       assert.ok(texts.some((t) => / \| beamgate:link svc@127\.0\.0\.1\/1 \| [1-9]/.test(t)));
       assert.ok(texts.some((t) => /api:größe user carla$/.test(t)), texts.join("\n"));
-      gui.picture("processes");
+      await gui.picture("processes");
       await gui.node.run("ObserverDriver.sort_by_pid()");
     });
 
     it("a process's own window, with its state", async () => {
       await gui.click("~r/channel api.*anna/", { double: true, done: opened });
       await gui.shows([/^beamgate:channel api:\*\/1$/, /^waiting$/], "ObserverDriver.texts(hd(ObserverDriver.top_windows()))");
-      gui.picture("process");
+      await gui.picture("process");
       await gui.shows([/topic\s+<<"api:lobby">>[^]*user_id\s+<<"anna">>[^]*address\s+<<"127.0.0.1">>/],
         'ObserverDriver.page(hd(ObserverDriver.top_windows()), "State")');
-      gui.picture("process-state");
-      await gui.node.run("for w <- ObserverDriver.top_windows(), do: :wxWindow.close(w)");
+      await gui.picture("process-state");
+      await gui.node.run("ObserverDriver.close_windows()");
       await eventually(async () => (await gui.node.run("length(ObserverDriver.top_windows())")) === "0", "its window closes");
     });
 
@@ -133,29 +134,36 @@ function looks(otp, { elixir, skip }) {
 
     it("Ports", async () => {
       await gui.tab("Ports");
-      await gui.shows([/ \| nodes \| 1$/, / \| clients \| 2$/, / \| svc@127\.0\.0\.1 \| \d+$/, / \| websocket \| \d+$/]);
-      gui.picture("ports");
+      await gui.shows([/ \| nodes \| tcp_inet \| 1$/, / \| clients \| tcp_inet \| 2$/, / \| svc@127\.0\.0\.1 \| tcp_inet \| \d+$/,
+        / \| websocket \| tcp_inet \| \d+$/]);
+      await gui.picture("ports");
+      await gui.click("~r/ websocket /", { double: true, done: opened });
+      await gui.shows([/^Remote Address:$/, /^127\.0\.0\.1$/, /^Total received:$/, /^[1-9]\d* B$/],
+        "ObserverDriver.texts(hd(ObserverDriver.top_windows()))");
+      await gui.picture("port");
+      await gui.node.run("ObserverDriver.close_windows()");
+      await eventually(async () => (await gui.node.run("length(ObserverDriver.top_windows())")) === "0", "its window closes");
     });
 
     it("Sockets", async () => {
       await gui.tab("Sockets");
       await gui.shows([/^#Socket<0\.\d+> \| <\d+\.\d+\.\d+> \| \d+ \| inet \| stream \| tcp/]);
-      gui.picture("sockets");
+      await gui.picture("sockets");
     });
 
     it("Table Viewer: the library's tables, and what is in one", async () => {
       await gui.tab("Table Viewer");
       await gui.shows([/^Elixir\.PhoenixGenApi\.ConfigDb \| [1-9]\d* \| \d+ \| .* \| beamgate/, /^phoenix_gen_api_sticky_nodes \|/,
         /^rate_limiter_global \| 1 \|/]);
-      gui.picture("table-viewer");
+      await gui.picture("table-viewer");
       await gui.click("~r/rate_limiter_global/", { double: true, done: opened });
       await gui.shows([/\{<<"user_id">>,<<"anna">>\} \| 1 \| 100 \| 600000/], "ObserverDriver.texts(hd(ObserverDriver.top_windows()))");
-      await gui.node.run("for w <- ObserverDriver.top_windows(), do: :wxWindow.close(w)");
+      await gui.node.run("ObserverDriver.close_windows()");
       await eventually(async () => (await gui.node.run("length(ObserverDriver.top_windows())")) === "0", "the table closes");
       await gui.click("~r/ConfigDb/", { double: true, done: opened });
       await gui.shows([/\{<<"user_service">>,<<"echo">>,/], "ObserverDriver.texts(hd(ObserverDriver.top_windows()))");
-      gui.picture("table");
-      await gui.node.run("for w <- ObserverDriver.top_windows(), do: :wxWindow.close(w)");
+      await gui.picture("table");
+      await gui.node.run("ObserverDriver.close_windows()");
     });
 
     it("Trace Overview: a trace is refused, and Observer lives", async () => {
@@ -165,10 +173,10 @@ function looks(otp, { elixir, skip }) {
       await gui.press("OK");
       await gui.tab("Trace Overview");
       await gui.shows([/^beamgate@127\.0\.0\.1/]);
-      gui.picture("trace-overview");
+      await gui.picture("trace-overview");
       await gui.press("Start Trace");
       await sleep(1500);
-      gui.picture("trace-refused");
+      await gui.picture("trace-refused");
       assert.equal(await gui.node.run("is_pid(Process.whereis(:observer))"), "true");
       await gui.tab("System");
       await gui.shows([/^beamgate \d/]);
