@@ -70,6 +70,8 @@ void ctl_wake(struct ctl_server *c, handle_t job);
 
 /* ctl_call.c */
 ctl_step_fn ctl_step_call;
+/* ctl_cluster.c */
+ctl_step_fn ctl_step_cluster;
 /* ctl_trace.c */
 ctl_step_fn ctl_step_trace;
 

@@ -61,8 +61,18 @@ bool diag_put_answer(struct server *s, const char *module, const char *function,
 extern const struct rpc_entry diagnostics_entries[];
 extern const size_t diagnostics_entries_count;
 
-/* The same with their answers. */
+/* cluster_view (O-085) as it is known here; and with the answers of the connected nodes, for which somebody waits. */
+void diag_put_cluster_view(const struct server *s, struct buf *out);
 rpc_fn rpc_cluster_view;
+struct cluster_view;
+/* view: a term, valid during the call; empty without memory. Afterwards v is gone. */
+typedef void cluster_view_fn(void *owner, struct cluster_view *v, struct slice view);
+/* One who will wait. NULL: there is nobody to ask, or too many wait; then diag_put_cluster_view() is all there is. */
+struct cluster_view *cluster_view_new(struct server *s, cluster_view_fn *done, void *owner) MUST_CHECK;
+/* Asks. done is called once, in two seconds at most, perhaps from within. */
+void cluster_view_ask(struct cluster_view *v);
+/* Instead of done: nobody waits any more. */
+void cluster_view_cancel(struct cluster_view *v);
 /* What waits for answers: before and after there can be any. diag_end() before the calls and the process table go. */
 void diag_start(struct server *s);
 void diag_end(struct server *s);

@@ -3,8 +3,8 @@
  * its registered names and for the services of its store; service nodes keep none, and there the services are those
  * whose configs name the node.
  *
- * Whoever asks from another node waits for the others' answers, ANSWER_TIMEOUT_US at most; the command line, and one
- * who asks while VIEWS_MAX wait already, gets what is known without asking.
+ * Whoever wants a view waits for the others' answers, ANSWER_TIMEOUT_US at most; one who asks while VIEWS_MAX wait
+ * already gets what is known without asking.
  */
 #include "diag.h"
 
@@ -35,7 +35,9 @@ struct asked_node {
 struct cluster_view {
     struct list all;
     struct server *server;
-    handle_t waiter;
+    cluster_view_fn *done;
+    void *owner;
+    handle_t waiter; /* whoever asked by rpc */
     uint32_t nodes;
     uint32_t open; /* questions without an answer yet */
     struct arena memory;
@@ -166,9 +168,14 @@ static void put_view(const struct server *s, const struct cluster_view *v, struc
     put_selection(out);
 }
 
+void diag_put_cluster_view(const struct server *s, struct buf *out)
+{
+    put_view(s, NULL, out);
+}
+
 /* ---- asking the others --------------------------------------------------------------------------------- */
 
-static void view_free(struct cluster_view *v)
+void cluster_view_cancel(struct cluster_view *v)
 {
     struct server *s = v->server;
     list_remove(&v->all);
@@ -185,19 +192,12 @@ static void view_free(struct cluster_view *v)
 
 static void view_answer(struct cluster_view *v)
 {
-    struct server *s = v->server;
     struct buf out;
     buf_init(&out, 0);
-    put_view(s, v, &out);
-    if (!buf_ok(&out)) {
-        buf_reset(&out);
-        term_put_atom(&out, "system_limit");
-        rpc_later_answer(s->later, v->waiter, RPC_ERROR, buf_slice(&out));
-    } else {
-        rpc_later_answer(s->later, v->waiter, RPC_RETURN, buf_slice(&out));
-    }
+    put_view(v->server, v, &out);
+    v->done(v->owner, v, buf_ok(&out) ? buf_slice(&out) : SLICE_NONE);
     buf_fini(&out);
-    view_free(v);
+    cluster_view_cancel(v);
 }
 
 /* A list that is proper, of which nothing else need be known: it is passed on as it came. */
@@ -227,12 +227,6 @@ static void on_answer(void *owner, uint64_t tag, enum call_outcome outcome, stru
         view_answer(v);
 }
 
-static void on_gone(void *owner, handle_t waiter)
-{
-    (void)waiter;
-    view_free(owner);
-}
-
 static void ask(struct cluster_view *v, uint32_t node, enum question q)
 {
     static const struct {
@@ -259,20 +253,52 @@ static bool add_node(struct cluster_view *v, struct slice name)
     return true;
 }
 
-static struct cluster_view *view_new(struct server *s)
+struct cluster_view *cluster_view_new(struct server *s, cluster_view_fn *done, void *owner)
 {
-    struct cluster_view *v = s->cluster_views_count < VIEWS_MAX ? calloc(1, sizeof(*v)) : NULL;
+    struct cluster_view *v = s->cluster && s->cluster_views_count < VIEWS_MAX ? calloc(1, sizeof(*v)) : NULL;
     struct dist_link *l;
     if (!v)
         return NULL;
     v->server = s;
+    v->done = done;
+    v->owner = owner;
     arena_init(&v->memory);
     list_append(&s->cluster_views, &v->all);
     s->cluster_views_count++;
     for (uint32_t pos = 0; v->nodes < NODES_ASKED && (l = cluster_next_link(s->cluster, &pos)) != NULL;)
         if (!add_node(v, dist_link_node(l)))
             break;
-    return v;
+    if (v->nodes > 0)
+        return v;
+    cluster_view_cancel(v);
+    return NULL;
+}
+
+void cluster_view_ask(struct cluster_view *v)
+{
+    for (uint32_t i = 0; i < v->nodes; i++)
+        for (enum question q = 0; q < QUESTIONS; q++)
+            ask(v, i, q);
+    if (v->open == 0)
+        view_answer(v);
+}
+
+/* ---- by rpc -------------------------------------------------------------------------------------------- */
+
+static void answer_rpc(void *server, struct cluster_view *v, struct slice view)
+{
+    static const char limit[] = "w\14system_limit";
+    struct server *s = server;
+    if (view.len)
+        rpc_later_answer(s->later, v->waiter, RPC_RETURN, view);
+    else
+        rpc_later_answer(s->later, v->waiter, RPC_ERROR, slice_make(limit, sizeof(limit) - 1));
+}
+
+static void on_gone(void *owner, handle_t waiter)
+{
+    (void)waiter;
+    cluster_view_cancel(owner);
 }
 
 /* Nobody is asked before somebody waits: an answer never comes before its question is counted. */
@@ -280,22 +306,20 @@ enum rpc_outcome rpc_cluster_view(void *server, const struct rpc_call *call, str
 {
     static const struct rpc_waiter_ops ops = {.gone = on_gone};
     struct server *s = server;
-    struct cluster_view *v = call->shape != RPC_SHAPE_NOW && s->later && s->cluster ? view_new(s) : NULL;
-    if (v && v->nodes > 0)
+    struct cluster_view *v = call->shape != RPC_SHAPE_NOW && s->later ? cluster_view_new(s, answer_rpc, s) : NULL;
+    if (v)
         v->waiter = rpc_later_begin(s->later, call, &ops, v);
     if (!v || v->waiter == HANDLE_NONE) {
         if (v)
-            view_free(v);
-        put_view(s, NULL, out);
+            cluster_view_cancel(v);
+        diag_put_cluster_view(s, out);
         return RPC_RETURN;
     }
-    for (uint32_t i = 0; i < v->nodes; i++)
-        for (enum question q = 0; q < QUESTIONS; q++)
-            ask(v, i, q);
-    if (v->open == 0)
-        view_answer(v);
+    cluster_view_ask(v);
     return RPC_LATER;
 }
+
+/* ---- all of them --------------------------------------------------------------------------------------- */
 
 void diag_start(struct server *s)
 {
@@ -305,5 +329,5 @@ void diag_start(struct server *s)
 void diag_end(struct server *s)
 {
     while (s->cluster_views.next && !list_empty(&s->cluster_views))
-        view_free(container_of(s->cluster_views.next, struct cluster_view, all));
+        cluster_view_cancel(container_of(s->cluster_views.next, struct cluster_view, all));
 }

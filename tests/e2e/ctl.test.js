@@ -69,6 +69,7 @@ describe("what is shown", () => {
     for (const name of ["add", "echo", "stream"]) assert.ok(types.includes(name), JSON.stringify(types));
     const cluster = await json(["cluster"]);
     assert.ok(cluster.connected.includes("svc@127.0.0.1"));
+    assert.ok(cluster.registered_processes["svc@127.0.0.1"].includes("rex"), "the node was asked");
     assert.match((await table(["cluster"])).join("\n"), /svc@127.0.0.1/);
   });
 
