@@ -13,7 +13,7 @@
  * Over TLS (dist_tls.c) bytes pass through it on both ways; byte counts are then those of the distribution, not TLS's, so
  * that ticks mean the same.
  *
- * Invariants: reading stops only when the link ends (D-09); only this file writes to the socket, so packets and ticks
+ * Invariants: reading stops for longer than a turn only when the link ends (D-09); only this file writes to the socket, so packets and ticks
  * never interleave; a link is told to its owner as lost exactly once.
  */
 #include "dist_link_internal.h"
@@ -28,6 +28,7 @@ enum {
     PACKET_HEAD = 4,
     PASS_THROUGH = 112,      /* 'p': the only first byte without DIST_HDR_ATOM_CACHE and FRAGMENTS (08 §2.1) */
     READ_CHUNK = 64 * 1024,  /* read at once */
+    READ_A_TURN = 256 * 1024,
     WRITE_A_TURN = 256 * 1024,
     KEEP_BYTES = 256 * 1024, /* a buffer larger than this is given back when empty */
     TICKS_TO_DEATH = 4,      /* net_tickintensity's default: 4 ticks make a net_ticktime */
@@ -43,6 +44,7 @@ int link_host_init(struct link_host *host)
 {
     list_init(&host->dirty);
     list_init(&host->doomed);
+    list_init(&host->resting);
     host->open = 0;
     buf_init(&host->sealed, 0);
     host->scratch = malloc(READ_CHUNK);
@@ -109,6 +111,7 @@ void dist_link_close(struct dist_link *l, const char *reason)
     l->state = LINK_CLOSED;
     l->reason = reason;
     uv_read_stop((uv_stream_t *)&l->tcp);
+    list_remove(&l->resting);
     timer_disarm(l->host->timers, &l->timer);
     list_append(&l->host->doomed, &l->doomed);
 }
@@ -261,9 +264,14 @@ static void write_out(struct dist_link *l)
         write_rest(l, &l->out, done);
 }
 
+static void go_on_reading(struct dist_link *l);
+
 void dist_links_flush(struct link_host *host)
 {
     struct list *node;
+    host->turn++;
+    while ((node = list_pop(&host->resting)))
+        go_on_reading(container_of(node, struct dist_link, resting));
     do {
         while ((node = list_pop(&host->doomed)))
             bury(container_of(node, struct dist_link, doomed));
@@ -459,6 +467,7 @@ size_t dist_link_room(struct dist_link *l, uint8_t **dst)
         size_t missing = PACKET_HEAD + get_be32(l->in.data) - l->in.len;
         size_t twice = missing < l->in.len ? missing : l->in.len;
         room = twice > room ? twice : room;
+        room = room > READ_A_TURN ? READ_A_TURN : room;
     }
     *dst = buf_reserve(&l->in, room);
     return *dst ? room : 0;
@@ -506,16 +515,37 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *b)
     *b = uv_buf_init((char *)room, (unsigned)size); /* 0: libuv reports UV_ENOBUFS */
 }
 
+/* Without this libuv would read on as long as the peer fills what it is given: a few megabytes in one turn. */
+static void count_read(struct dist_link *l, size_t n)
+{
+    bool first = l->turn != l->host->turn;
+    l->turn = l->host->turn;
+    l->turn_bytes = first ? n : l->turn_bytes + n;
+    if (l->turn_bytes < READ_A_TURN || list_linked(&l->resting))
+        return;
+    uv_read_stop((uv_stream_t *)&l->tcp);
+    list_append(&l->host->resting, &l->resting);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 {
     struct dist_link *l = stream->data;
     link_host_wake(l->host);
+    if (n > 0)
+        count_read(l, (size_t)n);
     if (n < 0)
         dist_link_close(l, n == UV_EOF ? "closed by peer" : uv_strerror((int)n));
     else if (l->tls)
         dist_tls_received(l, slice_make(b->base, (size_t)n));
     else
         dist_link_received(l, (uint8_t *)b->base, (size_t)n);
+}
+
+static void go_on_reading(struct dist_link *l)
+{
+    int rc = uv_read_start((uv_stream_t *)&l->tcp, on_alloc, on_read);
+    if (rc != 0)
+        dist_link_close(l, uv_strerror(rc));
 }
 
 const char *dist_link_hint(const struct dist_link *l)
@@ -560,6 +590,7 @@ struct dist_link *dist_link_new(struct link_host *host, bool outgoing)
     l->wrote_us = host->timers->now_us;
     list_init(&l->dirty);
     list_init(&l->doomed);
+    list_init(&l->resting);
     list_init(&l->pending);
     buf_init(&l->in, 0); /* bounded by max_packet_bytes in take_packets() */
     buf_init(&l->out, host->max_output_bytes * 2);

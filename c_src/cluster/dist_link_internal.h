@@ -51,9 +51,11 @@ struct link_host {
     size_t max_packet_bytes;
     size_t max_output_bytes;
     uint64_t tick_us;
-    struct list dirty;  /* links with bytes to write */
-    struct list doomed; /* links that are LINK_CLOSED and not yet told */
-    uint32_t open;      /* links not yet freed */
+    struct list dirty;   /* links with bytes to write */
+    struct list doomed;  /* links that are LINK_CLOSED and not yet told */
+    struct list resting; /* links that have read enough for this turn */
+    uint64_t turn;       /* counted by dist_links_flush() */
+    uint32_t open;       /* links not yet freed */
     uint8_t *scratch;   /* one read buffer for all: a link owns memory only while a packet is incomplete */
     uint8_t *cipher;    /* the same for what is still encrypted; only with tls */
     struct buf sealed;  /* what has been encrypted and is about to be written */
@@ -77,6 +79,9 @@ struct dist_link {
     size_t piece;
     struct list dirty;
     struct list doomed;
+    struct list resting;
+    uint64_t turn;     /* of the host, when it last read */
+    size_t turn_bytes; /* read in it */
     struct timer timer; /* deadline of the handshake or of draining, then the tick */
 
     uint64_t ticked_in; /* stats.bytes_in at the last tick */

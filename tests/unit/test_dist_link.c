@@ -246,6 +246,71 @@ static void memory_of_a_large_packet_is_given_back(void **state)
     bench_fini(&b);
 }
 
+enum { READ_A_TURN = 256 * 1024 };
+
+/* The peer writes what there is room for, from wire; the loop reads. Both as long as the link has not had enough for this turn,
+ * and once more. Returns how many bytes came. */
+static uint64_t flood_a_turn(struct bench *b, const struct buf *wire, size_t *at)
+{
+    struct dist_link_stats before, now;
+    dist_link_stats(b->l, &before);
+    for (bool enough = false, last = false; !last;) {
+        ssize_t n = *at < wire->len ? write(b->fd, wire->data + *at, wire->len - *at) : 0;
+        *at += n > 0 ? (size_t)n : 0;
+        uv_run(&b->loop, UV_RUN_NOWAIT);
+        dist_link_stats(b->l, &now);
+        last = enough || now.bytes_in == wire->len;
+        enough = list_linked(&b->l->resting);
+    }
+    return now.bytes_in - before.bytes_in;
+}
+
+/* However fast the peer sends, and whether small packets or a large one: the others have their turn between. */
+static void a_flood_is_read_in_pieces_one_a_turn(void **state) /* D-09 */
+{
+    (void)state;
+    enum { BYTES = 4 << 20 };
+    const size_t sizes[] = {1000, BYTES - 4};
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        struct bench b;
+        struct buf wire;
+        bench_init(&b, 60u * 1000000u);
+        uv_prepare_stop(&b.before_wait); /* a turn ends when the test says so */
+        buf_init(&wire, 0);
+        while (wire.len < BYTES)
+            put_packet(&wire, sizes[i], 1);
+        uint64_t read = 0;
+        for (size_t at = 0; read < wire.len;) {
+            uint64_t n = flood_a_turn(&b, &wire, &at);
+            read += n;
+            assert_in_range(n, read < wire.len ? READ_A_TURN : 0, 2 * READ_A_TURN - 1);
+            dist_links_flush(&b.host);
+        }
+        assert_true(b.hash == hash_of_packets(&wire));
+        uv_prepare_start(&b.before_wait, before_wait);
+        buf_fini(&wire);
+        bench_fini(&b);
+    }
+}
+
+static void a_link_may_be_closed_while_it_rests(void **state) /* D-09 */
+{
+    (void)state;
+    static uint8_t ticks[4 * READ_A_TURN];
+    const struct buf wire = {.data = ticks, .len = sizeof(ticks)};
+    struct bench b;
+    size_t at = 0;
+    bench_init(&b, 60u * 1000000u);
+    uv_prepare_stop(&b.before_wait);
+    flood_a_turn(&b, &wire, &at);
+    assert_true(list_linked(&b.l->resting));
+    dist_link_close(b.l, "enough");
+    uv_prepare_start(&b.before_wait, before_wait);
+    until(&b, 1000, b.freed == 1);
+    assert_string_equal(b.reason, "enough");
+    bench_fini(&b);
+}
+
 static void an_announced_length_takes_no_memory(void **state) /* D-10 */
 {
     (void)state;
@@ -559,6 +624,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packets_arrive_whole_whatever_the_pieces),
         cmocka_unit_test(memory_of_a_large_packet_is_given_back),
+        cmocka_unit_test(a_flood_is_read_in_pieces_one_a_turn),
+        cmocka_unit_test(a_link_may_be_closed_while_it_rests),
         cmocka_unit_test(an_announced_length_takes_no_memory),
         cmocka_unit_test(bad_packets_close_the_link),
         cmocka_unit_test(closing_inside_a_callback_stops_delivery),
