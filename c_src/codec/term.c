@@ -93,16 +93,42 @@ enum term_kind term_kind(struct slice term)
     return kind_at((const uint8_t *)term.ptr);
 }
 
+/* Where the term at p ends if it is of the few kinds that most terms are; NULL for the others, and for what is cut short. */
+static inline const uint8_t *short_leaf(const uint8_t *p, const uint8_t *end)
+{
+    size_t left = (size_t)(end - p), n;
+    if (left < 2)
+        return NULL;
+    switch (*p) {
+    case TAG_NIL:
+        return p + 1;
+    case TAG_SMALL_INT:
+        return p + 2;
+    case TAG_SMALL_ATOM_UTF8:
+        n = 2u + p[1];
+        break;
+    case TAG_BINARY:
+        n = left < 5 ? SIZE_MAX : (size_t)get_be32(p + 1) + 5;
+        break;
+    default:
+        return NULL;
+    }
+    return n <= left ? p + n : NULL;
+}
+
 /* Counts terms instead of keeping a stack: nesting does not matter for finding the end. */
 int term_skip(struct term_reader *r, struct slice *term)
 {
-    const uint8_t *p = r->p;
+    const uint8_t *p = r->p, *next;
     /* Each head promises at most as many children as bytes are left, so the sum cannot overflow. */
     for (uint64_t pending = 1; pending > 0; pending--) {
-        uint64_t children;
-        p = term_head(p, r->end, &children);
-        if (!p)
+        uint64_t children = 0;
+        next = short_leaf(p, r->end);
+        if (!next)
+            next = term_head(p, r->end, &children);
+        if (!next)
             return BG_EINVAL;
+        p = next;
         pending += children;
     }
     *term = slice_make(r->p, (size_t)(p - r->p));
