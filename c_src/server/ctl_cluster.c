@@ -60,9 +60,9 @@ static bool begin(struct ctl_job *job)
     buf_init(&c->line, 0);
     job->state = c;
     job->end = end;
-    c->view = cluster_view_new(job->server, on_view, c);
+    c->view = cluster_view_new(job->server, on_view);
     if (c->view)
-        cluster_view_ask(c->view);
+        cluster_view_ask(c->view, c);
     else
         put_known(c);
     return true;

@@ -68,9 +68,9 @@ struct cluster_view;
 /* view: a term, valid during the call; empty without memory. Afterwards v is gone. */
 typedef void cluster_view_fn(void *owner, struct cluster_view *v, struct slice view);
 /* One who will wait. NULL: there is nobody to ask, or too many wait; then diag_put_cluster_view() is all there is. */
-struct cluster_view *cluster_view_new(struct server *s, cluster_view_fn *done, void *owner) MUST_CHECK;
-/* Asks. done is called once, in two seconds at most, perhaps from within. */
-void cluster_view_ask(struct cluster_view *v);
+struct cluster_view *cluster_view_new(struct server *s, cluster_view_fn *done) MUST_CHECK;
+/* Asks. done is called once, with owner, in two seconds at most, perhaps from within. */
+void cluster_view_ask(struct cluster_view *v, void *owner);
 /* Instead of done: nobody waits any more. */
 void cluster_view_cancel(struct cluster_view *v);
 /* What waits for answers: before and after there can be any. diag_end() before the calls and the process table go. */

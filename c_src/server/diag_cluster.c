@@ -253,7 +253,7 @@ static bool add_node(struct cluster_view *v, struct slice name)
     return true;
 }
 
-struct cluster_view *cluster_view_new(struct server *s, cluster_view_fn *done, void *owner)
+struct cluster_view *cluster_view_new(struct server *s, cluster_view_fn *done)
 {
     struct cluster_view *v = s->cluster && s->cluster_views_count < VIEWS_MAX ? calloc(1, sizeof(*v)) : NULL;
     struct dist_link *l;
@@ -261,7 +261,6 @@ struct cluster_view *cluster_view_new(struct server *s, cluster_view_fn *done, v
         return NULL;
     v->server = s;
     v->done = done;
-    v->owner = owner;
     arena_init(&v->memory);
     list_append(&s->cluster_views, &v->all);
     s->cluster_views_count++;
@@ -274,8 +273,9 @@ struct cluster_view *cluster_view_new(struct server *s, cluster_view_fn *done, v
     return NULL;
 }
 
-void cluster_view_ask(struct cluster_view *v)
+void cluster_view_ask(struct cluster_view *v, void *owner)
 {
+    v->owner = owner;
     for (uint32_t i = 0; i < v->nodes; i++)
         for (enum question q = 0; q < QUESTIONS; q++)
             ask(v, i, q);
@@ -306,7 +306,7 @@ enum rpc_outcome rpc_cluster_view(void *server, const struct rpc_call *call, str
 {
     static const struct rpc_waiter_ops ops = {.gone = on_gone};
     struct server *s = server;
-    struct cluster_view *v = call->shape != RPC_SHAPE_NOW && s->later ? cluster_view_new(s, answer_rpc, s) : NULL;
+    struct cluster_view *v = call->shape != RPC_SHAPE_NOW && s->later ? cluster_view_new(s, answer_rpc) : NULL;
     if (v)
         v->waiter = rpc_later_begin(s->later, call, &ops, v);
     if (!v || v->waiter == HANDLE_NONE) {
@@ -315,7 +315,7 @@ enum rpc_outcome rpc_cluster_view(void *server, const struct rpc_call *call, str
         diag_put_cluster_view(s, out);
         return RPC_RETURN;
     }
-    cluster_view_ask(v);
+    cluster_view_ask(v, s);
     return RPC_LATER;
 }
 

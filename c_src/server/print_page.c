@@ -185,38 +185,50 @@ enum rpc_outcome page_ask(struct server *s, const struct rpc_call *call, const c
 
 /* ---- printing ------------------------------------------------------------------------------------------ */
 
-/* A page on its way to a screen. */
-struct printing {
+/* Who waits for a page: first until it is made, then until it is on the screen. */
+struct page_waiter {
     struct server *server;
     handle_t waiter;
-    struct timer timer;
+    struct timer timer;      /* while it is printed */
+    struct buf group_leader; /* pid term */
+    void (*gone)(void *owner);
+    void *owner;
 };
 
-static void printed(struct printing *pr, enum rpc_outcome outcome, struct slice value)
+static void waiter_free(struct page_waiter *w)
 {
-    struct server *s = pr->server;
-    handle_t waiter = pr->waiter;
-    timer_disarm(&s->timers, &pr->timer);
-    free(pr);
+    timer_disarm(&w->server->timers, &w->timer);
+    buf_fini(&w->group_leader);
+    free(w);
+}
+
+static void printed(struct page_waiter *w, enum rpc_outcome outcome, struct slice value)
+{
+    struct server *s = w->server;
+    handle_t waiter = w->waiter;
+    waiter_free(w);
     rpc_later_answer(s->later, waiter, outcome, value);
 }
 
 /* {io_reply, ReplyAs, ok | {error, Reason}} */
 static void on_message(void *owner, handle_t waiter, struct dist_link *from, struct slice msg)
 {
+    struct page_waiter *w = owner;
     struct term_reader r = term_reader(msg), e;
     struct slice reply_as, result, reason;
     uint32_t arity;
     (void)waiter;
     (void)from;
+    if (!timer_armed(&w->timer)) /* there is no page yet: nobody has been asked */
+        return;
     if (term_read_tagged(&r, "io_reply", &arity) != BG_OK || arity != 3 || term_skip(&r, &reply_as) != BG_OK ||
         term_skip(&r, &result) != BG_OK)
         return;
     e = term_reader(result);
     if (term_read_tagged(&e, "error", &arity) == BG_OK && arity == 2 && term_skip(&e, &reason) == BG_OK)
-        printed(owner, RPC_ERROR, reason);
+        printed(w, RPC_ERROR, reason);
     else
-        printed(owner, RPC_RETURN, SLICE_LIT("w\2ok"));
+        printed(w, RPC_RETURN, SLICE_LIT("w\2ok"));
 }
 
 static void on_down(void *owner, handle_t waiter, struct slice reason)
@@ -228,15 +240,16 @@ static void on_down(void *owner, handle_t waiter, struct slice reason)
 
 static void on_timer(struct timer *t)
 {
-    printed(container_of(t, struct printing, timer), RPC_ERROR, SLICE_LIT("w\7timeout"));
+    printed(container_of(t, struct page_waiter, timer), RPC_ERROR, SLICE_LIT("w\7timeout"));
 }
 
 static void on_gone(void *owner, handle_t waiter)
 {
-    struct printing *pr = owner;
+    struct page_waiter *w = owner;
     (void)waiter;
-    timer_disarm(&pr->server->timers, &pr->timer);
-    free(pr);
+    if (w->gone)
+        w->gone(w->owner);
+    waiter_free(w);
 }
 
 /* The group leader's node must be connected. */
@@ -265,33 +278,53 @@ static bool send_text(struct server *s, handle_t waiter, struct dist_link *l, st
 }
 
 /* Watches the group leader and sends; false when nobody is there to print. */
-static bool begin_printing(struct printing *pr, struct slice group_leader, struct slice text)
+static bool begin_printing(struct page_waiter *w, struct slice text)
 {
-    struct server *s = pr->server;
-    struct dist_link *l = link_to(s, group_leader);
-    pr->timer.fn = on_timer;
-    return l && process_monitor(s->processes, pr->waiter, l, group_leader) != HANDLE_NONE &&
-           timer_arm_in(&s->timers, &pr->timer, PRINT_TIMEOUT_US) == BG_OK &&
-           send_text(s, pr->waiter, l, group_leader, text);
+    struct server *s = w->server;
+    struct slice leader = buf_slice(&w->group_leader);
+    struct dist_link *l = link_to(s, leader);
+    w->timer.fn = on_timer;
+    return l && process_monitor(s->processes, w->waiter, l, leader) != HANDLE_NONE &&
+           timer_arm_in(&s->timers, &w->timer, PRINT_TIMEOUT_US) == BG_OK &&
+           send_text(s, w->waiter, l, leader, text);
+}
+
+struct page_waiter *page_wait(struct server *s, const struct rpc_call *call, void (*gone)(void *owner), void *owner)
+{
+    static const struct rpc_waiter_ops ops = {on_message, on_down, on_gone};
+    struct page_waiter *w = call->shape == RPC_SHAPE_NOW ? NULL : calloc(1, sizeof(*w));
+    if (!w)
+        return NULL;
+    *w = (struct page_waiter){.server = s, .gone = gone, .owner = owner};
+    buf_init(&w->group_leader, 0);
+    buf_add_slice(&w->group_leader, call->group_leader);
+    w->waiter = rpc_later_begin(s->later, call, &ops, w);
+    if (w->waiter != HANDLE_NONE)
+        return w;
+    waiter_free(w);
+    return NULL;
+}
+
+void page_print_waiting(struct page_waiter *w, const struct page *p)
+{
+    w->gone = NULL;
+    if (!buf_ok(&p->text))
+        printed(w, RPC_ERROR, SLICE_LIT("w\14system_limit"));
+    else if (!begin_printing(w, buf_slice(&p->text)))
+        printed(w, RPC_ERROR, SLICE_LIT("w\12terminated"));
 }
 
 enum rpc_outcome page_print(struct page *p, const struct rpc_call *call, struct buf *out)
 {
-    static const struct rpc_waiter_ops ops = {on_message, on_down, on_gone};
-    struct server *s = p->server;
     if (!buf_ok(&p->text)) {
         term_put_atom(out, "system_limit");
         return RPC_ERROR;
     }
-    struct printing *pr = call->shape == RPC_SHAPE_NOW ? NULL : calloc(1, sizeof(*pr));
-    if (pr)
-        *pr = (struct printing){.server = s, .waiter = rpc_later_begin(s->later, call, &ops, pr)};
-    if (!pr || pr->waiter == HANDLE_NONE) {
-        free(pr);
-        term_put_binary(out, buf_slice(&p->text));
-        return RPC_RETURN;
+    struct page_waiter *w = page_wait(p->server, call, NULL, NULL);
+    if (w) {
+        page_print_waiting(w, p);
+        return RPC_LATER;
     }
-    if (!begin_printing(pr, call->group_leader, buf_slice(&p->text)))
-        printed(pr, RPC_ERROR, SLICE_LIT("w\12terminated"));
-    return RPC_LATER;
+    term_put_binary(out, buf_slice(&p->text));
+    return RPC_RETURN;
 }

@@ -57,4 +57,12 @@ enum rpc_outcome page_ask(struct server *s, const struct rpc_call *call, const c
  * 5 seconds. For the return of an rpc function. */
 enum rpc_outcome page_print(struct page *p, const struct rpc_call *call, struct buf *out);
 
+/* The same for a page that cannot be made yet: whoever waits for it, NULL when this caller cannot wait. gone(owner) is
+ * called when nobody waits any more; it may be NULL. */
+struct page_waiter;
+struct page_waiter *page_wait(struct server *s, const struct rpc_call *call, void (*gone)(void *owner),
+                              void *owner) MUST_CHECK;
+/* Sends the page and answers when it is printed. w is not the caller's any more. */
+void page_print_waiting(struct page_waiter *w, const struct page *p);
+
 #endif

@@ -6,6 +6,7 @@
  * The lines are the library's. Where the library's text comes from a mistake, the page has what was meant: amounts of
  * bytes have units (O-118), inspect_print works.
  */
+#include "diag.h"
 #include "print_page.h"
 
 #define LIBRARY "Elixir.PhoenixGenApi"
@@ -834,6 +835,35 @@ static enum rpc_outcome rpc_print(void *server, const struct rpc_call *call, str
     return outcome;
 }
 
+static void on_cluster_view(void *owner, struct cluster_view *v, struct slice view)
+{
+    struct page p = {.server = NULL};
+    (void)v;
+    buf_init(&p.text, view.len ? PAGE_BYTES_MAX : 1);
+    print_cluster(&p, NULL, view);
+    page_print_waiting(owner, &p);
+    buf_fini(&p.text);
+}
+
+static void on_cluster_gone(void *owner)
+{
+    cluster_view_cancel(owner);
+}
+
+/* The other nodes are asked first. Who cannot wait, or has nobody to ask, sees what is known here. */
+static enum rpc_outcome rpc_print_cluster(void *server, const struct rpc_call *call, struct buf *out)
+{
+    struct cluster_view *v = call->shape != RPC_SHAPE_NOW ? cluster_view_new(server, on_cluster_view) : NULL;
+    struct page_waiter *w = v ? page_wait(server, call, on_cluster_gone, v) : NULL;
+    if (w) {
+        cluster_view_ask(v, w);
+        return RPC_LATER;
+    }
+    if (v)
+        cluster_view_cancel(v);
+    return rpc_print(server, call, out);
+}
+
 const struct rpc_entry print_entries[] = {
     {LIBRARY, "health_print", 0, rpc_print},
     {LIBRARY, "health_print", 1, rpc_print},
@@ -845,7 +875,7 @@ const struct rpc_entry print_entries[] = {
     {LIBRARY, "inspect_print", 1, rpc_print},
     {LIBRARY, "flows_print", 0, rpc_print},
     {LIBRARY, "flows_print", 1, rpc_print},
-    {LIBRARY, "cluster_print", 0, rpc_print},
+    {LIBRARY, "cluster_print", 0, rpc_print_cluster},
     {LIBRARY, "failed_configs_print", 0, rpc_print},
     {LIBRARY, "failed_configs_print", 1, rpc_print},
     {LIBRARY, "failed_configs_summary", 0, rpc_print},

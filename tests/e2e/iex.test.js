@@ -4,7 +4,7 @@
 const assert = require("node:assert/strict");
 const { spawn } = require("node:child_process");
 const { after, before, describe, it } = require("node:test");
-const { Run, config, patience, within } = require("./harness");
+const { Run, config, eventually, patience, within } = require("./harness");
 const { Conn } = require("./client");
 
 // IEx on a pseudo-terminal made by script(1); type() gives what the screen shows between the line and the next prompt.
@@ -117,9 +117,19 @@ describe("an operator at an IEx prompt", () => {
   it("sees who is in the cluster, who has pushed, and what was refused (O-115, O-117)", async () => {
     const text = await iex.type("ask.(:cluster_print, [])");
     assert.match(text, /^Self: beamgate@127\.0\.0\.1\nConnected nodes \(2\): \[/m);
+    assert.match(text, /^ {2}svc@127\.0\.0\.1: \d+ processes\n( {4}- .*\n)* {4}- rex$/m, "the others were asked");
     assert.match(await iex.type("ask.(:pushed_services_status, [])"), /^No pushed services registered\.$/m);
     assert.match(await iex.type("ask.(:failed_configs_print, [])"), /^Showing: 1 entries \(limit: 100\)\n\nID +Service +Request Type/m);
     assert.match(await iex.type("ask.(:failed_configs_summary, [])"), /^Total: {2}1\nPull: {3}1\nPush: {3}0\n\n--- By Service ---\n {2}"user_service": 1 failed\n\n--- Newest ---\n {2}#\d+ "user_service"\/"local_svc" \[pull\] /m);
+  });
+
+  it("is told of requests as they happen, at the prompt (O-033)", async () => {
+    const conn = await (await Conn.open(gateway, "user_id=u9&vsn=2.0.0")).join();
+    assert.match(await iex.type('ask.(:attach_telemetry, ["iex", fn event, _, about, _ -> IO.puts("seen #{List.last(event)} #{about.request_type}") end])'), /^:ok$/m);
+    await conn.call("where", { msg: "x" });
+    await eventually(async () => iex.screen.includes("seen stop where"), "the handler's text");
+    assert.match(await iex.type('ask.(:detach_telemetry, ["iex"])'), /^:ok$/m);
+    await conn.close();
   });
 
   it("watches a user's rate limit and changes it (O-110..O-112)", async () => {

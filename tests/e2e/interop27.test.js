@@ -112,6 +112,19 @@ describe("OTP 27", { skip }, () => {
       '{:ok, "=== ConfigDb Cache Status ==="}');
   });
 
+  it("attaches handlers of telemetry events, which run there (O-033)", async () => {
+    const rpc = (fn, args) => svc.run(`:rpc.call(${GW}, PhoenixGenApi, :${fn}, [${args}])`);
+    await svc.run("{:ok, _} = Agent.start(fn -> [] end, name: :tap); defmodule Tap27, do: (def h(e, _, md, c), do: Agent.update(:tap, &[{List.last(e), md.request_id, c} | &1]))");
+    assert.equal(await rpc("attach_telemetry", '"capture", &Tap27.h/4, :captured'), ":ok");
+    assert.equal(await rpc("attach_telemetry", '"closure", fn e, m, md, _ -> Tap27.h(e, m, md, :bound) end'), ":ok");
+    const conn = await (await Conn.open(gateway)).join();
+    await conn.call("echo", { msg: "x" }, { request_id: "t27" });
+    await eventually(async () => (await svc.run("Enum.count(Agent.get(:tap, & &1), &(elem(&1, 0) == :stop))")) === "2", "both are called");
+    assert.equal(await svc.run("Enum.sort(for {:stop, id, c} <- Agent.get(:tap, & &1), do: {c, id})"), '[bound: "t27", captured: "t27"]');
+    for (const id of ["capture", "closure"]) assert.equal(await rpc("detach_telemetry", `"${id}"`), ":ok");
+    await conn.close();
+  });
+
   it("has its calls answered when it is killed, and is found again", async () => {
     const conn = await (await Conn.open(gateway)).join();
     const answer = conn.call("slow_long", { ms: 15000 });
