@@ -29,9 +29,9 @@ struct upgrade {
 /* Reads the file of console_phoenix_js. BG_ESYS with a text for the operator. */
 int http_routes_init(struct http_routes *r, const struct edge_options *o, struct err *e) MUST_CHECK;
 void http_routes_fini(struct http_routes *r);
-/* True: the client is to become a WebSocket, *up says how; if up->ask_origin is set, only when that has been asked about and
- * http_routes_answer() again; if up->who.ask is set, only when that has been asked. False: *res is the answer. up->who is the
- * caller's. */
+/* True: the client is to become a WebSocket, *up says how; if up->ask_origin is set, only when that has been asked
+ * about and http_routes_answer() again; if up->who.ask is set, only when that has been asked. False: *res is the
+ * answer. up->who is the caller's. */
 bool http_routes_answer(const struct http_routes *r, const struct http_head *h, struct http_response *res,
                         struct upgrade *up);
 /* The serializer that ?vsn= asks for (P-004, P-005): 0, or BG_EINVAL. */

@@ -25,8 +25,8 @@ struct http_handlers {
     /* A request has been read: from may be changed to what it tells of the client. 0, or the status to refuse it with. */
     unsigned (*identify)(void *ctx, const struct http_head *h, struct client_source *from);
     /* Fills res; or returns true when the client is to become a WebSocket: then upgrade() follows at once. Or it takes
-     * http_server_hold(), and what it returns does not matter. again: the request was held, and http_server_resume() has
-     * let it go on. */
+     * http_server_hold(), and what it returns does not matter. again: the request was held, and http_server_resume()
+     * has let it go on. */
     bool (*request)(void *ctx, const struct http_head *h, const struct client_source *from, bool again,
                     struct http_response *res);
     /* fd is the callee's, non-blocking; nothing behind the request head has been read from it. So is from->at. */
@@ -50,9 +50,9 @@ struct http_server *http_server_new(const struct http_options *o) MUST_CHECK;
 void http_server_free(struct http_server *s);
 /* Serves a new client on the stream socket fd, which is the server's from now on, as is from->at: one request. */
 void http_server_adopt(struct http_server *s, int fd, const struct client_source *from);
-/* From within request(): the client waits for http_server_release() or http_server_resume(), as long as its deadline allows.
- * tag is what gone() is called with; the server's handlers hear no more of the client once it has been. HANDLE_NONE without
- * memory. */
+/* From within request(): the client waits for http_server_release() or http_server_resume(), as long as its deadline
+ * allows. tag is what gone() is called with; the server's handlers hear no more of the client once it has been.
+ * HANDLE_NONE without memory. */
 handle_t http_server_hold(struct http_server *s, http_gone_fn *gone, uint64_t tag) MUST_CHECK;
 /* Ends the waiting: request() is called again for the same request head. Harmless on a stale handle. */
 void http_server_resume(struct http_server *s, handle_t held);

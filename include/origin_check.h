@@ -1,6 +1,6 @@
 /*
- * origin_check.h: Origins about which a function of the services decides, as Phoenix asks check_origin: {Module, Function,
- * Args} (P-009). Whose request waits for it holds nothing up, and what is no clear yes is a no.
+ * origin_check.h: Origins about which a function of the services decides, as Phoenix asks check_origin: {Module,
+ * Function, Args} (P-009). Whose request waits for it holds nothing up, and what is no clear yes is a no.
  */
 #ifndef BEAMGATE_ORIGIN_CHECK_H
 #define BEAMGATE_ORIGIN_CHECK_H
@@ -21,9 +21,9 @@ struct origin_check_options {
 struct origin_checks *origin_checks_new(const struct origin_check_options *o) MUST_CHECK;
 /* Forgets who waits. NULL is allowed. */
 void origin_checks_free(struct origin_checks *oc);
-/* Asks config->origin_function(URI, ...origin_args) about an Origin that origin_parse() takes. 0: allowed at once, since it
- * has said yes to it before; BG_EMORE: *tag is for origin_checks_hold(); BG_EINVAL: nobody could be asked, counted and
- * logged. */
+/* Asks config->origin_function(URI, ...origin_args) about an Origin that origin_parse() takes. 0: allowed at once,
+ * since it has said yes to it before; BG_EMORE: *tag is for origin_checks_hold(); BG_EINVAL: nobody could be asked,
+ * counted and logged. */
 int origin_checks_ask(struct origin_checks *oc, const struct socket_config *config, struct slice origin,
                       uint64_t *tag) MUST_CHECK;
 /* Who waits: what done() is called with. HANDLE_NONE forgets the question. */

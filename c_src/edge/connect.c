@@ -1,9 +1,9 @@
 /*
  * connect.c: see connect.h.
  *
- * Invariants: a question is in `waiting` exactly while its call is; each ends in one done() or is forgotten, since the call
- * always ends (remote_call.h). Only a plain {ok, Assigns} lets a client in. The cache's key is everything that the function
- * should have looked at to be cached: parameters and token.
+ * Invariants: a question is in `waiting` exactly while its call is; each ends in one done() or is forgotten, since the
+ * call always ends (remote_call.h). Only a plain {ok, Assigns} lets a client in. The cache's key is everything that the
+ * function should have looked at to be cached: parameters and token.
  */
 #include "connect.h"
 

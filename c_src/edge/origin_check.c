@@ -1,10 +1,10 @@
 /*
  * origin_check.c: see origin_check.h.
  *
- * Invariants: a question is in `waiting` exactly while its call is; each ends in one done() or is forgotten, since the call
- * always ends (remote_call.h). Only the atom true allows: Phoenix takes whatever is neither false nor nil for a yes, also
- * {:error, _}, where its documentation wants a boolean. The cache's key is the socket and the Origin as it came: all that
- * the function is told.
+ * Invariants: a question is in `waiting` exactly while its call is; each ends in one done() or is forgotten, since the
+ * call always ends (remote_call.h). Only the atom true allows: Phoenix takes whatever is neither false nor nil for a
+ * yes, also {:error, _}, where its documentation wants a boolean. The cache's key is the socket and the Origin as it
+ * came: all that the function is told.
  *
  * Whether the client itself is still there, and what becomes of its request, is for edge.c.
  */

@@ -1,7 +1,7 @@
 /*
- * yes_cache.c: see yes_cache.h. Invariant: what is in `known` is in `order` too, YES_CACHE_MAX entries at most; a key's bytes
- * are its entry's own. Who may be asked about, and by which key, is for those who ask: the key must be everything that the
- * function has looked at.
+ * yes_cache.c: see yes_cache.h. Invariant: what is in `known` is in `order` too, YES_CACHE_MAX entries at most; a key's
+ * bytes are its entry's own. Who may be asked about, and by which key, is for those who ask: the key must be everything
+ * that the function has looked at.
  */
 #include "yes_cache.h"
 

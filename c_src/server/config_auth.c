@@ -1,11 +1,14 @@
 /*
- * config_auth.c: which keys an entry of sockets[].auth needs and takes, by its type: one table, so that a key that would
- * do nothing is an error instead of a false comfort. Likewise what belongs to the functions that are asked about joins and
- * Origins.
+ * config_auth.c: which keys an entry of sockets[].auth needs and takes, by its type: one table, so that a key that
+ * would do nothing is an error instead of a false comfort. Likewise what belongs to the functions that are asked about
+ * joins and Origins.
  */
 #include "config_schema.h"
 
+#include <stdio.h>
+
 #include "jwt.h"
+#include "mfa_rules.h"
 #include "phoenix_token.h"
 
 enum key {
@@ -21,7 +24,7 @@ enum key {
     KEY_REMOTE = 1 << 9
 };
 
-enum { KEYS_PHOENIX = KEY_PARAM | KEY_SECRET | KEY_SALT | KEY_DERIVATION | KEY_USER | KEY_MAX_AGE };
+enum { WHERE_SIZE = 48, KEYS_PHOENIX = KEY_PARAM | KEY_SECRET | KEY_SALT | KEY_DERIVATION | KEY_USER | KEY_MAX_AGE };
 
 static const struct auth_kind {
     const char *type;
@@ -35,6 +38,33 @@ static const struct auth_kind {
     {"param", KEY_PARAM, "no key but param"},
     {"none", 0, "no key"},
 };
+
+/* ---- functions that are asked -------------------------------------------------------------------------- */
+
+/* As access.c makes the rules, one at a time. */
+static bool may_be_called(const struct security_settings *s, const char *module, const char *function)
+{
+    char m[CONFIG_ATOM_SIZE], f[CONFIG_ATOM_SIZE];
+    bool allowed = s->mfa_allowlist_count == 0 && mfa_rules_allow(NULL, slice_str(module), slice_str(function));
+    for (uint32_t i = 0; i < s->mfa_allowlist_count && !allowed; i++) {
+        if (config_mfa_rule(slice_str(s->mfa_allowlist[i]), m, f) != BG_OK)
+            continue; /* told already */
+        const struct mfa_rule rule = {slice_str(m), slice_str(f)};
+        const struct mfa_rules rules = {.restricted = true, .allow = &rule, .allow_count = 1};
+        allowed = mfa_rules_allow(&rules, slice_str(module), slice_str(function));
+    }
+    return allowed;
+}
+
+/* where: as in messages. */
+static void check_function(const struct server_config *c, const char *where, const char *module, const char *function,
+                           const char *name, size_t line, struct config_report *r)
+{
+    if (!may_be_called(&c->security, module, function))
+        config_error(r, name, line, "%s: %s:%s is not among the functions that may be called", where, module, function);
+}
+
+/* ---- ways to tell who a client is ---------------------------------------------------------------------- */
 
 static const struct auth_kind *kind_of(const char *type)
 {
@@ -140,16 +170,26 @@ void config_check_auth(const struct server_config *c, uint32_t socket, uint32_t 
         config_warning(r, name, line,
                        "sockets[%u].auth[%u].secret: whoever reads this file can sign tokens; secret_file keeps it apart",
                        socket, method);
+    else if (a->module) {
+        char where[WHERE_SIZE];
+        snprintf(where, sizeof(where), "sockets[%u].auth[%u]", socket, method);
+        check_function(c, where, a->module, a->function, name, line, r);
+    }
 }
+
+/* ---- joins, refusals, Origins -------------------------------------------------------------------------- */
 
 void config_check_join(const struct server_config *c, uint32_t socket, uint32_t channel, const char *name, size_t line,
                        struct config_report *r)
 {
     const struct channel_settings *ch = &c->sockets[socket].channels[channel];
+    char where[WHERE_SIZE];
     bool any = ch->join_module || ch->join_function || ch->join_nodes_count;
+    snprintf(where, sizeof(where), "sockets[%u].channels[%u]", socket, channel);
     if (any && !(ch->join_module && ch->join_function && ch->join_nodes_count))
-        config_error(r, name, line, "sockets[%u].channels[%u]: join_module, join_function and join_nodes go together",
-                     socket, channel);
+        config_error(r, name, line, "%s: join_module, join_function and join_nodes go together", where);
+    else if (any)
+        check_function(c, where, ch->join_module, ch->join_function, name, line, r);
 }
 
 /* Only a connect function gives reasons that an operator knows. */
@@ -173,15 +213,20 @@ void config_check_origin(const struct server_config *c, uint32_t socket, const c
                          struct config_report *r)
 {
     const struct socket_settings *s = &c->sockets[socket];
+    char where[WHERE_SIZE];
     bool remote = strcmp(s->check_origin, "remote") == 0;
-    bool any = s->origin_module || s->origin_function || s->origin_nodes_count || s->origin_args.len || s->origin_cache_ms;
+    snprintf(where, sizeof(where), "sockets[%u]", socket);
+    bool any = s->origin_module || s->origin_function || s->origin_nodes_count || s->origin_args.len ||
+               s->origin_cache_ms;
     if (s->origins_count && strcmp(s->check_origin, "true") != 0)
-        config_error(r, name, line, "sockets[%u]: origins is for check_origin true; it says %s", socket, s->check_origin);
+        config_error(r, name, line, "%s: origins is for check_origin true; it says %s", where, s->check_origin);
     else if (any && !remote)
-        config_error(r, name, line, "sockets[%u]: origin_module and the like are for check_origin remote; it says %s",
-                     socket, s->check_origin);
+        config_error(r, name, line, "%s: origin_module and the like are for check_origin remote; it says %s", where,
+                     s->check_origin);
     else if (remote && !(s->origin_module && s->origin_function && s->origin_nodes_count))
         config_error(r, name, line,
-                     "sockets[%u]: check_origin remote needs origin_module, origin_function and origin_nodes: whom to ask",
-                     socket);
+                     "%s: check_origin remote needs origin_module, origin_function and origin_nodes: whom to ask",
+                     where);
+    else if (remote)
+        check_function(c, where, s->origin_module, s->origin_function, name, line, r);
 }

@@ -337,7 +337,7 @@ static void what_the_file_says_is_what_the_struct_holds(void **state)
     assert_string_equal(c->push.allow[0].service, "chat");
     assert_int_equal(c->push.allow[0].nodes_count, 2);
     assert_string_equal(c->push.allow[1].nodes[0], "*@10.0.0.*");
-    assert_int_equal(c->security.mfa_allowlist_count, 3);
+    assert_int_equal(c->security.mfa_allowlist_count, 5);
     assert_string_equal(c->security.mfa_allowlist[1], "MyApp.Chat:send");
     assert_int_equal(c->security.admin_actions_count, 2);
     assert_string_equal(c->security.admin_actions[1], "disable_tracing");
