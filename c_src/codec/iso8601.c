@@ -1,5 +1,5 @@
 /*
- * iso8601.c: see iso8601.h. Proleptic Gregorian calendar; years 0000 to 9999 as text, and what an offset makes of them.
+ * iso8601.c: see iso8601.h. Proleptic Gregorian calendar; years -9999 to 9999 as text, and what an offset makes of them.
  *
  * The parsers eat from the front of a slice and say whether they could; the texts of errors are Elixir's own, because
  * clients read them (E-114, E-115). What is accepted is what Elixir's DateTime.from_iso8601/1 accepts in its
@@ -84,21 +84,22 @@ static int days_in_month(int64_t year, int month)
     return days[month - 1] + (month == 2 && leap);
 }
 
+/* A date and a time that are both impossible are an invalid_date, as in Elixir. */
 const char *iso8601_parse(struct slice s, struct date_time *dt)
 {
     int year;
     *dt = (struct date_time){0};
+    bool before_zero = s.len > 0 && s.ptr[0] == '-';
+    (void)one_of(&s, "+-");
     if (!digits(&s, 4, &year) || !one_of(&s, "-") || !digits(&s, 2, &dt->month) || !one_of(&s, "-") ||
         !digits(&s, 2, &dt->day) || !one_of(&s, "T ") || !digits(&s, 2, &dt->hour) || !one_of(&s, ":") ||
         !digits(&s, 2, &dt->minute) || !one_of(&s, ":") || !digits(&s, 2, &dt->second) || !fraction(&s, dt) ||
         !offset(&s, dt))
         return invalid_format;
-    dt->year = year;
-    if (dt->hour > 23 || dt->minute > 59 || dt->second > 59)
-        return "invalid_time";
-    if (dt->month < 1 || dt->month > 12 || dt->day < 1 || dt->day > days_in_month(year, dt->month))
+    dt->year = before_zero ? -year : year;
+    if (dt->month < 1 || dt->month > 12 || dt->day < 1 || dt->day > days_in_month(dt->year, dt->month))
         return "invalid_date";
-    return NULL;
+    return dt->hour > 23 || dt->minute > 59 || dt->second > 59 ? "invalid_time" : NULL;
 }
 
 /* Moves the date by days (-1, 0 or 1: no offset reaches further). */
@@ -120,9 +121,9 @@ static void shift_day(struct date_time *dt, int days)
     }
 }
 
-void date_time_to_utc(struct date_time *dt)
+bool date_time_to_utc(struct date_time *dt)
 {
-    enum { DAY_S = 86400 };
+    enum { DAY_S = 86400, LAST_YEAR = 9999 };
     int second = (dt->hour * 60 + dt->minute) * 60 + dt->second - dt->offset_s;
     if (second < 0) {
         second += DAY_S;
@@ -135,6 +136,7 @@ void date_time_to_utc(struct date_time *dt)
     dt->minute = second / 60 % 60;
     dt->second = second % 60;
     dt->offset_s = 0;
+    return dt->year >= -LAST_YEAR && dt->year <= LAST_YEAR;
 }
 
 static void put_field(struct buf *out, const char *key, int64_t value)

@@ -259,11 +259,12 @@ static int check_datetime(const struct build *b, const struct arg_spec *spec, st
     buf_fini(&room);
     if (!why && !dt.has_offset)
         why = "missing_offset";
+    if (!why && !date_time_to_utc(&dt))
+        why = "invalid_date";
     if (why) {
         fail_named(b, "invalid datetime format for ", spec->name, ": ");
         return fail(b, why);
     }
-    date_time_to_utc(&dt);
     term_put_datetime(b->out, &dt);
     return BG_OK;
 }

@@ -136,6 +136,8 @@ static void dates(void **state)
         /* E-114 */ {"%{\"v\" => :datetime}", "[\"v\"]", "{\"v\":\"2024-01-01T00:00:00\"}", "invalid datetime format for \"v\": missing_offset"},
         /* E-114 */ {"%{\"v\" => :datetime}", "[\"v\"]", "{\"v\":\"yesterday\"}", "invalid datetime format for \"v\": invalid_format"},
         /* E-114 */ {"%{\"v\" => :datetime}", "[\"v\"]", "{\"v\":\"2023-02-29T00:00:00Z\"}", "invalid datetime format for \"v\": invalid_date"},
+        /* E-114 */ {"%{\"v\" => :datetime}", "[\"v\"]", "{\"v\":\"9999-12-31T23:59:59-00:01\"}", "invalid datetime format for \"v\": invalid_date"},
+        /* E-114 */ {"%{\"v\" => :datetime}", "[\"v\"]", "{\"v\":\"-0044-03-15T00:00:00Z\"}", "[~U[-0044-03-15 00:00:00Z]]"},
         /* E-114 */ {"%{\"v\" => :datetime}", "[\"v\"]", "{\"v\":1}",
                      "invalid argument type for \"v\", expected :datetime (ISO 8601 string), got 1"},
         /* E-115 */ {"%{\"v\" => :naive_datetime}", "[\"v\"]", "{\"v\":\"2024-01-01 00:00:00.123456+07:00\"}", "[~N[2024-01-01 00:00:00.123456]]"},
