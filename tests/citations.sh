@@ -1,8 +1,9 @@
 #!/bin/sh
-# Every number of the contract that code, tests or documents cite must have an entry in docs/protocol.md, and every metric a
-# place in docs/operations.md. Every promise of docs/threat-model.md must name tests that exist: `FILE: NAME`, where NAME stands
-# in tests/unit/FILE.c or tests/e2e/FILE.test.js, or `fuzz_X`. An entry is the number in bold, at the start of a table row, or inside a range such as
-# C-42..C-44 that begins one.
+# Every number of the contract that code, tests or documents cite must have an entry in docs/protocol.md, every metric a
+# place in docs/operations.md, and every source file one in the tour of docs/architecture.md. Every promise of
+# docs/threat-model.md must name tests that exist: `FILE: NAME`, where NAME stands in tests/unit/FILE.c or
+# tests/e2e/FILE.test.js, or `fuzz_X`. An entry is the number in bold, at the start of a table row, or inside a range such
+# as C-42..C-44 that begins one.
 # The other way round, every E- and F- entry must be cited by a test, by its own number (a range tells nothing), or stand
 # in tests/citations.untested with the reason why no test can state it.
 cd "$(dirname "$0")/.." || exit 1
@@ -24,6 +25,16 @@ for m in $(sed -n 's/^ *X([A-Z_]*, "\([a-z_]*\)".*/\1/p' include/metrics.h); do
     echo "the metric $m is not in docs/operations.md"
     bad=1
 done
+# The tour in docs/architecture.md names each source file, or a pattern such as rpc_*.c that it fits.
+set -f
+tour=$(grep -oE '[a-z0-9_*]+\.c\b' docs/architecture.md | sort -u)
+for f in $(git ls-files 'c_src/*.c'); do
+    named=
+    # shellcheck disable=SC2254 # a pattern is what it is
+    for p in $tour; do case ${f##*/} in $p) named=1 && break ;; esac; done
+    [ "$named" ] || { echo "$f is not in the tour of docs/architecture.md"; bad=1; }
+done
+set +f
 promises=$(mktemp)
 trap 'rm -f "$promises"' EXIT
 sed -n '/^| promise | test |$/,/^$/p' docs/threat-model.md | grep -v '^| promise\|^| ---\|^$' >"$promises"
