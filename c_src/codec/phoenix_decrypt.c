@@ -142,6 +142,8 @@ static bool split_gcm(struct slice text, struct buf *all, struct slice part[GCM_
             return false;
         end[i] = all->len;
     }
+    if (all->len == 0) /* nothing in any of them, and no memory to point into */
+        return false;
     for (int i = 0; i < GCM_PARTS; i++) {
         size_t from = i ? end[i - 1] : 0;
         part[i] = slice_make(all->data + from, end[i] - from);

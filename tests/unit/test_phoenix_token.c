@@ -126,6 +126,17 @@ static void an_encrypted_token_changed_anywhere_is_refused(void **state)
     fclose(f);
 }
 
+static void an_encrypted_token_of_nothing_is_none(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"", "XCP", "XCP.", "QTEyOEdDTQ", "QTEyOEdDTQ.", "QTEyOEdDTQ...", "QTEyOEdDTQ....",
+                                      "QTEyOEdDTQ.....", "QTEyOEdDTQ.AAAA.AAAA.AAAA.AAAA"};
+    char user[64];
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        if (decrypt(&key, bad[i], user, sizeof(user)) != TOKEN_MALFORMED)
+            fail_msg("not malformed: \"%s\"", bad[i]);
+}
+
 /* Every single character counts. */
 static void a_token_changed_anywhere_is_refused(void **state)
 {
@@ -184,6 +195,7 @@ int main(void)
         cmocka_unit_test(encrypted_tokens_of_erlang_are_judged_as_plug_crypto_does),
         cmocka_unit_test(a_rule_that_cannot_be_gives_no_key),
         cmocka_unit_test(an_encrypted_token_changed_anywhere_is_refused),
+        cmocka_unit_test(an_encrypted_token_of_nothing_is_none),
         cmocka_unit_test(a_token_changed_anywhere_is_refused),
         cmocka_unit_test(an_endless_token_is_refused_unread),
         cmocka_unit_test(base64_is_read_in_both_alphabets_with_or_without_padding),
