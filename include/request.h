@@ -1,5 +1,5 @@
 /*
- * request.h: the request pipeline, one state machine with one exit (DESIGN decision 6): decode → config → before
+ * request.h: the request pipeline, one state machine with one exit (request_finish): decode → config → before
  * hook → permission → rate limit → arguments → node → call (timeout, fall-over, retry) → after hook → answer.
  *
  * Exactly one terminal answer per accepted request, whatever happens. No I/O: calls go out through

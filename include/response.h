@@ -18,8 +18,8 @@ struct response {
     bool can_retry;
 };
 
-/* Appends the object. request_id: raw JSON. Returns 0; BG_EINVAL with *e when the result term cannot be JSON (E-010);
- * BG_ELIMIT when out is full. On failure the caller truncates out. */
+/* Appends the object. request_id: raw JSON. Returns 0; BG_EINVAL when the result term cannot be JSON (E-010); BG_ELIMIT when
+ * it nests too deep or out is full; BG_ENOMEM; *e says which. On failure the caller truncates out. */
 int response_put(struct buf *out, struct slice request_id, const struct response *resp, struct err *e) MUST_CHECK;
 
 #endif

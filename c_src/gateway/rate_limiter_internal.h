@@ -25,7 +25,8 @@ struct limit {
     char text[];
 };
 
-struct client_limits {
+/* In list order: limit->position counts from 0. */
+struct limit_list {
     struct limit **at;
     size_t count;
 };
@@ -39,8 +40,8 @@ struct hit {
 
 struct rate_limiter {
     struct rate_limiter_options o;
-    struct client_limits global;
-    struct client_limits api;
+    struct limit_list global;
+    struct limit_list api;
     struct limit **by_scope; /* api again: those of one function side by side, in list order */
     struct hit *hits;        /* room for every limit */
     struct list dead;

@@ -127,7 +127,7 @@ static void limit_retire(struct rate_limiter *rl, struct limit *l)
 
 /* A list that is to come into force, with all the memory that this takes. */
 struct change {
-    struct client_limits list;
+    struct limit_list list;
     struct limit **by_scope; /* NULL for the global list */
     struct hit *hits;
 };
@@ -159,7 +159,7 @@ static int change_prepare(struct rate_limiter *rl, bool global, const struct rat
 
 /* Takes the limit that is the same off the old list, or gives NULL. The search goes on where the last one ended, since
  * lists mostly keep their order. */
-static struct limit *take_same(struct client_limits *old, const struct rate_limit *wanted, size_t *from)
+static struct limit *take_same(struct limit_list *old, const struct rate_limit *wanted, size_t *from)
 {
     for (size_t n = 0; n < old->count; n++) {
         size_t i = (*from + n) % old->count;
@@ -173,7 +173,7 @@ static struct limit *take_same(struct client_limits *old, const struct rate_limi
     return NULL;
 }
 
-static void keep_known(struct client_limits *old, struct client_limits *list)
+static void keep_known(struct limit_list *old, struct limit_list *list)
 {
     size_t from = 0;
     for (size_t i = 0; i < list->count; i++) {
@@ -197,7 +197,7 @@ static int by_scope_and_position(const void *a, const void *b)
 
 static void change_commit(struct rate_limiter *rl, bool global, struct change *ch)
 {
-    struct client_limits *old = global ? &rl->global : &rl->api;
+    struct limit_list *old = global ? &rl->global : &rl->api;
     keep_known(old, &ch->list);
     for (size_t i = 0; i < old->count; i++)
         if (old->at[i])

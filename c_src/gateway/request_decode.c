@@ -118,8 +118,9 @@ static size_t term_size(struct slice payload, const struct request_fields *f, st
 int request_size_check(struct slice payload, const struct request_fields *f, struct slice user, size_t max,
                        const struct json_limits *lim, struct buf *message)
 {
-    /* A JSON text is at most so many times larger as a term ("[]," or 1.0,), so most payloads need no count. */
-    enum { WORST_GROWTH = 5, ROOM = 64 };
+    /* A JSON text is at most so many times larger as a term (json_term_size()), so most payloads need no count. ROOM is for
+     * the version and the key and head of a user id that is put in. */
+    enum { WORST_GROWTH = 3, ROOM = 64 };
     if (payload.len * WORST_GROWTH + user.len + ROOM <= max)
         return BG_OK;
     size_t size = term_size(payload, f, user, lim);

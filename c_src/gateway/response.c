@@ -31,8 +31,9 @@ int response_put(struct buf *out, struct slice request_id, const struct response
     put_bool(out, ",\"async\":", resp->async);
     put_bool(out, ",\"success\":", !resp->error.ptr);
     buf_puts(out, ",\"result\":");
-    if (put_result(out, resp, e) != BG_OK)
-        return BG_EINVAL;
+    int rc = put_result(out, resp, e);
+    if (rc != BG_OK)
+        return rc;
     buf_puts(out, ",\"request_id\":");
     buf_add_slice(out, request_id);
     put_bool(out, ",\"can_retry\":", resp->can_retry);
