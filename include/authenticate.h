@@ -40,7 +40,7 @@ int edge_authenticate(const struct socket_config *config, const struct http_head
 /* Takes user, roles and device from what a function of the services has returned; none of them must be there. NULL, or
  * why it is not acceptable: then *who is empty. */
 const char *identity_take_assigns(const struct auth_method *method, struct slice assigns, struct identity *who);
-/* Counts and logs a refusal. */
+/* Counts and logs a refusal. reason may hold what a service has said. */
 void edge_refused(const struct socket_config *config, struct metrics *m, const char *reason);
 
 #endif

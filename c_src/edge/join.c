@@ -87,7 +87,7 @@ static bool put_response(struct slice term, struct buf *out)
     struct err e;
     if (term_to_json(term, out, NULL, &e) == BG_OK)
         return true;
-    log_limited(LOG_WARNING, "edge", "the reply of a join function cannot be sent", "reason=\"%s\"", e.text);
+    log_limited(LOG_WARNING, "edge", "the reply of a join function cannot be sent", "reason=%s", log_text(slice_str(e.text)));
     return false;
 }
 

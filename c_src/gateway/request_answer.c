@@ -103,8 +103,8 @@ void finish_value(struct request *r, struct slice value)
     struct err e;
     const struct response resp = {.result_term = value};
     if (r->fc->response_type != RESPONSE_NONE && request_push(r, &resp, &e) != BG_OK) {
-        log_limited(LOG_WARNING, "request", "result cannot be sent", "service=%s request_type=%s reason=\"%s\"",
-                    log_text(r->fc->service), log_text(r->fc->request_type), e.text);
+        log_limited(LOG_WARNING, "request", "result cannot be sent", "service=%s request_type=%s reason=%s",
+                    log_text(r->fc->service), log_text(r->fc->request_type), log_text(slice_str(e.text)));
         finish_error(r, SLICE_LIT(internal_error), false);
         return;
     }

@@ -28,8 +28,8 @@ static bool push_chunk(struct request *r, const struct response *chunk)
     struct err e;
     if (request_push(r, chunk, &e) == BG_OK)
         return true;
-    log_limited(LOG_WARNING, "request", "part of a stream cannot be sent", "service=%s request_type=%s reason=\"%s\"",
-                log_text(r->fc->service), log_text(r->fc->request_type), e.text);
+    log_limited(LOG_WARNING, "request", "part of a stream cannot be sent", "service=%s request_type=%s reason=%s",
+                log_text(r->fc->service), log_text(r->fc->request_type), log_text(slice_str(e.text)));
     finish_stream_error(r, "Internal Server Error");
     return false;
 }

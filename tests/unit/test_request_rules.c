@@ -4,8 +4,11 @@
  */
 #include "unit.h"
 
+#include <unistd.h>
+
 #include "breaker.h"
 #include "fake_world.h"
+#include "log.h"
 
 #define ASK(type, id, rest) "{\"service\":\"svc\",\"request_type\":\"" type "\",\"request_id\":\"" id "\"" rest "}"
 #define TWO_NODES ", nodes: [:a@h, :b@h], choose_node_mode: {:hash, \"none\"}"
@@ -517,6 +520,37 @@ static void the_after_hook_is_shown_what_the_before_hook_was(void **state)
     }
 }
 
+/* ---- the log ---- */
+
+/* Where a result cannot be JSON the log says at which key, and keys come from services, who have them from anywhere. */
+static void a_key_of_a_result_does_not_break_out_of_its_log_line(void **state)
+{
+    struct fake_world *w = *state;
+    char line[2048];
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    log_set_fd(fds[1]);
+    fake_function(w, "f", "");
+    fake_function(w, "s", ", response_type: :stream");
+    fake_request(w, "1", ASK("f", "r", ""));
+    fake_answer(w, 0, CALL_RETURN, "%{\"a\nlevel=error msg=\" => {1, 2}}");
+    fake_request(w, "2", ASK("s", "r", ""));
+    fake_answer(w, 1, CALL_RETURN, "1");
+    stream_say(w, "{:result, %{\"a\nlevel=error msg=\" => {1, 2}}}");
+    log_set_fd(2);
+    close(fds[1]);
+    ssize_t n = read(fds[0], line, sizeof(line) - 1);
+    close(fds[0]);
+    assert_true(n > 0);
+    line[n] = '\0';
+    for (char *at = line, *end; *at; at = end + 1) {
+        end = strchr(at, '\n');
+        assert_non_null(end);
+        assert_non_null(strstr(at, "\\x0alevel=error"));
+        assert_int_equal(strncmp(at, "20", 2), 0); /* each begins with its date */
+    }
+}
+
 /* ---- traces ---- */
 
 static uint32_t traced_events;
@@ -576,6 +610,7 @@ int main(void)
         T(a_busy_node_counts_though_the_next_one_is_down),
         T(what_a_hook_nests_too_deep_is_shown_as_nil),
         T(the_after_hook_is_shown_what_the_before_hook_was),
+        T(a_key_of_a_result_does_not_break_out_of_its_log_line),
         T(a_trace_of_a_function_goes_by_the_arity_of_this_request),
     };
     return cmocka_run_group_tests_name("request_rules", tests, NULL, NULL);
