@@ -126,9 +126,14 @@ void fun_config_put_term(const struct fun_config *fc, struct buf *out);
 /* The value under one of the 18 keys, as atom or binary, of a map that need not be valid: what to show of a refused
  * one. */
 bool fun_config_field(struct slice term, const char *key, struct slice *value);
+/* The text of such a value, an atom's or a binary's; ptr NULL when it is missing, nil or no text. */
+struct slice fun_config_field_text(struct slice term, const char *key);
 /* The elements of a proper list of at most FUN_CONFIG_ARGS_MAX terms, one after another without list head: they stay in
  * the list, or come from a when it is a STRING_EXT. 0, BG_EINVAL, BG_ENOMEM. */
 int fun_config_args(struct arena *a, struct slice list, struct slice *args, uint32_t *count) MUST_CHECK;
+/* As a FunConfig writes them: "list_string", "async". Constants. */
+const char *arg_type_name(enum arg_type type);
+const char *response_type_name(enum response_type type);
 /* The argument called name, by binary search, or NULL. *index may be NULL. */
 const struct arg_spec *fun_config_arg(const struct fun_config *fc, struct slice name, uint32_t *index);
 

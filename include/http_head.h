@@ -28,6 +28,8 @@ struct http_head {
  * BG_ELIMIT: longer than HTTP_HEAD_MAX or more than HTTP_HEADERS_MAX headers. */
 int http_head_parse(struct slice bytes, struct http_head *h, size_t *used, struct err *e) MUST_CHECK;
 
+/* Without the blanks and tabs around it (OWS, RFC 9110 section 5.6.3). */
+struct slice http_trim(struct slice s);
 /* The next value of a header that may come several times: start with *pos = 0. False at the end. */
 bool http_header_next(const struct http_head *h, const char *name, uint32_t *pos, struct slice *value);
 /* True when one of the comma-separated elements of any header `name` is `token`, in any case. */

@@ -29,7 +29,7 @@ static bool is_token(struct slice s)
     return s.len > 0;
 }
 
-static struct slice trim(struct slice s)
+struct slice http_trim(struct slice s)
 {
     while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t'))
         s.ptr++, s.len--;
@@ -96,7 +96,7 @@ static bool header_parse(struct slice line, struct http_header *out)
 {
     if (!cut(line, ':', &out->name, &out->value) || !is_token(out->name))
         return false;
-    out->value = trim(out->value);
+    out->value = http_trim(out->value);
     for (size_t i = 0; i < out->value.len; i++) {
         unsigned char c = (unsigned char)out->value.ptr[i];
         if ((c < ' ' && c != '\t') || c == 0x7f)
@@ -183,11 +183,11 @@ static bool list_has(struct slice list, const char *token)
 {
     struct slice element, rest;
     while (cut(list, ',', &element, &rest)) {
-        if (same_word(trim(element), token))
+        if (same_word(http_trim(element), token))
             return true;
         list = rest;
     }
-    return same_word(trim(list), token);
+    return same_word(http_trim(list), token);
 }
 
 bool http_header_has(const struct http_head *h, const char *name, const char *token)

@@ -97,22 +97,13 @@ void identity_fini(struct identity *who)
     buf_fini(&who->token);
 }
 
-static struct slice trim(struct slice s)
-{
-    while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t'))
-        s = slice_make(s.ptr + 1, s.len - 1);
-    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
-
 /* Takes the first element off a comma-separated list. */
 static struct slice take_element(struct slice *list)
 {
     const char *comma = list->len ? memchr(list->ptr, ',', list->len) : NULL;
     struct slice element = slice_make(list->ptr, comma ? (size_t)(comma - list->ptr) : list->len);
     *list = comma ? slice_make(comma + 1, list->len - element.len - 1) : SLICE_NONE;
-    return trim(element);
+    return http_trim(element);
 }
 
 static bool has_prefix(struct slice s, const char *prefix)
@@ -199,7 +190,7 @@ static bool find_token(struct inquiry *q, const char *param)
         return true;
     buf_reset(&q->token);
     if (only_value(q->h, "authorization", &value, &twice) && !twice && has_prefix(value, "Bearer "))
-        buf_add_slice(&q->token, trim(slice_make(value.ptr + 7, value.len - 7)));
+        buf_add_slice(&q->token, http_trim(slice_make(value.ptr + 7, value.len - 7)));
     else
         buf_add_slice(&q->token, buf_slice(&q->offered));
     return q->token.len > 0;

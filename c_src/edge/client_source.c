@@ -22,19 +22,10 @@ void client_source_set(struct client_source *from, const struct ip_address *addr
     ip_text(address, from->text);
 }
 
-static struct slice trim(struct slice s)
-{
-    while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t'))
-        s = slice_make(s.ptr + 1, s.len - 1);
-    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
-
 /* An address, as some proxies write it: also with a port, and then an IPv6 one in brackets. */
 static int parse_element(struct slice text, struct ip_address *a)
 {
-    text = trim(text);
+    text = http_trim(text);
     if (text.len && text.ptr[0] == '[') {
         const char *end = memchr(text.ptr, ']', text.len);
         return end ? ip_parse(slice_make(text.ptr + 1, (size_t)(end - text.ptr) - 1), a) : BG_EINVAL;
@@ -77,7 +68,7 @@ void client_source_forwarded(struct client_source *from, const struct http_head 
     if (!ip_in_ranges(&from->address, trusted, count))
         return;
     if (last_value(h, "x-forwarded-proto", &scheme)) {
-        scheme = trim(take_last(&scheme));
+        scheme = http_trim(take_last(&scheme));
         from->tls = scheme.len == 5 && strncasecmp(scheme.ptr, "https", 5) == 0;
     }
     for (uint32_t i = h->headers_count; i > 0; i--) {

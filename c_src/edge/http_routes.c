@@ -250,35 +250,24 @@ static void put_member(struct buf *out, const char *name, struct slice text)
 
 static void put_args(struct buf *out, const struct fun_config *fc)
 {
-    static const char *const type_name[] = {
-        [ARG_STRING] = "string",     [ARG_NUM] = "num",
-        [ARG_BOOLEAN] = "boolean",   [ARG_UUID] = "uuid",
-        [ARG_DATETIME] = "datetime", [ARG_NAIVE_DATETIME] = "naive_datetime",
-        [ARG_LIST] = "list",         [ARG_LIST_STRING] = "list_string",
-        [ARG_LIST_NUM] = "list_num", [ARG_LIST_UUID] = "list_uuid",
-        [ARG_LIST_MAP] = "list_map", [ARG_MAP] = "map",
-        [ARG_ANY] = "any",
-    };
     for (uint32_t i = 0; i < fc->args_count; i++) {
         const struct arg_spec *arg = &fc->args[i];
         buf_puts(out, i ? ",{" : "{");
         put_member(out, "name", arg->name);
-        buf_printf(out, ",\"type\":\"%s\",\"required\":%s}", type_name[arg->type],
+        buf_printf(out, ",\"type\":\"%s\",\"required\":%s}", arg_type_name(arg->type),
                    arg->allow_nil || arg->default_term.ptr ? "false" : "true");
     }
 }
 
 static void put_function(struct buf *out, const struct fun_config *fc)
 {
-    static const char *const response_name[] = {
-        [RESPONSE_SYNC] = "sync", [RESPONSE_ASYNC] = "async", [RESPONSE_STREAM] = "stream", [RESPONSE_NONE] = "none"};
     buf_putc(out, '{');
     put_member(out, "service", fc->service);
     buf_putc(out, ',');
     put_member(out, "request_type", fc->request_type);
     buf_putc(out, ',');
     put_member(out, "version", fc->version);
-    buf_printf(out, ",\"response_type\":\"%s\",\"args\":[", response_name[fc->response_type]);
+    buf_printf(out, ",\"response_type\":\"%s\",\"args\":[", response_type_name(fc->response_type));
     put_args(out, fc);
     buf_puts(out, "]}");
 }

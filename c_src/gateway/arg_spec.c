@@ -21,28 +21,30 @@ enum {
     TAKES_KEYS = 8        /* required, accept */
 };
 
-struct type_row {
+/* F-060, F-061 want. */
+static const struct {
     const char *name;
-    enum arg_type type;
     unsigned takes;
+} type_rows[] = {
+    [ARG_STRING] = {"string", TAKES_BYTES},
+    [ARG_NUM] = {"num", 0},
+    [ARG_BOOLEAN] = {"boolean", 0},
+    [ARG_UUID] = {"uuid", 0},
+    [ARG_DATETIME] = {"datetime", 0},
+    [ARG_NAIVE_DATETIME] = {"naive_datetime", 0},
+    [ARG_LIST] = {"list", TAKES_ITEMS},
+    [ARG_LIST_STRING] = {"list_string", TAKES_ITEMS | TAKES_ITEM_BYTES},
+    [ARG_LIST_NUM] = {"list_num", TAKES_ITEMS},
+    [ARG_LIST_UUID] = {"list_uuid", TAKES_ITEMS},
+    [ARG_LIST_MAP] = {"list_map", TAKES_ITEMS},
+    [ARG_MAP] = {"map", TAKES_ITEMS | TAKES_KEYS},
+    [ARG_ANY] = {"any", 0},
 };
 
-/* F-060, F-061 want. */
-static const struct type_row type_rows[] = {
-    {"string", ARG_STRING, TAKES_BYTES},
-    {"num", ARG_NUM, 0},
-    {"boolean", ARG_BOOLEAN, 0},
-    {"uuid", ARG_UUID, 0},
-    {"datetime", ARG_DATETIME, 0},
-    {"naive_datetime", ARG_NAIVE_DATETIME, 0},
-    {"list", ARG_LIST, TAKES_ITEMS},
-    {"list_string", ARG_LIST_STRING, TAKES_ITEMS | TAKES_ITEM_BYTES},
-    {"list_num", ARG_LIST_NUM, TAKES_ITEMS},
-    {"list_uuid", ARG_LIST_UUID, TAKES_ITEMS},
-    {"list_map", ARG_LIST_MAP, TAKES_ITEMS},
-    {"map", ARG_MAP, TAKES_ITEMS | TAKES_KEYS},
-    {"any", ARG_ANY, 0},
-};
+const char *arg_type_name(enum arg_type type)
+{
+    return type_rows[type].name;
+}
 
 /* What one spec is read with. */
 struct spec_reader {
@@ -71,7 +73,7 @@ static int spec_type(struct spec_reader *sr, struct slice term)
 {
     for (size_t i = 0; i < ARRAY_SIZE(type_rows); i++) {
         if (term_is_atom(term, type_rows[i].name)) {
-            sr->spec->type = type_rows[i].type;
+            sr->spec->type = (enum arg_type)i;
             sr->takes = type_rows[i].takes;
             return BG_OK;
         }

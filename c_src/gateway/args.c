@@ -30,16 +30,6 @@ struct build {
     struct buf *message;
 };
 
-static const char *const type_name[] = {
-    [ARG_STRING] = "string",           [ARG_NUM] = "num",
-    [ARG_BOOLEAN] = "boolean",         [ARG_UUID] = "uuid",
-    [ARG_DATETIME] = "datetime",       [ARG_NAIVE_DATETIME] = "naive_datetime",
-    [ARG_LIST] = "list",               [ARG_LIST_STRING] = "list_string",
-    [ARG_LIST_NUM] = "list_num",       [ARG_LIST_UUID] = "list_uuid",
-    [ARG_LIST_MAP] = "list_map",       [ARG_MAP] = "map",
-    [ARG_ANY] = "any",
-};
-
 /* -- texts ------------------------------------------------------------------------------------- */
 
 static void put_inspected_text(struct buf *out, struct slice text)
@@ -95,7 +85,7 @@ static int fail_in_request(const struct build *b, const char *head, struct slice
 static int fail_type(const struct build *b, const struct arg_spec *spec, struct slice raw, const char *note)
 {
     fail_named(b, "invalid argument type for ", spec->name, ", expected :");
-    buf_puts(b->message, type_name[spec->type]);
+    buf_puts(b->message, arg_type_name(spec->type));
     buf_puts(b->message, note);
     return fail_value(b, ", got ", raw, "");
 }

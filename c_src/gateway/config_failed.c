@@ -85,9 +85,7 @@ void config_failed_free(struct config_failed *f)
 /* The text under a key of what may be anything, cut; ptr NULL when there is none. */
 static struct slice shown(struct slice term, const char *key)
 {
-    struct slice value, text;
-    if (!fun_config_field(term, key, &value) || term_is_nil(value) || !term_text(value, &text))
-        return SLICE_NONE;
+    struct slice text = fun_config_field_text(term, key);
     return slice_make(text.ptr, text.len < SHOWN_MAX ? text.len : SHOWN_MAX);
 }
 

@@ -35,28 +35,19 @@ int config_offer_begin(struct config_offer *o, struct slice list)
     return BG_OK;
 }
 
-/* The text of a field of a refused config, for show and for its key. */
-static struct slice field_text(struct slice item, const char *key)
-{
-    struct slice value, text;
-    if (!fun_config_field(item, key, &value) || term_is_nil(value) || !term_text(value, &text))
-        return SLICE_NONE;
-    return text;
-}
-
 /* By the same rules as fun_config: "" and "0.0.0" are no version (F-046). */
 static void keep_last_good(struct config_offer *o, struct slice item)
 {
-    struct slice version = field_text(item, "version");
+    struct slice version = fun_config_field_text(item, "version");
     if (version.len == 0 || slice_is(version, "0.0.0"))
         version = SLICE_NONE;
-    config_db_keep(o->db, o->source_key, o->service, field_text(item, "request_type"), version);
+    config_db_keep(o->db, o->source_key, o->service, fun_config_field_text(item, "request_type"), version);
 }
 
 /* Every way in which an item can be refused ends here, once. */
 static void refuse(struct config_offer *o, struct slice item, const struct fun_config_reasons *why)
 {
-    struct slice type = field_text(item, "request_type");
+    struct slice type = fun_config_field_text(item, "request_type");
     for (uint32_t i = 0; i < why->count; i++)
         o->refused_hash = o->refused_hash * 31 + hash_bytes(why->text[i], strlen(why->text[i]));
     o->refused_hash += hash_bytes(type.ptr, type.len);

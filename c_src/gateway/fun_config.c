@@ -122,6 +122,13 @@ bool fun_config_field(struct slice term, const char *key, struct slice *value)
     return false;
 }
 
+struct slice fun_config_field_text(struct slice term, const char *key)
+{
+    struct slice value, text;
+    bool found = fun_config_field(term, key, &value) && !term_is_nil(value) && term_text(value, &text);
+    return found ? text : SLICE_NONE;
+}
+
 /* Finds every known field in a map, the first of a name counting, and appends the pairs of unknown atom keys to
  * unknown. False when it is no map or another struct. */
 static bool collect_fields(struct compiler *c, struct slice term, struct buf *unknown, uint32_t *unknown_pairs)
@@ -446,12 +453,18 @@ static enum verdict rule_args(struct compiler *c, struct slice v)
     return broken_unless(rc == BG_OK);
 }
 
+static const char *const response_names[] = {
+    [RESPONSE_SYNC] = "sync", [RESPONSE_ASYNC] = "async", [RESPONSE_STREAM] = "stream", [RESPONSE_NONE] = "none"};
+
+const char *response_type_name(enum response_type type)
+{
+    return response_names[type];
+}
+
 static enum verdict rule_response_type(struct compiler *c, struct slice v)
 {
-    static const char *const names[] = {
-        [RESPONSE_SYNC] = "sync", [RESPONSE_ASYNC] = "async", [RESPONSE_STREAM] = "stream", [RESPONSE_NONE] = "none"};
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        if (term_is_atom(v, names[i])) {
+    for (size_t i = 0; i < ARRAY_SIZE(response_names); i++) {
+        if (term_is_atom(v, response_names[i])) {
             c->fc->response_type = (enum response_type)i;
             return RULE_KEPT;
         }

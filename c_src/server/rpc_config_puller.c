@@ -26,14 +26,6 @@ static bool is_service_config(struct slice term)
     return fun_config_field(term, "__struct__", &name) && term_is_atom(name, struct_name);
 }
 
-/* The text of a field; nil, what has no text and what is not there give nothing. */
-static struct slice name_of(struct slice term, const char *key)
-{
-    struct slice value, text;
-    bool found = fun_config_field(term, key, &value) && !term_is_nil(value) && term_text(value, &text);
-    return found ? text : SLICE_NONE;
-}
-
 static struct slice args_of(struct slice term, const char *key)
 {
     struct slice value;
@@ -101,12 +93,12 @@ static int add_service(struct server *s, struct slice term, struct err *e)
     struct slice *nodes = NULL;
     struct former_nodes former;
     struct service_config c = {
-        .service = name_of(term, "service"),
-        .module = name_of(term, "module"),
-        .function = name_of(term, "function"),
+        .service = fun_config_field_text(term, "service"),
+        .module = fun_config_field_text(term, "module"),
+        .function = fun_config_field_text(term, "function"),
         .args = args_of(term, "args"),
-        .version_module = name_of(term, "version_module"),
-        .version_function = name_of(term, "version_function"),
+        .version_module = fun_config_field_text(term, "version_module"),
+        .version_function = fun_config_field_text(term, "version_function"),
         .version_args = args_of(term, "version_args"),
         .start = PULL_ADDED,
     };
@@ -128,7 +120,7 @@ static int add_service(struct server *s, struct slice term, struct err *e)
 static int delete_service(struct server *s, struct slice term, struct err *e)
 {
     struct former_nodes former;
-    struct slice service = name_of(term, "service");
+    struct slice service = fun_config_field_text(term, "service");
     int rc = former_keep(s, service, &former, e);
     bool gone = rc == BG_OK && config_puller_delete(s->puller, service) == BG_OK;
     former_release(s, &former, gone);
