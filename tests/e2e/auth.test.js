@@ -263,6 +263,18 @@ describe("an Origin function of a service (P-009)", () => {
     assert.equal(await asked("never.example"), 2);
   });
 
+  it("that hangs for three hundred pages holds nobody else up, and they are all refused", async () => {
+    const about = await gateway.metric("origin_calls_total");
+    const hanging = Array.from({ length: 300 }, () => refused(page("https://hang.example")));
+    const conn = await (await open("open", "")).join("api:x");
+    await eventually(async () => (await gateway.metric("origin_calls_total")) === about + 300, "all are asked about");
+    await conn.fence();
+    await allowed("https://shop.example");
+    await Promise.all(hanging);
+    await eventually(async () => (await gateway.metric("client_connected")) === 1, "nobody is left but one");
+    await conn.close();
+  });
+
   it("refuses when its node goes while it is asked, and when it is gone; what it allowed stays allowed", async () => {
     const waiting = refused(page("https://hang.example"));
     await eventually(async () => (await gateway.metric("origin_calls_total")) > 0 && (await asked("hang.example")) >= 2, "asked");
