@@ -311,3 +311,65 @@ enum rpc_outcome rpc_failed_summary(void *server, const struct rpc_call *call, s
     free(all);
     return RPC_RETURN;
 }
+
+/* ---- record ---- */
+
+static void add_reason(struct fun_config_reasons *why, struct slice term)
+{
+    struct slice text;
+    struct buf shown;
+    buf_init(&shown, 0);
+    if (!term_text(term, &text)) {
+        term_inspect(term, &shown, FUN_CONFIG_REASON_MAX);
+        text = buf_slice(&shown);
+    }
+    fun_config_reason(why, "%.*s", (int)text.len, text.len ? text.ptr : "");
+    buf_fini(&shown);
+}
+
+/* A text, or a list of them, of which the first are kept. False for an improper list. */
+static bool read_reasons(struct slice term, struct fun_config_reasons *why)
+{
+    struct term_reader r = term_reader(term);
+    struct slice item;
+    uint32_t n;
+    if (term_read_list(&r, &n) != BG_OK) {
+        add_reason(why, term);
+        return true;
+    }
+    bool proper = n == 0;
+    for (; n > 0 && term_skip(&r, &item) == BG_OK; n--)
+        if (why->count < FUN_CONFIG_REASONS)
+            add_reason(why, item);
+    return proper || term_read_tail(&r) == BG_OK;
+}
+
+/* An atom; nil is none. */
+static bool read_node(struct slice term, struct slice *node)
+{
+    struct term_reader r = term_reader(term);
+    return term_is_nil(term) || term_read_atom(&r, node) == BG_OK;
+}
+
+/* record/3 and record/4 (S-090): the entry as it is now. One that has failed before is the same entry (S-093 want). */
+enum rpc_outcome rpc_failed_record(void *server, const struct rpc_call *call, struct buf *out)
+{
+    const struct server *s = server;
+    struct fun_config_reasons why = {.count = 0};
+    struct config_failed_entry entry;
+    struct term_reader config = term_reader(call->argv[0]);
+    struct slice node = SLICE_NONE;
+    bool push = term_is_atom(call->argv[2], "push");
+    size_t newest = 0;
+    if (term_peek(&config) != TERM_MAP || (!push && !term_is_atom(call->argv[2], "pull")) ||
+        (call->argc > 3 && !read_node(call->argv[3], &node)) || !read_reasons(call->argv[1], &why))
+        return RPC_ERROR;
+    config_failed_record(s->failed, call->argv[0], SLICE_NONE, &why, push ? CONFIG_PUSH : CONFIG_PULL, node,
+                         rpc_now_ms());
+    if (!config_failed_next(s->failed, &newest, &entry)) {
+        term_put_atom(out, "system_limit");
+        return RPC_ERROR;
+    }
+    put_entry(out, &entry);
+    return RPC_RETURN;
+}

@@ -35,7 +35,8 @@ rpc_fn rpc_db_add, rpc_db_batch_add, rpc_db_get, rpc_db_get_latest, rpc_db_disab
 rpc_fn rpc_puller_add, rpc_puller_delete, rpc_puller_services, rpc_puller_api_list, rpc_puller_version,
     rpc_puller_versions, rpc_puller_status, rpc_puller_pull;
 /* rpc_config_failed.c (04 §8) */
-rpc_fn rpc_failed_list, rpc_failed_count, rpc_failed_summary, rpc_failed_cleanup, rpc_failed_clear;
+rpc_fn rpc_failed_list, rpc_failed_count, rpc_failed_summary, rpc_failed_cleanup, rpc_failed_clear,
+    rpc_failed_record;
 /* rpc_executor.c (03 §8.1) */
 rpc_fn rpc_stop_stream;
 

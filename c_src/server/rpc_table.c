@@ -167,6 +167,8 @@ const struct rpc_entry rpc_entries[] = {
     {CONFIG_FAILED, "summary", 0, rpc_failed_summary},
     {CONFIG_FAILED, "cleanup", 0, rpc_failed_cleanup},
     {CONFIG_FAILED, "clear", 0, rpc_failed_clear},
+    {CONFIG_FAILED, "record", 3, rpc_failed_record},
+    {CONFIG_FAILED, "record", 4, rpc_failed_record},
 };
 const size_t rpc_entries_count = ARRAY_SIZE(rpc_entries);
 

@@ -92,6 +92,8 @@ static const struct valid {
     {".ConfigDb", "get_latest", "[\"no\", \"no\"]", RETURNS, "{:error, :not_found}"},
     {".ConfigDb", "update", "[" FUN "]", RETURNS, ":ok"},
     {".ConfigFailed", "list", "[[order: :oldest_first]]", RETURNS, "[]"},
+    {".ConfigFailed", "record", "[%{}, [\"why\", :not], :pull]", RETURNS, NULL},
+    {".ConfigFailed", "record", "[" FUN ", \"why\", :push, :svc@localhost]", RETURNS, NULL},
     {".ConfigPuller", "add", "[[" SERVICE "]]", RETURNS, ":ok"},
     {".ConfigPuller", "delete", "[[" SERVICE "]]", RETURNS, ":ok"},
     {".ConfigPuller", "get_api_list", "[\"no\"]", RETURNS, "nil"},

@@ -488,6 +488,32 @@ static void refused_configs_are_listed(void **state)
         expect_function_clause(FAILED, "list", odd[i]);
 }
 
+/* S-090: what is recorded by hand comes back as the entry, and is listed. */
+static void an_entry_can_be_recorded(void **state)
+{
+    (void)state;
+    bool known;
+    struct slice value, first;
+    static const char *const odd[] = {"[:x, \"why\", :push]", "[%{}, \"why\", :other]", "[%{}, [\"why\" | 1], :push]",
+                                      "[%{}, \"why\", :push, 5]"};
+    assert_int_equal(run(FAILED, "record", "[%{service: \"user\", request_type: \"t\"}, [\"one\", 2], :push, :a@h]", &known),
+                     RPC_RETURN);
+    assert_true(term_map_get(buf_slice(&out), "reason", &value));
+    assert_term(value, "[\"one\", \"2\"]");
+    assert_true(term_map_get(buf_slice(&out), "source", &value));
+    assert_term(value, ":push");
+    assert_true(term_map_get(buf_slice(&out), "node", &value));
+    assert_term(value, ":a@h");
+    assert_int_equal(list_failed("[[source: :push]]", &first), 1);
+    assert_term(first, "\"t\"");
+    assert_int_equal(run(FAILED, "record", "[%{\"request_type\" => \"u\"}, \"why\", :pull]", &known), RPC_RETURN);
+    assert_true(term_map_get(buf_slice(&out), "reason", &value));
+    assert_term(value, "[\"why\"]");
+    for (size_t i = 0; i < ARRAY_SIZE(odd); i++)
+        expect_function_clause(FAILED, "record", odd[i]);
+    expect(FAILED, "count", "[]", "2");
+}
+
 /* S-090: every key, the config without its struct's name. */
 static void an_entry_says_what_was_refused_and_why(void **state)
 {
@@ -574,6 +600,7 @@ int main(void)
         TEST(services_to_pull_from_are_shown_and_deleted),
         TEST(what_is_no_list_of_services_raises),
         TEST(refused_configs_are_listed),
+        TEST(an_entry_can_be_recorded),
         TEST(an_entry_says_what_was_refused_and_why),
         TEST(refused_configs_are_counted_and_cleared),
         TEST(what_is_not_in_the_table_is_undef),
