@@ -272,8 +272,8 @@ static struct handler *handler_new(struct telemetry_handlers *hs, const struct h
     buf_init(&h->queue, 0);
     h->timer.fn = on_timer;
     h->link = w->link ? dist_link_handle(w->link) : HANDLE_NONE;
-    /* The room is made before, so that nothing moves once it is pointed to. */
-    (void)buf_reserve(&h->kept, w->id.len + w->fun.len + w->config.len + w->leader.len);
+    /* The room is made before, so that nothing moves once it is pointed to; some also where all are empty. */
+    (void)buf_reserve(&h->kept, 1 + w->id.len + w->fun.len + w->config.len + w->leader.len);
     h->id = keep(&h->kept, w->id);
     h->fun = keep(&h->kept, w->fun);
     h->config = keep(&h->kept, w->config);

@@ -167,6 +167,7 @@ static const struct valid {
     {".Telemetry", "attach_many", "[\"id\", [[:phoenix_gen_api, :config, :push], [:x]], :FUN]", FAILS, ":badarg"},
     {".Telemetry", "attach_many", "[\"id\", [], :FUN, %{}]", FAILS, ":badarg"},
     {".Telemetry", "attach_default_logger", "[\"id\"]", RETURNS, ":ok"},
+    {".Telemetry", "attach_default_logger", "[\"\"]", RETURNS, ":ok"},
     {".Telemetry", "detach_all", "[\"id\"]", RETURNS, ":ok"},
     {".Telemetry", "detach_default_logger", "[\"id\"]", RETURNS, ":ok"},
     {".WorkerPool", "status", "[:async_pool]", RETURNS, NULL},
