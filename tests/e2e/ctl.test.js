@@ -73,6 +73,18 @@ describe("what is shown", () => {
     assert.match((await table(["cluster"])).join("\n"), /svc@127.0.0.1/);
   });
 
+  it("cluster: a node that does not answer is shown without its processes", async () => {
+    svc.process.kill("SIGSTOP");
+    try {
+      const cluster = await json(["cluster"]);
+      assert.ok(cluster.connected.includes("svc@127.0.0.1"));
+      assert.deepEqual(Object.keys(cluster.registered_processes), [gateway.node]);
+      assert.deepEqual(cluster.phoenix_gen_api_services["svc@127.0.0.1"], ["user_service"], "by its configs");
+    } finally {
+      svc.process.kill("SIGCONT");
+    }
+  });
+
   it("flows: sorted, all versions, of one service", async () => {
     const lines = await table(["flows"]);
     assert.match(lines[0], /^SERVICE +TYPE +VERSION +RESPONSE +STATE +NODES$/);
