@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "edge.h"
+#include "log.h"
 #include "term.h"
 
 /* --- fake process table: slots, and the last reason -----------------------------------------------------------------
@@ -452,5 +453,63 @@ static inline void expect_heartbeat(struct rig *r, int fd, bool v1)
             usleep(50);                                                                                                \
         }                                                                                                              \
     } while (0)
+
+#define HOST "Host: 127.0.0.1:4000\r\n"
+#define UPGRADE_WITHOUT_KEY "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+#define UPGRADE UPGRADE_WITHOUT_KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define GET_WS(query, headers) "GET /socket/websocket" query " HTTP/1.1\r\n" headers "\r\n"
+#define X10 "xxxxxxxxxx"
+#define X130 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10
+#define V2 "vsn=2.0.0&user_id=u1"
+#define OK_REPLY "{\"status\":\"ok\",\"response\":{}}"
+
+/* Joins with ref as join_ref too, and expects that the reply is answer. */
+static inline void join_as(struct rig *r, int fd, const char *topic, const char *ref, const char *answer)
+{
+    char text[512];
+    snprintf(text, sizeof(text), "[\"%s\",\"%s\",\"%s\",\"phx_join\",{}]", ref, ref, topic);
+    ws_text(r, fd, text);
+    snprintf(text, sizeof(text), "[\"%s\",\"%s\",\"%s\",\"phx_reply\",%s]", ref, ref, topic, answer);
+    expect_text(r, fd, text);
+}
+
+/* A joined client with so small a receive buffer that who does not read it is soon noticed. */
+static inline int ws_open_narrow(struct rig *r)
+{
+    int fd = ws_open(r, V2), small = 128 * 1024;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    join_as(r, fd, "room:a", "1", OK_REPLY);
+    return fd;
+}
+
+/* first: the first byte of the frame that has to come next. */
+static inline void expect_frame(struct rig *r, int fd, int first, const char *want, size_t want_len)
+{
+    char got[4096];
+    size_t len;
+    int is = ws_recv(r, fd, got, sizeof(got), &len);
+    if (is != first || len != want_len || memcmp(got, want, len) != 0)
+        fail_msg("got  %02x %s\nwant %02x %s", is, is < 0 ? "(end of stream)" : got, first, want);
+}
+
+/* A heartbeat whose payload is a string of n bytes. */
+static inline char *big_heartbeat(size_t n, size_t *len)
+{
+    static const char head[] = "[null,\"9\",\"phoenix\",\"heartbeat\",\"", tail[] = "\"]";
+    char *text = malloc(n + sizeof(head) + sizeof(tail));
+    *len = n + sizeof(head) + sizeof(tail) - 2;
+    memcpy(text, head, sizeof(head) - 1);
+    memset(text + sizeof(head) - 1, 'x', n);
+    memcpy(text + sizeof(head) - 1 + n, tail, sizeof(tail));
+    return text;
+}
+
+/* Errors only, unless somebody wants to see the log. For cmocka as a group's setup. */
+static inline int rig_quiet(void **state)
+{
+    (void)state;
+    log_set_level(LOG_ERROR + (getenv("SHOW_LOG") ? LOG_DEBUG - LOG_ERROR : 0));
+    return 0;
+}
 
 #endif

@@ -4,7 +4,6 @@
 #include "log.h"
 #include "test_certs.h"
 
-#define V2 "vsn=2.0.0&user_id=u1"
 #define BEAT "[null,\"hb\",\"phoenix\",\"heartbeat\",{}]"
 #define BEAT_REPLY "[null,\"hb\",\"phoenix\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]"
 
@@ -633,13 +632,6 @@ static void each_shape_is_refused_and_passes_in_a_dry_run(void **state)
     }
 }
 
-static int quiet(void **state)
-{
-    (void)state;
-    log_set_level(LOG_ERROR + (getenv("SHOW_LOG") ? LOG_DEBUG - LOG_ERROR : 0));
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -666,5 +658,5 @@ int main(void)
         cmocka_unit_test(joins_are_let_be_in_a_dry_run),
         cmocka_unit_test(each_shape_is_refused_and_passes_in_a_dry_run),
     };
-    return cmocka_run_group_tests_name("edge_limits", tests, quiet, NULL);
+    return cmocka_run_group_tests_name("edge_limits", tests, rig_quiet, NULL);
 }

@@ -8,7 +8,7 @@
 #include "authenticate.h"
 #include "log.h"
 
-#define V2 "vsn=2.0.0"
+#define PLAIN "vsn=2.0.0"
 
 /* --- the service -------------------------------------------------------------------------------------------------- */
 
@@ -203,7 +203,7 @@ static void the_service_sees_the_connection_as_phoenix_shows_it(void **state)
     (void)state;
     ask_to_connect();
     rig_start(&r);
-    int fd = ask(V2, "X-Forwarded-Host: h\r\nX-A: 1\r\nUser-Agent: ua/1\r\nTraceparent: 00-1\r\n"
+    int fd = ask(PLAIN, "X-Forwarded-Host: h\r\nX-A: 1\r\nUser-Agent: ua/1\r\nTraceparent: 00-1\r\n"
                      "Sec-WebSocket-Protocol: phoenix, base64url.bearer.phx.dG9r\r\n");
     const char *info = argument(0, 1);
     static const char *const parts[] = {
@@ -253,7 +253,7 @@ static void whatever_is_no_clear_yes_is_a_no(void **state)
     ask_to_connect();
     rig_start(&r);
     for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        int fd = ask(V2, "");
+        int fd = ask(PLAIN, "");
         answer_call(i, rows[i].outcome, rows[i].term);
         expect_status(fd, "403");
         close(fd);
@@ -284,7 +284,7 @@ static void reasons_may_have_a_status_and_a_body_of_their_own(void **state)
     rig_start(&r);
     for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++) {
         char answer[512] = "";
-        int fd = ask(V2, "");
+        int fd = ask(PLAIN, "");
         answer_call(i, CALL_RETURN, rows[i].term);
         for (size_t n = 0; n + 1 < sizeof(answer) && tcp_recv(&r, fd, answer + n, 1); n++)
             ;
@@ -303,7 +303,7 @@ static void without_a_node_nobody_comes_in(void **state)
     ask_to_connect();
     rig_start(&r);
     http_exchange(&r,
-                  "GET /socket/websocket?" V2 " HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                  "GET /socket/websocket?" PLAIN " HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
                   "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
                   answer, sizeof(answer));
     assert_memory_equal(answer + 9, "403", 3);
@@ -316,7 +316,7 @@ static void a_request_that_is_no_upgrade_is_not_asked_about(void **state)
     char answer[512];
     ask_to_connect();
     rig_start(&r);
-    http_exchange(&r, "GET /socket/websocket?" V2 " HTTP/1.1\r\nHost: h\r\n\r\n", answer, sizeof(answer));
+    http_exchange(&r, "GET /socket/websocket?" PLAIN " HTTP/1.1\r\nHost: h\r\n\r\n", answer, sizeof(answer));
     assert_memory_equal(answer + 9, "400", 3);
     assert_int_equal(calls_made, 0);
 }
@@ -326,7 +326,7 @@ static void a_client_that_leaves_meanwhile_is_forgotten(void **state)
     (void)state;
     ask_to_connect();
     rig_start(&r);
-    close(ask(V2, ""));
+    close(ask(PLAIN, ""));
     WAIT_FOR(&r, calls_cancelled == 1);
     assert_int_equal(edge_connections(r.edge), 0);
 }
@@ -336,7 +336,7 @@ static void a_client_waits_no_longer_than_its_handshake_may_take(void **state)
     (void)state;
     ask_to_connect();
     rig_start(&r);
-    int fd = ask(V2, "");
+    int fd = ask(PLAIN, "");
     char byte;
     r.skew_us = (uint64_t)r.limits.value[LIMIT_HANDSHAKE] * 1000 + 1000;
     assert_false(tcp_recv(&r, fd, &byte, 1));
@@ -349,8 +349,8 @@ static void who_waits_goes_with_the_edge(void **state)
     (void)state;
     ask_to_connect();
     rig_start(&r);
-    close(ask(V2, ""));
-    int fd = ask(V2, "");
+    close(ask(PLAIN, ""));
+    int fd = ask(PLAIN, "");
     close(fd);
 }
 
@@ -360,23 +360,23 @@ static void a_yes_holds_for_a_while_for_the_same_client(void **state)
     ask_to_connect();
     method.remote.cache_ms = 1000;
     rig_start(&r);
-    int fd = ask("token=a&" V2, "");
+    int fd = ask("token=a&" PLAIN, "");
     answer_call(0, CALL_RETURN, "{:ok, %{user_id: \"u1\"}}");
     expect_status(fd, "101");
     close(fd);
-    fd = ws_open(&r, "token=a&" V2);
+    fd = ws_open(&r, "token=a&" PLAIN);
     expect_session(fd, "u1");
     close(fd);
     assert_int_equal(calls_made, 1);
-    fd = ask("token=b&" V2, ""); /* another client */
+    fd = ask("token=b&" PLAIN, ""); /* another client */
     answer_call(1, CALL_RETURN, ":error");
     close(fd);
-    fd = ask("token=b&" V2, ""); /* a no is not kept */
+    fd = ask("token=b&" PLAIN, ""); /* a no is not kept */
     answer_call(2, CALL_RETURN, ":error");
     close(fd);
     r.skew_us = 1100000;
     rig_turn(&r);
-    fd = ask("token=a&" V2, "");
+    fd = ask("token=a&" PLAIN, "");
     answer_call(3, CALL_RETURN, ":error");
     expect_status(fd, "403");
     close(fd);
@@ -393,10 +393,10 @@ static void with_a_parameter_only_who_shows_it_is_asked_about(void **state)
     r.socket.auth = both;
     r.socket.auth_count = 2;
     rig_start(&r);
-    int fd = ws_open(&r, V2);
+    int fd = ws_open(&r, PLAIN);
     expect_session(fd, "");
     close(fd);
-    fd = ask("token=x&" V2, "");
+    fd = ask("token=x&" PLAIN, "");
     answer_call(0, CALL_RETURN, ":error");
     expect_status(fd, "403");
     close(fd);
@@ -432,7 +432,7 @@ static void a_page_waits_until_the_service_has_allowed_its_origin(void **state)
 {
     (void)state;
     ask_about_origins();
-    int fd = ask("user_id=u1&" V2, ORIGIN);
+    int fd = ask("user_id=u1&" PLAIN, ORIGIN);
     assert_string_equal(called, "Elixir.MyApp.Auth:origin_allowed?@up@h/3");
     assert_int_equal(calls[0].timeout_us, 2000000);
     assert_string_equal(argument(0, 1), ":my_app");
@@ -462,7 +462,7 @@ static void the_function_gets_the_origin_as_a_uri(void **state)
     ask_about_origins();
     for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++) {
         snprintf(headers, sizeof(headers), "Origin: %s\r\n", rows[i].origin);
-        int fd = ask(V2, headers);
+        int fd = ask(PLAIN, headers);
         const char *uri = argument(i, 0);
         snprintf(part[0], sizeof(part[0]), "scheme: \"%s\"", rows[i].scheme);
         snprintf(part[1], sizeof(part[1]), " host: \"%s\"", rows[i].host);
@@ -492,7 +492,7 @@ static void an_origin_that_is_not_plainly_allowed_is_refused(void **state)
     };
     ask_about_origins();
     for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        int fd = ask(V2, ORIGIN);
+        int fd = ask(PLAIN, ORIGIN);
         answer_call(i, rows[i].outcome, rows[i].term);
         expect_status(fd, "403");
         close(fd);
@@ -502,7 +502,7 @@ static void an_origin_that_is_not_plainly_allowed_is_refused(void **state)
     assert_int_equal(r.metrics.value[METRIC_CLIENT_AUTH_REFUSED], 0);
     node_is_down = true;
     int fd = tcp_open(&r);
-    const char head[] = "GET /socket/websocket?" V2 " HTTP/1.1\r\nHost: h\r\n" ORIGIN "\r\n";
+    const char head[] = "GET /socket/websocket?" PLAIN " HTTP/1.1\r\nHost: h\r\n" ORIGIN "\r\n";
     tcp_send(&r, fd, head, strlen(head));
     expect_status(fd, "403");
     close(fd);
@@ -518,8 +518,8 @@ static void the_origin_is_decided_before_vsn_user_and_upgrade_headers(void **sta
         const char *query, *verdict, *status;
     } rows[] = {
         {"vsn=9.9.9", "false", "403"}, {"vsn=9.9.9", "true", "403"}, /* vsn */
-        {V2, "false", "403"},          {V2, "true", "400"},          /* no upgrade */
-        {"user_id[]=x&" V2, "true", "403"},
+        {PLAIN, "false", "403"},          {PLAIN, "true", "400"},          /* no upgrade */
+        {"user_id[]=x&" PLAIN, "true", "403"},
     };
     char text[256];
     ask_about_origins();
@@ -544,10 +544,10 @@ static void who_sends_no_origin_or_none_that_is_one_is_not_asked_about(void **st
                                       "https://shop.example\r\nOrigin: https://shop.example"};
     char head[512], answer[512];
     ask_about_origins();
-    int fd = ws_open(&r, V2);
+    int fd = ws_open(&r, PLAIN);
     close(fd);
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-        snprintf(head, sizeof(head), "GET /socket/websocket?" V2 " HTTP/1.1\r\nHost: h\r\nOrigin: %s\r\n\r\n", bad[i]);
+        snprintf(head, sizeof(head), "GET /socket/websocket?" PLAIN " HTTP/1.1\r\nHost: h\r\nOrigin: %s\r\n\r\n", bad[i]);
         http_exchange(&r, head, answer, sizeof(answer));
         if (strncmp(answer + 9, "403", 3) != 0)
             fail_msg("%s: %s", bad[i], answer);
@@ -561,14 +561,14 @@ static void a_page_that_leaves_or_waits_too_long_is_forgotten(void **state)
     (void)state;
     char byte;
     ask_about_origins();
-    close(ask(V2, ORIGIN));
+    close(ask(PLAIN, ORIGIN));
     WAIT_FOR(&r, calls_cancelled == 1);
-    int fd = ask(V2, ORIGIN);
+    int fd = ask(PLAIN, ORIGIN);
     r.skew_us = (uint64_t)r.limits.value[LIMIT_HANDSHAKE] * 1000 + 1000;
     assert_false(tcp_recv(&r, fd, &byte, 1));
     close(fd);
     assert_int_equal(calls_cancelled, 2);
-    close(ask(V2, ORIGIN)); /* goes with the edge */
+    close(ask(PLAIN, ORIGIN)); /* goes with the edge */
 }
 
 static void an_allowed_origin_is_remembered_and_a_refused_one_is_not(void **state)
@@ -576,25 +576,25 @@ static void an_allowed_origin_is_remembered_and_a_refused_one_is_not(void **stat
     (void)state;
     ask_about_origins();
     r.socket.origin_function.cache_ms = 1000;
-    int fd = ask(V2, ORIGIN);
+    int fd = ask(PLAIN, ORIGIN);
     answer_call(0, CALL_RETURN, "true");
     expect_status(fd, "101");
     close(fd);
     fd = tcp_open(&r);
-    const char again[] = "GET /socket/websocket?" V2 " HTTP/1.1\r\nHost: h\r\n" ORIGIN "\r\n";
+    const char again[] = "GET /socket/websocket?" PLAIN " HTTP/1.1\r\nHost: h\r\n" ORIGIN "\r\n";
     tcp_send(&r, fd, again, strlen(again));
     expect_status(fd, "400"); /* at once: it only fails for want of the other headers */
     close(fd);
     assert_int_equal(calls_made, 1);
     for (uint32_t i = 1; i < 3; i++) {
-        fd = ask(V2, "Origin: https://evil.example\r\n");
+        fd = ask(PLAIN, "Origin: https://evil.example\r\n");
         answer_call(i, CALL_RETURN, "false");
         expect_status(fd, "403");
         close(fd);
     }
     r.skew_us = 1100000;
     rig_turn(&r);
-    fd = ask(V2, ORIGIN);
+    fd = ask(PLAIN, ORIGIN);
     answer_call(3, CALL_RETURN, "false");
     expect_status(fd, "403");
     close(fd);
@@ -605,7 +605,7 @@ static void origin_and_user_may_both_be_asked_about_one_after_the_other(void **s
     (void)state;
     ask_to_connect();
     ask_about_origins();
-    int fd = ask(V2, ORIGIN);
+    int fd = ask(PLAIN, ORIGIN);
     assert_non_null(strstr(called, ":origin_allowed?@"));
     answer_call(0, CALL_RETURN, "true");
     WAIT_FOR(&r, calls_made == 2);
@@ -614,7 +614,7 @@ static void origin_and_user_may_both_be_asked_about_one_after_the_other(void **s
     expect_status(fd, "101");
     expect_session(fd, "u1");
     close(fd);
-    fd = ask(V2, ORIGIN);
+    fd = ask(PLAIN, ORIGIN);
     answer_call(2, CALL_RETURN, "true");
     WAIT_FOR(&r, calls_made == 4);
     close(fd); /* while the second is asked */
@@ -637,7 +637,7 @@ static void a_join_waits_until_the_service_has_decided(void **state)
     (void)state;
     ask_to_join();
     rig_start(&r);
-    int fd = ws_open(&r, "user_id=u1&" V2);
+    int fd = ws_open(&r, "user_id=u1&" PLAIN);
     join(fd, "1", "room:a");
     assert_string_equal(called, "Elixir.MyApp.Auth:join@up@h/3");
     assert_int_equal(calls[0].timeout_us, 3000000);
@@ -679,7 +679,7 @@ static void answers_of_join_functions_become_replies(void **state)
     char topic[32], want[256];
     ask_to_join();
     rig_start(&r);
-    int fd = ws_open(&r, V2);
+    int fd = ws_open(&r, PLAIN);
     for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++) {
         snprintf(topic, sizeof(topic), "room:%u", i);
         join(fd, "1", topic);
@@ -699,7 +699,7 @@ static void messages_to_a_pending_channel_wait_for_it(void **state)
     (void)state;
     ask_to_join();
     rig_start(&r);
-    int fd = ws_open(&r, V2);
+    int fd = ws_open(&r, PLAIN);
     join(fd, "1", "room:a");
     ws_text(&r, fd, "[\"1\",\"2\",\"room:a\",\"api\",7]");
     ws_text(&r, fd, "[\"1\",\"3\",\"room:a\",\"phx_leave\",{}]");
@@ -720,7 +720,7 @@ static void a_second_join_of_the_topic_is_asked_about_after_the_first(void **sta
     (void)state; /* P-051 */
     ask_to_join();
     rig_start(&r);
-    int fd = ws_open(&r, V2);
+    int fd = ws_open(&r, PLAIN);
     join(fd, "1", "room:a");
     ws_text(&r, fd, "[\"2\",\"2\",\"room:a\",\"phx_join\",{}]");
     ws_text(&r, fd, "[\"2\",\"3\",\"room:a\",\"api\",7]");
@@ -747,7 +747,7 @@ static void what_waits_for_a_join_is_bounded(void **state)
     enum { KEPT = 64 };
     ask_to_join();
     rig_start(&r);
-    int fd = ws_open(&r, V2);
+    int fd = ws_open(&r, PLAIN);
     join(fd, "1", "room:a");
     for (int i = 0; i < KEPT; i++)
         ws_text(&r, fd, "[\"1\",\"2\",\"room:a\",\"phx_leave\",{}]");
@@ -768,7 +768,7 @@ static void a_pending_join_counts_as_a_channel(void **state)
     ask_to_join();
     r.socket.max_channels = 1;
     rig_start(&r);
-    int fd = ws_open(&r, V2);
+    int fd = ws_open(&r, PLAIN);
     join(fd, "1", "room:a");
     ws_text(&r, fd, "[\"2\",\"2\",\"room:b\",\"phx_join\",{}]");
     expect_text(&r, fd, "[\"2\",\"2\",\"room:b\",\"phx_reply\",{\"status\":\"error\",\"response\":"
@@ -783,7 +783,7 @@ static void a_socket_that_ends_takes_what_waits_with_it(void **state)
     (void)state;
     ask_to_join();
     rig_start(&r);
-    int fd = ws_open(&r, V2);
+    int fd = ws_open(&r, PLAIN);
     join(fd, "1", "room:a");
     join(fd, "2", "room:b");
     ws_text(&r, fd, "{bad");
@@ -804,18 +804,18 @@ static void the_configuration_says_who_may_join(void **state)
     static const struct {
         const char *query, *topic, *reason;
     } rows[] = {
-        {"user_id=7&" V2, "user:7", NULL},
-        {"user_id=7&" V2, "user:8", "unauthorized"},
-        {"user_id=7&" V2, "user:77", "unauthorized"},
-        {"user_id=a%22b&" V2, "user:a\\\"b", NULL},
-        {V2, "user:7", "unauthorized"},
-        {"user_id=7&" V2, "user:7:notes", NULL},
-        {"user_id=7&" V2, "user:8:notes", "unauthorized"},
-        {V2, "staff", "unauthorized"},
-        {"user_id=7&" V2, "staff", "unauthorized"},
-        {"user_id=7&" V2, "members", NULL},
-        {V2, "members", "unauthorized"},
-        {V2, "open", NULL},
+        {"user_id=7&" PLAIN, "user:7", NULL},
+        {"user_id=7&" PLAIN, "user:8", "unauthorized"},
+        {"user_id=7&" PLAIN, "user:77", "unauthorized"},
+        {"user_id=a%22b&" PLAIN, "user:a\\\"b", NULL},
+        {PLAIN, "user:7", "unauthorized"},
+        {"user_id=7&" PLAIN, "user:7:notes", NULL},
+        {"user_id=7&" PLAIN, "user:8:notes", "unauthorized"},
+        {PLAIN, "staff", "unauthorized"},
+        {"user_id=7&" PLAIN, "staff", "unauthorized"},
+        {"user_id=7&" PLAIN, "members", NULL},
+        {PLAIN, "members", "unauthorized"},
+        {PLAIN, "open", NULL},
     };
     char text[256], want[256];
     for (size_t i = 0; i < ARRAY_SIZE(channels); i++)
@@ -857,7 +857,7 @@ static void roles_of_connecting_let_join(void **state)
     r.channels[1].roles = roles;
     r.channels[1].roles_count = 1;
     rig_start(&r);
-    int fd = ask(V2, "");
+    int fd = ask(PLAIN, "");
     answer_call(0, CALL_RETURN, "{:ok, %{user_id: 5, roles: [:viewer, \"editor\"]}}");
     expect_status(fd, "101");
     expect_session(fd, "5");
@@ -871,8 +871,8 @@ static void sockets_of_an_id_can_be_closed(void **state)
     (void)state; /* P-010, P-072, C-75 */
     r.socket.id = "users_socket:{user_id}";
     rig_start(&r);
-    int first = ws_open(&r, "user_id=7&" V2), second = ws_open(&r, "user_id=7&" V2);
-    int other = ws_open(&r, "user_id=77&" V2), nobody = ws_open(&r, V2);
+    int first = ws_open(&r, "user_id=7&" PLAIN), second = ws_open(&r, "user_id=7&" PLAIN);
+    int other = ws_open(&r, "user_id=77&" PLAIN), nobody = ws_open(&r, PLAIN);
     expect_session(first, "7");
     assert_int_equal(edge_disconnect(r.edge, SLICE_LIT("users_socket:8")), 0);
     assert_int_equal(edge_disconnect(r.edge, SLICE_LIT("users_socket:")), 0);
