@@ -134,22 +134,6 @@ enum rpc_outcome rpc_db_functions(void *server, const struct rpc_call *call, str
     return RPC_RETURN;
 }
 
-/* True when the list, or the one text, names the service. */
-static bool names_service(struct slice wanted, struct slice service)
-{
-    struct term_reader r = term_reader(wanted);
-    struct slice item, text;
-    uint32_t n;
-    if (term_read_binary(&r, &text) == BG_OK)
-        return slice_eq(text, service);
-    if (term_read_list(&r, &n) != BG_OK)
-        return false;
-    for (uint32_t i = 0; i < n && term_skip(&r, &item) == BG_OK; i++)
-        if (term_text(item, &text) && slice_eq(text, service))
-            return true;
-    return false;
-}
-
 /* A list of services or the text of one; an atom is neither, as in the library. */
 enum rpc_outcome rpc_db_functions_of(void *server, const struct rpc_call *call, struct buf *out)
 {
@@ -161,7 +145,7 @@ enum rpc_outcome rpc_db_functions_of(void *server, const struct rpc_call *call, 
         return RPC_ERROR;
     struct fun_config **all = rpc_sorted_configs(server, SLICE_NONE, &count);
     for (size_t i = 0; i < count; i++)
-        if (names_service(call->argv[0], all[i]->service))
+        if (rpc_names_service(call->argv[0], all[i]->service))
             all[kept++] = all[i];
     put_functions(out, all, kept);
     free(all);

@@ -17,6 +17,8 @@ enum rpc_outcome rpc_badarg(struct buf *out);                     /* error:badar
 bool rpc_option(struct slice options, const char *key, struct slice *value);
 /* True for a proper list. */
 bool rpc_is_options(struct slice term);
+/* True when wanted, an atom, a text or a list of both, names the service. */
+bool rpc_names_service(struct slice wanted, struct slice service);
 
 /* Wall clock in milliseconds, as failed configs are dated. */
 int64_t rpc_now_ms(void);

@@ -190,22 +190,6 @@ static size_t keep_last_versions(struct fun_config **all, size_t count)
     return n;
 }
 
-/* An atom, a text, or a list of both names the service. */
-static bool is_wanted(struct slice wanted, struct slice service)
-{
-    struct term_reader r = term_reader(wanted);
-    struct slice item, text;
-    uint32_t n;
-    if (term_text(wanted, &text))
-        return slice_eq(text, service);
-    if (term_read_list(&r, &n) != BG_OK)
-        return false;
-    for (uint32_t i = 0; i < n && term_skip(&r, &item) == BG_OK; i++)
-        if (term_text(item, &text) && slice_eq(text, service))
-            return true;
-    return false;
-}
-
 /* Two services may have types of one name: a map has the later one, so the earlier ones are left out. */
 static size_t drop_shadowed(struct fun_config **all, size_t count)
 {
@@ -270,7 +254,7 @@ static enum rpc_outcome generate(struct server *s, struct slice wanted, struct s
     (void)rpc_option(list, "format", &format);
     struct fun_config **all = rpc_sorted_configs(s, SLICE_NONE, &count);
     for (size_t i = 0; i < count; i++)
-        if (!wanted.ptr || is_wanted(wanted, all[i]->service))
+        if (!wanted.ptr || rpc_names_service(wanted, all[i]->service))
             all[n++] = all[i];
     n = keep_last_versions(all, n);
     if (!format.ptr || term_is_atom(format, "structs"))

@@ -71,6 +71,21 @@ bool rpc_is_options(struct slice term)
     return n == 0 || term_read_tail(&r) == BG_OK;
 }
 
+bool rpc_names_service(struct slice wanted, struct slice service)
+{
+    struct term_reader r = term_reader(wanted);
+    struct slice item, text;
+    uint32_t n;
+    if (term_text(wanted, &text))
+        return slice_eq(text, service);
+    if (term_read_list(&r, &n) != BG_OK)
+        return false;
+    for (uint32_t i = 0; i < n && term_skip(&r, &item) == BG_OK; i++)
+        if (term_text(item, &text) && slice_eq(text, service))
+            return true;
+    return false;
+}
+
 /* ---- erlang -------------------------------------------------------------------------------------------- */
 
 static enum rpc_outcome rpc_node(void *server, const struct rpc_call *call, struct buf *out)

@@ -21,21 +21,6 @@ static enum rpc_outcome refuse(struct buf *out, const char *why)
     return RPC_RETURN;
 }
 
-/* {error, {Why, [Term]}} */
-static enum rpc_outcome refuse_terms(struct buf *out, const char *why, const struct slice *terms, uint32_t n)
-{
-    term_put_tuple(out, 2);
-    term_put_atom(out, "error");
-    term_put_tuple(out, 2);
-    term_put_atom(out, why);
-    term_put_list(out, n);
-    for (uint32_t i = 0; i < n; i++)
-        term_put_raw(out, terms[i]);
-    if (n)
-        term_put_nil(out);
-    return RPC_RETURN;
-}
-
 static void put_inspected(struct slice term, struct buf *out)
 {
     struct buf text;
@@ -52,6 +37,17 @@ static void put_terms(const struct slice *terms, uint32_t n, struct buf *out)
         term_put_raw(out, terms[i]);
     if (n)
         term_put_nil(out);
+}
+
+/* {error, {Why, [Term]}} */
+static enum rpc_outcome refuse_terms(struct buf *out, const char *why, const struct slice *terms, uint32_t n)
+{
+    term_put_tuple(out, 2);
+    term_put_atom(out, "error");
+    term_put_tuple(out, 2);
+    term_put_atom(out, why);
+    put_terms(terms, n, out);
+    return RPC_RETURN;
 }
 
 /* ---- options ------------------------------------------------------------------------------------------- */
@@ -475,9 +471,7 @@ static bool refuse_unknown(const struct server *s, const struct trace_filter *fi
 static void put_function_trace(const struct server *s, const struct asked_trace *a, const struct trace_filter *filters,
                                uint32_t n, struct buf *out)
 {
-    static const char all[] = "\x77\x03"
-                              "all"; /* SMALL_ATOM_UTF8_EXT */
-    struct slice target = slice_make(all, sizeof(all) - 1);
+    const struct slice target = SLICE_LIT("w\3all");
     term_put_tuple(out, 2);
     term_put_atom(out, "ok");
     term_put_map(out, 6);
@@ -564,27 +558,32 @@ static bool of_function(const struct trace_filter *f, const void *what)
            (w->arity < 0 || f->arity == w->arity);
 }
 
+/* Ends the traces of one target and returns how many. */
+static uint32_t stop_target(struct server *s, struct slice target)
+{
+    handle_t channel = channel_of(s, target);
+    if (term_is_atom(target, "all"))
+        return stop_where(s, any_trace, NULL);
+    return channel != HANDLE_NONE ? stop_where(s, of_channel, &channel) : 0;
+}
+
 /* Like trace_processes, but a target that is gone is no error: its traces are as good as stopped. */
 TRACE_FN(rpc_stop_trace)
 {
+    static const struct slice all = SLICE_LIT("w\3all");
     struct server *s = server;
     struct asked_trace a = {.flags = SLICE_NONE};
     struct slice targets[TARGETS_MAX + 1], worse[TARGETS_MAX + 1], any;
     uint32_t n = 1, bad;
-    struct buf all;
     if (!admin_allows(s, "disable_tracing"))
         return refuse(out, "admin_action_denied");
     if (!diag_option(options_of(call, 1), "", &any))
         return RPC_ERROR;
     if (!read_flags(&a, options_of(call, 1)))
         return refuse(out, "invalid_trace_flag");
-    buf_init(&all, 0);
-    term_put_atom(&all, "all");
-    const char *why = read_targets(s, call->argc ? call->argv[0] : buf_slice(&all), targets, &n, worse, &bad);
-    if (why) {
-        buf_fini(&all);
+    const char *why = read_targets(s, call->argc ? call->argv[0] : all, targets, &n, worse, &bad);
+    if (why)
         return refuse(out, why);
-    }
     term_put_tuple(out, 2);
     term_put_atom(out, "ok");
     term_put_map(out, 3);
@@ -594,14 +593,9 @@ TRACE_FN(rpc_stop_trace)
     diag_key(out, "results");
     term_put_map(out, n);
     for (uint32_t i = 0; i < n; i++) {
-        handle_t channel = channel_of(s, targets[i]);
-        bool is_all = term_is_atom(targets[i], "all");
         put_inspected(targets[i], out);
-        term_put_uint(out, is_all                   ? stop_where(s, any_trace, NULL)
-                           : channel != HANDLE_NONE ? stop_where(s, of_channel, &channel)
-                                                    : 0);
+        term_put_uint(out, stop_target(s, targets[i]));
     }
-    buf_fini(&all);
     return RPC_RETURN;
 }
 

@@ -169,6 +169,13 @@ static inline struct dist_link *rig_link(const struct rig_node *n, const struct 
     return cluster_link(n->cluster, slice_str(to->id.name));
 }
 
+/* Connects a to b and waits until both have the link. */
+static inline void rig_connect(struct rig *r, struct rig_node *a, const struct rig_node *b)
+{
+    rig_add_peer(a, b);
+    rig_until(r, 2000, rig_link(a, b) && rig_link(b, a));
+}
+
 /* A packet with this text as its whole content. */
 static inline int rig_send(struct dist_link *l, const char *text)
 {
@@ -212,5 +219,25 @@ static inline void rig_fini(struct rig *r)
     assert_int_equal(r->timers.count, 0);
     timers_fini(&r->timers);
 }
+
+/* ---- one rig a test, for those that need no more ---- */
+
+static struct rig rig;
+
+static inline int rig_setup(void **state)
+{
+    (void)state;
+    rig_init(&rig);
+    return 0;
+}
+
+static inline int rig_teardown(void **state)
+{
+    (void)state;
+    rig_fini(&rig);
+    return 0;
+}
+
+#define RIG_TEST(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
 #endif

@@ -19,7 +19,6 @@ struct actor {
     struct buf last; /* the last message */
 };
 
-static struct rig rig;
 static struct rig_node *gw;
 static struct process_table *pt;
 static struct remote_calls *calls;
