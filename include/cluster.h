@@ -70,6 +70,7 @@ int cluster_add_peer(struct cluster *c, struct slice node) MUST_CHECK;
 void cluster_remove_peer(struct cluster *c, struct slice node);
 /* Up links only; NULL otherwise. */
 struct dist_link *cluster_link(const struct cluster *c, struct slice node);
+/* By dist_link_handle(): for those who remember a link across turns. */
 struct dist_link *cluster_link_by_handle(const struct cluster *c, handle_t h);
 /* Walks the up links: start with *pos = 0. */
 struct dist_link *cluster_next_link(const struct cluster *c, uint32_t *pos);

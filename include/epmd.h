@@ -25,7 +25,7 @@ uint16_t epmd_port(void);
 /* Where our own name is registered: the first address of ERL_EPMD_ADDRESS (as epmd itself reads it), or 127.0.0.1. */
 void epmd_local_address(struct sockaddr_storage *addr);
 
-/* The wire forms. Parse: BG_OK, BG_EMORE (call again with more), BG_EGONE (epmd does not know the name, or refuses it),
+/* The wire forms of PORT_PLEASE2 and ALIVE2; alive: the part of a node's name before the @. Parse: BG_OK, BG_EMORE (call again with more), BG_EGONE (epmd does not know the name, or refuses it),
  * or BG_EINVAL. epmd_parse_alive takes ALIVE2_RESP and ALIVE2_X_RESP whole. */
 void epmd_put_port_request(struct buf *b, struct slice alive);
 void epmd_put_alive_request(struct buf *b, struct slice alive, uint16_t port);
@@ -45,10 +45,12 @@ void epmd_lookup_cancel(struct epmd_lookup *q);
 
 /* The name of this node in the local epmd: registered as soon as possible and again whenever epmd was away (D-07). */
 struct epmd_registration;
+/* Begins at once, in the thread pool where that blocks; port: where this node listens. NULL without memory. */
 struct epmd_registration *epmd_registration_new(uv_loop_t *loop, struct timers *timers, struct metrics *m,
                                                 const struct node_identity *self, uint16_t port) MUST_CHECK;
 /* Unregisters (by closing the connection) and frees. */
 void epmd_registration_free(struct epmd_registration *r);
+/* Whether the name stands now. */
 bool epmd_registered(const struct epmd_registration *r);
 /* True when the name was never ours and is held by another node: *e (may be NULL) says so. Final. */
 bool epmd_registration_failed(const struct epmd_registration *r, struct err *e);

@@ -1,5 +1,6 @@
 /*
- * peer_table.h: what a module remembers about each link, found by the link's handle in one array access.
+ * peer_table.h: what a module remembers about each link, found by the link's handle in one array access. Whoever puts a
+ * value in takes it out when the link goes: the table frees none.
  */
 #ifndef BEAMGATE_PEER_TABLE_H
 #define BEAMGATE_PEER_TABLE_H

@@ -41,6 +41,7 @@ struct process_ops {
 /* ops->exit of the gateway's own parts: no exit signal ends them, not even kill. */
 void process_stay(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill);
 
+/* A table of at most max_processes; all else is borrowed and must outlive it. NULL without memory. */
 struct process_table *process_table_new(const struct node_identity *self, struct cluster *cluster, struct metrics *m,
                                         uint32_t max_processes) MUST_CHECK;
 /* Frees everything without a word to anybody; process_end_all() says goodbye. Owners are not called. */
@@ -61,11 +62,13 @@ void process_end(struct process_table *pt, handle_t p, struct slice reason);
 void process_end_atom(struct process_table *pt, handle_t p, const char *reason);
 /* Ends every process, so that each monitor and link on one fires before the node goes (D-17). */
 void process_end_all(struct process_table *pt, const char *reason);
+/* False on a stale handle and on HANDLE_NONE. */
 bool process_alive(const struct process_table *pt, handle_t p);
 
 /* A process may have several names. BG_EEXIST when the name is taken, BG_EGONE on a stale handle, BG_EINVAL for an
  * empty name or one over 255 bytes, BG_ENOMEM. */
 int process_register(struct process_table *pt, handle_t p, struct slice name) MUST_CHECK;
+/* HANDLE_NONE when nobody has the name. */
 handle_t process_whereis(const struct process_table *pt, struct slice name);
 
 /* The pid term of a local process, stale or not, written to out; returns it as a slice of out. */
@@ -73,6 +76,7 @@ enum { PROCESS_PID_MAX = 280 };
 struct slice process_pid(const struct process_table *pt, handle_t p, uint8_t out[PROCESS_PID_MAX]);
 /* Appends a reference that messages can be sent to until process_unalias() or the process's end. One per process. */
 void process_put_alias(struct process_table *pt, handle_t p, struct buf *b);
+/* What is sent to the alias from now on reaches nobody. Harmless on a stale handle, and without an alias. */
 void process_unalias(struct process_table *pt, handle_t p);
 
 /* Monitors a remote process: a pid of that link's node, a name there (atom), or {Name, Node}. Returns a monitor handle,
@@ -84,6 +88,7 @@ void process_demonitor(struct process_table *pt, handle_t monitor);
 /* Links p with a remote pid of that link's node: ops->exit is called when it ends or the node goes. Linking twice is
  * once. 0, BG_EGONE, BG_EINVAL, BG_ELIMIT or BG_ENOMEM. */
 int process_link(struct process_table *pt, handle_t p, struct dist_link *l, struct slice remote_pid) MUST_CHECK;
+/* Takes the link back, whoever made it: neither end hears of the other's end any more. Harmless when there is none. */
 void process_unlink(struct process_table *pt, handle_t p, struct dist_link *l, struct slice remote_pid);
 
 /* Sends a message term from local process p; to a pid term, or to a registered name on the link's node.
@@ -93,6 +98,7 @@ int process_send_pid(struct process_table *pt, handle_t p, struct dist_link *l, 
 int process_send_name(struct process_table *pt, handle_t p, struct dist_link *l, struct slice name,
                       struct slice msg) MUST_CHECK;
 
+/* Processes that live now. */
 uint32_t process_count(const struct process_table *pt);
 /* Monitors and links held now, of both directions. */
 uint32_t process_relations(const struct process_table *pt);
@@ -137,8 +143,10 @@ int process_on_unlink(struct process_table *pt, struct dist_link *l, struct slic
                       struct slice to);
 int process_on_exit(struct process_table *pt, struct dist_link *l, struct slice from, struct slice to,
                     struct slice reason);
+/* These owe nobody an answer: what means nothing here (a stale pid, a monitor taken back) is passed over. */
 void process_on_exit2(struct process_table *pt, struct slice from, struct slice to, struct slice reason);
 void process_on_monitor_exit(struct process_table *pt, struct dist_link *l, struct slice ref, struct slice reason);
+/* Breaks every relation over l, with reason noconnection for our side; nothing is sent. Callbacks may end processes. */
 void process_link_down(struct process_table *pt, struct dist_link *l);
 
 /* Monitor and link of a SPAWN_REQUEST on the process that it started: 0, BG_EINVAL, BG_ELIMIT or BG_ENOMEM. */

@@ -17,6 +17,8 @@ struct remote_calls;
 
 enum call_way { CALL_REX, CALL_SPAWN };
 
+/* At most max_calls at a time; all else is borrowed and must outlive it. Nothing can be called before
+ * remote_calls_set_pid(). NULL without memory. */
 struct remote_calls *remote_calls_new(const struct node_identity *self, struct cluster *c, struct timers *timers,
                                       struct metrics *m, uint32_t max_calls) MUST_CHECK;
 /* Ends what is in flight without callbacks. */
@@ -60,8 +62,8 @@ struct slice remote_call_ran_by(const struct remote_calls *rc);
 /* Calls begun and not yet ended. */
 uint32_t remote_calls_in_flight(const struct remote_calls *rc);
 
-/* Called by dist_dispatch: a message to the calls' pid and who sent it (empty: not known); a SPAWN_REPLY; a MONITOR_P_EXIT or link exit for a call's
- * reference. Each returns false when no call was meant. */
+/* Called by dist_dispatch: a message to the calls' pid and who sent it (empty: not known); below, a SPAWN_REPLY, and a
+ * MONITOR_P_EXIT for a call's reference. Each returns false when no call was meant. */
 bool remote_call_on_message(struct remote_calls *rc, struct dist_link *l, struct slice sender, struct slice msg);
 /* The same for an answer that is nested deeper than we read, as unchecked bytes: ends its call with CALL_BADRPC,
  * system_limit, instead of leaving it to its timeout. */
