@@ -1,6 +1,6 @@
 /*
- * cluster.c: who is connected to whom. Accepts and dials, drives each connection through its handshake, keeps the one
- * link per node in a table, and connects again to the configured peers.
+ * cluster.c: who is connected to whom. Listens and accepts, drives each connection, whoever began it, through its
+ * handshake, and keeps the one link per node in a table. Whom we call, and when again, is cluster_peers.c's affair.
  *
  * Invariants:
  * - A node has at most one listed link. Another connection of it takes its place only after it proved the cookie, so a
@@ -11,89 +11,24 @@
  * A stranger holds a place among max_pending for handshake_timeout_s at most; when all are taken the oldest that has
  * not even said its name goes, since a node says it at once (D-02).
  */
-#include "cluster.h"
+#include "cluster_internal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "dist_dial.h"
-#include "dist_link_internal.h"
 #include "dist_tls.h"
-#include "epmd.h"
 #include "log.h"
-#include "map.h"
-#include "slots.h"
 
 enum {
     LINKS_MAX = 4096,
-    PEERS_MAX = 1024,
     BACKLOG = 512,
     DRAIN_US = 1500 * 1000,
-    REPORT_US = 60 * 1000 * 1000, /* a peer that stays away is mentioned this often */
     OUTPUT_BYTES_MAX = 1 << 30
 };
 
-/* A node we want to be connected to. At most one of these is the case: a link to it is up (is_up); an attempt is under
- * way (dial, and opening once an address is found); its timer runs towards the next attempt. */
-struct peer {
-    struct cluster *c;
-    char name[NODE_NAME_MAX + 1];
-    struct slice alive; /* within name */
-    struct slice host;
-    uint16_t port;      /* 0: ask epmd */
-    struct timer timer; /* next attempt, or end of patience with this one's step */
-    uint32_t backoff_ms;
-    uint64_t due_us; /* when the attempt under way or next was or is to begin */
-    struct dist_dial *dial;
-    struct dist_link *opening;
-    bool is_up;
-    uint64_t reported_us; /* 0: not since it was last up */
-    char reported[sizeof(((struct err *)0)->text)]; /* the reason, whole: a cut one would never equal the next */
-};
-
-struct cluster {
-    struct cluster_options o;
-    struct link_host host;
-    struct slots links;
-    struct map by_node; /* name -> listed link */
-    struct map peers;   /* name -> peer */
-    struct list pending;
-    uint32_t pending_count;
-    uv_tcp_t listener;
-    bool listening;
-    uint16_t port;
-    struct timer accept_again;
-    struct epmd_registration *registration;
-    bool stopping;
-    void (*stopped)(void *ctx);
-    void *stopped_ctx;
-};
-
 static void check_stopped(struct cluster *c);
-static void peer_up(struct peer *p, struct dist_link *l);
-static void peer_down(struct peer *p, uint64_t up_us);
-static void attempt_failed(struct peer *p, const char *why, const char *hint);
-static void attempt_abandon(struct peer *p);
-static void try_next_address(struct peer *p, const char *why);
-static void hasten(struct peer *p);
-
-static uint64_t now_us(const struct cluster *c)
-{
-    return c->o.timers->now_us;
-}
-
-static uint64_t patience_us(const struct cluster *c)
-{
-    return (uint64_t)c->o.handshake_timeout_s * 1000000u;
-}
-
-static struct peer *find_peer(const struct cluster *c, const char *node)
-{
-    return map_get(&c->peers, slice_str(node));
-}
 
 /* Listed links */
 
@@ -125,8 +60,8 @@ static void unlist_link(struct cluster *c, struct dist_link *l, const char *reas
 {
     if (!l->listed)
         return;
-    uint64_t up_us = now_us(c) - l->stats.up_since_us;
-    struct peer *p = find_peer(c, l->node);
+    uint64_t up_us = cluster_now_us(c) - l->stats.up_since_us;
+    struct peer *p = cluster_find_peer(c, l->node);
     l->listed = false;
     map_del(&c->by_node, slice_str(l->node));
     slots_remove(&c->links, l->handle);
@@ -165,7 +100,7 @@ static void handshake_done(struct cluster *c, struct dist_link *l)
     leave_pending(c, l);
     if (old && !supersedes(c, l, old)) {
         if (l->peer)
-            attempt_abandon(l->peer);
+            peer_attempt_abandon(l->peer);
         dist_link_close(l, "the node has another connection to us");
         return;
     }
@@ -178,7 +113,7 @@ static void handshake_done(struct cluster *c, struct dist_link *l)
         dist_link_close(l, "no room for another link");
         return;
     }
-    struct peer *p = find_peer(c, l->node);
+    struct peer *p = cluster_find_peer(c, l->node);
     if (p)
         peer_up(p, l);
     l->peer = NULL;
@@ -186,19 +121,6 @@ static void handshake_done(struct cluster *c, struct dist_link *l)
 }
 
 /* Handshakes */
-
-/* ` hint="..."`, or nothing. */
-struct hint_field {
-    char text[160];
-};
-
-static struct hint_field hint_field(const char *hint)
-{
-    struct hint_field f = {""};
-    if (hint[0])
-        snprintf(f.text, sizeof(f.text), " hint=\"%s\"", hint);
-    return f;
-}
 
 /* Two nodes that connect to each other at once are no failure: one of the connections gives way. */
 static void handshake_gave_way(struct cluster *c, struct dist_link *l, const char *why)
@@ -210,7 +132,7 @@ static void handshake_gave_way(struct cluster *c, struct dist_link *l, const cha
               log_text(slice_str(l->hs->peer)), why);
     dist_link_close(l, "gave way to another connection");
     if (p)
-        attempt_failed(p, NULL, NULL);
+        peer_attempt_failed(p, NULL, NULL);
 }
 
 /* Anybody who reaches the port can cause this at will for accepted connections: counted, and logged with a limit. For
@@ -223,52 +145,20 @@ static void handshake_failed(struct cluster *c, struct dist_link *l, const char 
     metric_inc(c->o.metrics, METRIC_LINK_HANDSHAKES_REFUSED);
     if (!l->outgoing)
         log_limited(LOG_WARNING, "cluster", "handshake failed", "address=%s node=%s reason=\"%s\"%s", l->stats.address,
-                    log_text(slice_str(l->hs ? l->hs->peer : "")), why, hint_field(hint).text);
+                    log_text(slice_str(l->hs ? l->hs->peer : "")), why, cluster_hint(hint).text);
     dist_link_close(l, "handshake failed");
     if (p)
-        attempt_failed(p, why, hint);
-    else if (l->hs && (p = find_peer(c, l->hs->peer)))
-        hasten(p);
-}
-
-/* Our name has been sent: from now on the other side takes us for its simultaneous connect, too. */
-static bool is_dialling(const struct peer *p)
-{
-    return p && p->opening && p->opening->state == LINK_HANDSHAKE;
-}
-
-/* Ends the attempt under way, and the timer, whatever stage they are in. Says nothing to anybody: the caller goes on.
- */
-static void attempt_abandon(struct peer *p)
-{
-    struct dist_link *l = p->opening;
-    timer_disarm(p->c->o.timers, &p->timer);
-    dist_dial_cancel(p->dial);
-    p->dial = NULL;
-    p->opening = NULL;
-    if (l) {
-        l->peer = NULL;
-        dist_link_close(l, "another connection to the node is made");
-    }
-}
-
-/* The node calls us while we look for it. Our own attempt waits for how that ends, but no longer than one handshake may
- * take, else a stranger who takes the node's name in vain could keep us apart. True when it waits. */
-static bool attempt_yield(struct peer *p)
-{
-    uint64_t until = p->due_us + patience_us(p->c);
-    if (p->is_up || now_us(p->c) >= until)
-        return false;
-    attempt_abandon(p);
-    return timer_arm(p->c->o.timers, &p->timer, until) == BG_OK;
+        peer_attempt_failed(p, why, hint);
+    else if (l->hs && (p = cluster_find_peer(c, l->hs->peer)))
+        peer_hasten(p);
 }
 
 /* The caller's name is known, and only that: nothing may be taken down on its word. */
 static enum handshake_result decide(struct cluster *c, struct dist_link *l, struct err *e)
 {
-    struct peer *p = find_peer(c, l->hs->peer);
+    struct peer *p = cluster_find_peer(c, l->hs->peer);
     bool up = map_get(&c->by_node, slice_str(l->hs->peer)) != NULL;
-    bool dialling = is_dialling(p) || (p && p->dial && !attempt_yield(p));
+    bool dialling = peer_is_dialling(p) || (p && p->dial && !peer_attempt_yield(p));
     enum handshake_status status = dist_handshake_decide(c->o.self->name, l->hs->peer, up, dialling);
     return dist_handshake_status(l->hs, status, dist_link_raw(l), e);
 }
@@ -308,7 +198,7 @@ static int begin_handshake(struct cluster *c, struct dist_link *l, struct slice 
         return BG_ENOMEM;
     dist_handshake_init(l->hs, l->outgoing ? HS_DIALLING : HS_ACCEPTING, c->o.tls ? HS_HEAD_TLS : HS_HEAD_TCP,
                         c->o.self, peer, dist_link_raw(l));
-    dist_link_deadline(l, patience_us(c));
+    dist_link_deadline(l, cluster_patience_us(c));
     return BG_OK;
 }
 
@@ -324,7 +214,7 @@ static void on_late(void *ctx, struct dist_link *l)
     l->peer = NULL;
     dist_link_close(l, "not connected in time");
     if (p)
-        try_next_address(p, "its address does not answer in time");
+        peer_try_next_address(p, "its address does not answer in time");
 }
 
 static void on_packet(void *ctx, struct dist_link *l, struct slice packet)
@@ -343,7 +233,7 @@ static void on_lost(void *ctx, struct dist_link *l, const char *reason)
     else if (l->hs && (l->peer || list_linked(&l->pending)))
         handshake_failed(c, l, reason, dist_link_hint(l));
     else if (l->peer)
-        attempt_failed(l->peer, reason, "");
+        peer_attempt_failed(l->peer, reason, "");
 }
 
 static void on_freed(void *ctx)
@@ -401,73 +291,7 @@ static void on_accept_again(struct timer *t)
         on_connection((uv_stream_t *)&c->listener, 0);
 }
 
-/* Dialling */
-
-/* due_us is the beginning of the next attempt; attempt_yield() may put it off, measured from there. */
-static void schedule(struct peer *p, uint64_t delay_us)
-{
-    p->due_us = now_us(p->c) + delay_us;
-    if (timer_arm(p->c->o.timers, &p->timer, p->due_us) != BG_OK)
-        log_error("cluster", "no memory to connect again", "node=%s", log_text(slice_str(p->name)));
-}
-
-/* Half of it fixed, half by lot: many gateways that lost the same node must not come back in step. */
-static void schedule_with_backoff(struct peer *p)
-{
-    uint64_t half_us = (uint64_t)p->backoff_ms * 500u;
-    uint32_t max = p->c->o.reconnect_max_ms;
-    schedule(p, half_us + random_u64() % (half_us + 1));
-    p->backoff_ms = p->backoff_ms < max / 2 ? p->backoff_ms * 2 : max;
-}
-
-/* One line when it begins to fail, when the reason changes, and once a minute. */
-static void report_failure(struct peer *p, const char *why, const char *hint)
-{
-    uint64_t now = now_us(p->c);
-    if (p->reported_us && now - p->reported_us < REPORT_US && strcmp(why, p->reported) == 0)
-        return;
-    p->reported_us = now;
-    slice_cstr(slice_str(why), p->reported, sizeof(p->reported));
-    log_warning("cluster", "cannot connect", "node=%s reason=\"%s\"%s", log_text(slice_str(p->name)), why,
-                hint_field(hint).text);
-}
-
-/* why NULL: nothing to report. */
-static void attempt_failed(struct peer *p, const char *why, const char *hint)
-{
-    attempt_abandon(p);
-    if (p->is_up || p->c->stopping)
-        return;
-    if (why)
-        report_failure(p, why, hint);
-    schedule_with_backoff(p);
-}
-
-/* From dist_dial: an address to try, or none is left. */
-static void on_address(void *ctx, int rc, const struct sockaddr *addr, const char *why, const char *hint)
-{
-    struct peer *p = ctx;
-    struct cluster *c = p->c;
-    timer_disarm(c->o.timers, &p->timer);
-    link_host_wake(&c->host);
-    if (rc != BG_OK) {
-        p->dial = NULL; /* gone */
-        attempt_failed(p, why, hint);
-        return;
-    }
-    struct dist_link *l = dist_link_new(&c->host, true);
-    if (!l) {
-        attempt_failed(p, "out of memory", "");
-        return;
-    }
-    l->peer = p;
-    p->opening = l;
-    /* Half the time, so that another address gets its turn while the peer may still expect us. */
-    dist_link_deadline(l, patience_us(c) / 2);
-    int status = dist_link_connect(l, p->name, addr);
-    if (status != 0)
-        c->host.owner.connected(c, l, status);
-}
+/* Connecting */
 
 /* TCP stands, or not: a BEAM that listens on one of the host's addresses refuses on the others. */
 static void on_connected(void *ctx, struct dist_link *l, int status)
@@ -479,146 +303,7 @@ static void on_connected(void *ctx, struct dist_link *l, int status)
     l->peer = NULL;
     dist_link_close(l, "not connected");
     if (p)
-        try_next_address(p, status ? uv_strerror(status) : "out of memory");
-}
-
-static void try_next_address(struct peer *p, const char *why)
-{
-    p->opening = NULL;
-    if (timer_arm_in(p->c->o.timers, &p->timer, patience_us(p->c)) == BG_OK)
-        dist_dial_next(p->dial, why);
-    else
-        attempt_failed(p, "out of memory", "");
-}
-
-/* What an attempt waited for came to nothing. due_us stays: it bounds how often this can happen. */
-static void hasten(struct peer *p)
-{
-    uint64_t soon = now_us(p->c) + (uint64_t)p->c->o.reconnect_min_ms * 1000u;
-    if (!p->dial && timer_armed(&p->timer) && p->timer.deadline_us > soon)
-        timer_arm(p->c->o.timers, &p->timer, soon);
-}
-
-/* A handshake that the peer began and that is under way. */
-static bool peer_is_calling(const struct peer *p)
-{
-    const struct list *head = &p->c->pending;
-    for (const struct list *it = head->next; it != head; it = it->next) {
-        const struct dist_link *l = container_of(it, struct dist_link, pending);
-        if (strcmp(l->hs->peer, p->name) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* Two connections begun at once cost a handshake that is thrown away; so if the peer is just calling, let it. */
-static void attempt_begin(struct peer *p)
-{
-    struct cluster *c = p->c;
-    if (peer_is_calling(p) && attempt_yield(p))
-        return;
-    p->dial = dist_dial_new(c->o.loop, p->alive, p->host, p->port, on_address, p);
-    if (!p->dial)
-        attempt_failed(p, "its host name cannot be looked up", "check the part behind the @ of its name");
-    else if (timer_arm_in(c->o.timers, &p->timer, patience_us(c)) != BG_OK)
-        attempt_failed(p, "out of memory", "");
-}
-
-/* Time for an attempt; or the step under way (name, epmd) has used up its time. Connect and handshake have the link's
- * own deadline. */
-static void on_peer_timer(struct timer *t)
-{
-    struct peer *p = container_of(t, struct peer, timer);
-    if (!p->dial) {
-        attempt_begin(p);
-        return;
-    }
-    if (timer_arm_in(p->c->o.timers, &p->timer, patience_us(p->c)) == BG_OK)
-        dist_dial_late(p->dial);
-    else
-        attempt_failed(p, "out of memory", "");
-}
-
-/* l, whoever began it, is the connection to p. */
-static void peer_up(struct peer *p, struct dist_link *l)
-{
-    if (p->opening == l)
-        p->opening = NULL;
-    attempt_abandon(p);
-    p->is_up = true;
-    p->reported_us = 0;
-}
-
-/* The first attempt comes almost at once: within reconnect_min_ms. */
-static void peer_down(struct peer *p, uint64_t up_us)
-{
-    p->is_up = false;
-    if (p->c->stopping)
-        return;
-    /* A node that comes up and goes down at once keeps its backoff. */
-    if (up_us >= (uint64_t)p->c->o.reconnect_max_ms * 1000u)
-        p->backoff_ms = p->c->o.reconnect_min_ms;
-    schedule_with_backoff(p);
-}
-
-/* "alive@host:4711": the port is split off when there is just one colon (an IPv6 address has more). */
-static int parse_peer(struct peer *p, struct slice node)
-{
-    const char *colon = memchr(node.ptr, ':', node.len);
-    size_t after = colon ? node.len - (size_t)(colon + 1 - node.ptr) : 0;
-    if (colon && !memchr(colon + 1, ':', after)) {
-        unsigned port = 0;
-        for (const char *d = colon + 1; d < node.ptr + node.len; d++) {
-            if (*d < '0' || *d > '9' || port > UINT16_MAX)
-                return BG_EINVAL;
-            port = port * 10 + (unsigned)(*d - '0');
-        }
-        if (port == 0 || port > UINT16_MAX)
-            return BG_EINVAL;
-        p->port = (uint16_t)port;
-        node.len = (size_t)(colon - node.ptr);
-    }
-    if (node.len > NODE_NAME_MAX)
-        return BG_EINVAL;
-    slice_cstr(node, p->name, sizeof(p->name));
-    return node_name_split(slice_str(p->name), &p->alive, &p->host) ? BG_OK : BG_EINVAL;
-}
-
-int cluster_add_peer(struct cluster *c, struct slice node)
-{
-    if (c->peers.count >= PEERS_MAX)
-        return BG_ELIMIT;
-    struct peer *p = calloc(1, sizeof(*p));
-    if (!p)
-        return BG_ENOMEM;
-    p->c = c;
-    p->timer.fn = on_peer_timer;
-    p->backoff_ms = c->o.reconnect_min_ms;
-    int rc = node.len ? parse_peer(p, node) : BG_EINVAL;
-    if (rc == BG_OK && (strcmp(p->name, c->o.self->name) == 0 || (!p->port && !c->o.epmd)))
-        rc = BG_EINVAL;
-    bool known = rc == BG_OK && find_peer(c, p->name);
-    if (rc == BG_OK && !known)
-        rc = map_put(&c->peers, slice_str(p->name), p);
-    if (rc != BG_OK || known) {
-        free(p);
-        return rc;
-    }
-    p->is_up = cluster_link(c, slice_str(p->name)) != NULL;
-    if (!p->is_up)
-        schedule(p, 0);
-    return BG_OK;
-}
-
-/* Only the attempt knows its peer, and it is abandoned: a link that is up finds its peer by name when it goes. */
-void cluster_remove_peer(struct cluster *c, struct slice node)
-{
-    struct peer *p = map_get(&c->peers, node);
-    if (!p)
-        return;
-    attempt_abandon(p);
-    map_del(&c->peers, node);
-    free(p);
+        peer_try_next_address(p, status ? uv_strerror(status) : "out of memory");
 }
 
 /* Beginning and end */
@@ -799,7 +484,7 @@ void cluster_stop(struct cluster *c, void (*done)(void *ctx), void *ctx)
     size_t pos = 0;
     struct peer *p;
     while ((p = map_next(&c->peers, &pos, NULL)))
-        attempt_abandon(p);
+        peer_attempt_abandon(p);
     stop_links(c);
 }
 
