@@ -14,7 +14,7 @@
 enum {
     GATHER_ROUND = 16,  /* turns that are judged together */
     GATHER_BEGIN = 2,   /* calls a turn, on average, above which it is tried */
-    GATHER_WORTH = 6,   /* calls a turn, on average, below which it was of no use */
+    GATHER_WORTH = 8,   /* calls a turn, on average, below which it was of no use */
     GATHER_REST = 64,   /* rounds until it is tried again then */
     GATHER_PAUSE_US = 50 /* how long to wait; the kernel may add its timer slack, which is 50 us */
 };
