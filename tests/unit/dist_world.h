@@ -168,6 +168,18 @@ static inline const char *pid_text(handle_t p)
     return out;
 }
 
+/* The pid of our own calls to other nodes. */
+static inline const char *calls_pid(void)
+{
+    static char text[64];
+    uint32_t pos = 0;
+    handle_t p;
+    while ((p = process_next(world.pt, &pos)) != HANDLE_NONE)
+        if (strcmp(process_info(world.pt, p).kind, "remote_calls") == 0)
+            snprintf(text, sizeof(text), "%s", pid_text(p));
+    return text;
+}
+
 /* printf into one of a few static buffers. */
 static inline const char *textf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 static inline const char *textf(const char *fmt, ...)

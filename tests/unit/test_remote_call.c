@@ -32,14 +32,8 @@ static const char *me; /* the calls' pid */
 static int setup(void **state)
 {
     int rc = world_setup(state);
-    static char text[64];
-    uint32_t pos = 0;
-    handle_t p;
     memset(&res, 0, sizeof(res));
-    while ((p = process_next(world.pt, &pos)) != HANDLE_NONE)
-        if (strcmp(process_info(world.pt, p).kind, "remote_calls") == 0)
-            strcpy(text, pid_text(p));
-    me = text;
+    me = calls_pid();
     return rc;
 }
 

@@ -18,19 +18,13 @@ static uint64_t now_us;
 static int setup(void **state)
 {
     int rc = world_setup(state);
-    static char text[64];
-    uint32_t pos = 0;
-    handle_t p;
     memset(&server, 0, sizeof(server));
     timers_init(&server.timers, 1000);
     now_us = 1000;
     server.calls = world.rc;
     server.cluster = &fake_cluster;
     hs = telemetry_handlers_new(&server);
-    while ((p = process_next(world.pt, &pos)) != HANDLE_NONE)
-        if (strcmp(process_info(world.pt, p).kind, "remote_calls") == 0)
-            strcpy(text, pid_text(p));
-    me = text;
+    me = calls_pid();
     log_set_level(LOG_ERROR);
     return rc == 0 && hs ? 0 : -1;
 }
