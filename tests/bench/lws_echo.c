@@ -7,6 +7,7 @@
  */
 #include <libwebsockets.h>
 #include <stdbool.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: lws_echo PORT (a free one)\n");
         return 1;
     }
+    signal(SIGTERM, SIG_DFL); /* libwebsockets' own handler stops the loop, and lws_service() spins from then on */
+    signal(SIGINT, SIG_DFL);
     puts("listening");
     fflush(stdout);
     while (lws_service(context, 0) >= 0)
