@@ -401,7 +401,15 @@ static bool app_step(struct worker *w, struct dist_link *l)
     return true;
 }
 
-/* {'$gen_cast', {Client, app_ctrl | app, About, On, Options}}; anything else is dropped, as appmon_info does. */
+static void no_tree_wanted(struct worker *w)
+{
+    w->tree_wanted = false;
+    buf_fini(&w->tree);
+    buf_fini(&w->msg);
+}
+
+/* {'$gen_cast', {Client, app_ctrl | app, About, On, Options}}; an Observer whose tab is turned away from takes only the
+ * list of applications back: its exit/2 goes to nodes that it sees among nodes(), which has no hidden ones. Anything else is dropped, as appmon_info does. */
 static void on_app_message(void *owner, handle_t self, struct dist_link *from, struct slice msg)
 {
     struct worker *w = owner;
@@ -417,6 +425,8 @@ static void on_app_message(void *owner, handle_t self, struct dist_link *from, s
     bool on = term_read_is_atom(&r, "true");
     if (on && term_is_atom(what, "app_ctrl")) {
         send_applications(w, from, about);
+    } else if (term_is_atom(what, "app_ctrl")) {
+        no_tree_wanted(w);
     } else if (term_is_atom(what, "app") && !term_is_atom(about, "beamgate")) {
         if (on)
             send_no_tree(w, from, about);
@@ -427,10 +437,36 @@ static void on_app_message(void *owner, handle_t self, struct dist_link *from, s
     }
 }
 
-/* start_link2(Starter, Client, Options): {ok, Pid}, linked with the client. */
+/* The view that this client has already, or NULL. */
+static struct worker *view_of(const struct server *s, const struct rpc_call *call, struct slice client)
+{
+    handle_t link = call->link ? dist_link_handle(call->link) : HANDLE_NONE;
+    const struct list *all = &s->observer.workers;
+    for (struct list *it = all->next; it && it != all; it = it->next) {
+        struct worker *w = container_of(it, struct worker, all);
+        if (w->step == app_step && w->link == link && slice_eq(client_of(w), client))
+            return w;
+    }
+    return NULL;
+}
+
+static enum rpc_outcome put_view(const struct worker *w, struct buf *out)
+{
+    put_key(out, "ok");
+    node_put_pid(&w->server->self, out, w->process);
+    return RPC_RETURN;
+}
+
+/* start_link2(Starter, Client, Options): {ok, Pid}, linked with the client. Who asks again gets the one that is there, as
+ * from a BEAM, where there is one for all: Observer does so each time its tab is turned to. */
 OBSERVER_FN(observer_start_appmon)
 {
     struct server *s = server;
+    struct worker *old = view_of(s, call, call->argv[1]);
+    if (old) {
+        no_tree_wanted(old);
+        return put_view(old, out);
+    }
     struct worker *w = worker_new(s, &app_ops, app_step, call, call->argv[1]);
     if (!w)
         return refuse(out);
@@ -439,9 +475,5 @@ OBSERVER_FN(observer_start_appmon)
         worker_end(w, "normal");
         return refuse(out);
     }
-    if (!worker_go(w, call->link, TREE_PERIOD_US))
-        return refuse(out);
-    put_key(out, "ok");
-    node_put_pid(&s->self, out, p);
-    return RPC_RETURN;
+    return worker_go(w, call->link, TREE_PERIOD_US) ? put_view(w, out) : refuse(out);
 }

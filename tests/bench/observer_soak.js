@@ -7,6 +7,7 @@
 const fs = require("node:fs");
 const { Run, config, eventually, sleep } = require("../e2e/harness");
 const { Conn } = require("../e2e/client");
+const { usedKb } = require("../e2e/observer_gui");
 
 const MINUTES = Number(process.env.MINUTES || 60);
 const WATCHERS = Number(process.env.WATCHERS || 20);
@@ -84,6 +85,7 @@ async function main() {
     await svc.run(WATCH);
     const before = Number(await svc.run(COUNT));
     const files = descriptors(gateway);
+    const used = await usedKb(svc);
     await svc.run(`for i <- 1..${WATCHERS}, do: Watch.start(i); :ok`);
     const steps = Math.max(10, Math.round(MINUTES));
     let first, last;
@@ -94,12 +96,15 @@ async function main() {
       await svc.run(`Watch.stop(${again}); Process.sleep(100); Watch.start(${again}); :ok`);
       last = gateway.rss();
       if (step >= steps / 10) first ??= last;
-      console.log(`${((step * MINUTES) / steps).toFixed(1)} min: ${last} kB, ${await svc.run(COUNT)} processes`);
+      const now = `${await usedKb(svc)} kB in use, ${await svc.run(COUNT)} processes`;
+      console.log(`${((step * MINUTES) / steps).toFixed(1)} min: ${last} kB, ${now}`);
     }
     await svc.run(`for i <- 1..${WATCHERS}, do: Watch.stop(i); :ok`);
     await eventually(async () => Number(await svc.run(COUNT)) === before, `${before} processes, as before`);
     await eventually(() => descriptors(gateway) === files, `${files} descriptors, as before`);
-    console.log(`${WATCHERS} Observers for ${MINUTES} min: ${last - first} kB more after the first tenth, no process and no descriptor left`);
+    const left = await usedKb(svc) - used;
+    console.log(`${WATCHERS} Observers for ${MINUTES} min: ${last - first} kB more after the first tenth; of what they used ` +
+      `${left} kB, no process and no descriptor are left`);
     if (last - first > GROWTH_KB) throw new Error(`memory grew by ${last - first} kB`);
   } finally {
     await run.stop();

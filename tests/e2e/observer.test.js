@@ -261,6 +261,29 @@ describe("Applications (D-21)", () => {
   });
 });
 
+// Each time its tab is turned to Observer starts one more, and when it is turned away it ends none that runs on a hidden node.
+describe("Applications, turned to again and again (D-22)", () => {
+  it("keeps one view for a client, which is silent while the tab is away", async () => {
+    await is(`Process.flag(:trap_exit, true)
+      start = fn -> {:ok, srv} = ${rpc(":appmon_info", ":start_link2", "[self(), self(), []]")}; srv end
+      tell = fn srv, what, on -> :gen_server.cast(srv, {self(), what, if(what == :app, do: :beamgate, else: ${GW}), on, []}) end
+      got = fn srv, what, ms -> receive do {:delivery, ^srv, ^what, _, _} -> true after ms -> false end end
+      views = for _ <- 1..300 do
+        srv = start.()
+        for what <- [:app_ctrl, :app], do: tell.(srv, what, true)
+        true = got.(srv, :app_ctrl, 3000) and got.(srv, :app, 3000)
+        tell.(srv, :app_ctrl, false)
+        srv
+      end
+      [srv] = Enum.uniq(views)
+      other = spawn(fn -> Process.sleep(:infinity) end)
+      {:ok, theirs} = ${rpc(":appmon_info", ":start_link2", "[self(), other, []]")}
+      Process.exit(other, :kill)
+      {theirs != srv, got.(srv, :app, 2500), Process.exit(srv, :shutdown) && receive do {:EXIT, ^srv, _} -> :ended after 3000 -> :late end}`,
+      "{true, false, :ended}");
+  });
+});
+
 describe("Ports, Sockets (D-21)", () => {
   it("shows listeners, links and clients' sockets with addresses and bytes", async () => {
     await is(`rows = ${rpc(":observer_backend", ":get_port_list")}

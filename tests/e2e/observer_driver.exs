@@ -182,18 +182,30 @@ defmodule ObserverDriver do
   defp list_event(type, row, column), do: {:wx, 0, [], [], {:wxList, type, 0, 0, row, column, {0, 0}}}
 
   # A double click on the box of the application's tree with that text, once it is drawn.
-  def open_box(pattern, tries \\ 100) do
+  def open_box(pattern), do: click_box(pattern, [:left_down, :left_dclick])
+
+  # Chooses that box and File, Send Msg; writes the message, presses OK.
+  def send_message(pattern, text) do
+    click_box(pattern, [:left_down])
+    menu("File", "Send Msg")
+    dialog = dialog(~r/./)
+    :wxTextEntryDialog.setValue(:wx.typeCast(dialog, :wxTextEntryDialog), to_charlist(text))
+    :wxDialog.endModal(:wx.typeCast(dialog, :wxDialog), 5100)
+    settle()
+  end
+
+  defp click_box(pattern, clicks, tries \\ 100) do
     {_, tab} = env()
     tuples = nested(:sys.get_state(tab))
     view = Enum.find(tuples, &(elem(&1, 0) == :state and tuple_size(&1) > 8)) |> elem(4)
     case for {:box, x, y, w, h, {:str, _, _, text, _}} <- tuples, to_string(text) =~ pattern, do: {round(x + w / 2), round(y + h / 2)} do
       [{x, y} | _] ->
-        for type <- [:left_down, :left_dclick],
+        for type <- clicks,
           do: send(tab, {:wx, 0, view, [], {:wxMouse, type, x, y, true, false, false, false, false, false, false, 0, 0, 0}})
         settle()
 
       [] when tries > 0 ->
-        Process.sleep(50) && open_box(pattern, tries - 1)
+        Process.sleep(50) && click_box(pattern, clicks, tries - 1)
     end
   end
 
@@ -205,7 +217,7 @@ defmodule ObserverDriver do
   # Opens the dialog of the tab's refresh or of its graph, moves each slider as near to the value as it goes, presses OK.
   def change_interval(entry, value) do
     menu("View", entry)
-    dialog = dialog(100)
+    dialog = dialog(~r/^(Update Interval|Load Chart Settings)$/)
     for slider <- named(dialog, 'slider') do
       s = :wx.typeCast(slider, :wxSlider)
       :wxSlider.setValue(s, value |> max(:wxSlider.getMin(s)) |> min(:wxSlider.getMax(s)))
@@ -214,10 +226,10 @@ defmodule ObserverDriver do
     settle()
   end
 
-  defp dialog(tries) do
-    case for w <- top_windows(), title(w) in ["Update Interval", "Load Chart Settings"], do: w do
+  defp dialog(title, tries \\ 100) do
+    case for w <- top_windows(), title(w) =~ title, do: w do
       [w | _] -> w
-      [] when tries > 0 -> Process.sleep(50) && dialog(tries - 1)
+      [] when tries > 0 -> Process.sleep(50) && dialog(title, tries - 1)
       [] -> exit({:no_dialog, Enum.map(top_windows(), &title/1)})
     end
   end

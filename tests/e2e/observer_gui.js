@@ -10,6 +10,12 @@ const { eventually, patience, sleep } = require("./harness");
 const POPUP_FIRST = 17; // pixels below the click to the middle of the popup's first entry, then from entry to entry
 const POPUP_STEP = 25;
 
+// What the gateway has asked malloc for and not given back, in kB, as a node is told by it.
+async function usedKb(node) {
+  return Number(await node.run(`[{:malloc, [{:instance, 0, [{:mbcs, [{:blocks, [{:malloc, [{:size, used, _, _}]}]} | _]}]}]}] =
+    :rpc.call(:"beamgate@127.0.0.1", :observer_backend, :sys_info, [])[:alloc_info]; div(used, 1024)`));
+}
+
 const missing = () => ["Xvfb", "xdotool"].filter((c) => spawnSync("sh", ["-c", `command -v ${c}`]).status !== 0);
 
 class ObserverGui {
@@ -113,4 +119,4 @@ class ObserverGui {
   }
 }
 
-module.exports = { ObserverGui, missing };
+module.exports = { ObserverGui, missing, usedKb };

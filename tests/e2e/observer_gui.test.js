@@ -94,6 +94,8 @@ function looks(otp, { elixir, skip }) {
       const text = await tree();
       for (const box of ["beamgate_clients", "beamgate_cluster", "beamgate_config", "socket 127.0.0.1 user bert", "link svc@127.0.0.1"])
         assert.ok(text.includes(box), box);
+      await gui.node.run('ObserverDriver.send_message(~r/channel api:lobby user anna/, "{hello, 1}")', 20000);
+      await eventually(async () => (await gateway.metric("channel_unknown_messages_total")) === 1, "the message has come");
       await gui.picture("applications");
     });
 
