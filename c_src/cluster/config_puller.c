@@ -123,6 +123,7 @@ static uint64_t first_pull_ms(const struct config_puller *p, const struct pulled
     return some_node_up(p, s) ? 0 : PULL_FIRST_MS;
 }
 
+/* Services come one by one and rarely: growing by one each time is enough. */
 static int make_room(struct config_puller *p)
 {
     if (p->count >= SERVICES_MAX)
@@ -134,6 +135,7 @@ static int make_room(struct config_puller *p)
     return BG_OK;
 }
 
+/* A service of that name is replaced only when the new one stands: a bad row leaves the old one running. */
 int config_puller_add(struct config_puller *p, const struct service_config *config, struct err *e)
 {
     int rc = check_config(config, p->o.rules, e);
@@ -154,6 +156,7 @@ int config_puller_add(struct config_puller *p, const struct service_config *conf
     return BG_OK;
 }
 
+/* Its functions stay in the store: whoever deletes a service decides what becomes of them. */
 int config_puller_delete(struct config_puller *p, struct slice service)
 {
     uint32_t at = find(p, service);
@@ -189,6 +192,7 @@ void config_puller_link_up(struct config_puller *p, struct slice node)
     }
 }
 
+/* force: the stored version does not count, every list is taken as new (S-053). */
 void config_puller_pull(struct config_puller *p, bool force)
 {
     for (uint32_t i = 0; i < p->count; i++)

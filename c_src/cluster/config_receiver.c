@@ -12,6 +12,7 @@
 
 enum { SERVICES_DEFAULT = 1000 };
 
+/* Wiped, not just freed: a core dump or a later allocation must not show it. */
 static void forget_token(struct config_receiver *r)
 {
     if (r->token)
@@ -21,6 +22,7 @@ static void forget_token(struct config_receiver *r)
     r->o.token = SLICE_NONE;
 }
 
+/* The new token is copied before the old one goes: without memory nothing has changed. */
 int config_receiver_set_rules(struct config_receiver *r, struct slice token, const struct push_rule *allow,
                               uint32_t allow_count, uint32_t max_services)
 {
@@ -121,6 +123,7 @@ struct slice pushed_source_key(struct slice service, bool pulled, char out[PUSH_
     return slice_make(out, prefix.len + service.len);
 }
 
+/* By its source, so that functions of the same service from elsewhere stay. */
 uint32_t pushed_remove_functions(struct config_receiver *r, struct slice service, bool pulled)
 {
     char bytes[PUSH_SOURCE_MAX];
@@ -172,6 +175,7 @@ static int start_pull(struct config_receiver *r, const struct push_config *pc, s
     return rc;
 }
 
+/* A pull that an operator has set up is not the push's to end. */
 static void stop_pull(struct config_receiver *r, struct slice service)
 {
     if (is_pushers(r, service, false))
@@ -217,6 +221,7 @@ void pushed_release(struct config_receiver *r, const struct pushed *p)
         pushed_each_node(p->config.field[PUSH_NODES], release_node, &r->o);
 }
 
+/* Goes on as long as it is not the wanted one: stopping early means that it was found. */
 static bool is_other_node(void *ctx, struct slice node)
 {
     const struct slice *wanted = ctx;
@@ -241,6 +246,7 @@ void push_put_pair(struct buf *out, const char *a, const char *b)
     term_put_atom(out, b);
 }
 
+/* The accepted push of a service named by an atom or a text; anything else finds nothing. */
 static struct pushed *find(const struct config_receiver *r, struct slice service)
 {
     struct slice text;
@@ -265,6 +271,7 @@ static uint32_t count(const struct config_receiver *r)
     return n;
 }
 
+/* S-014: a mismatch tells the version that is here. */
 void config_receiver_verify(const struct config_receiver *r, struct slice service, struct slice version,
                             struct buf *out)
 {
@@ -300,6 +307,7 @@ void config_receiver_put_services(const struct config_receiver *r, struct buf *o
     }
 }
 
+/* Out of the map before its nodes are let go: that asks who else names them. */
 void config_receiver_delete(struct config_receiver *r, struct slice service)
 {
     config_push_finish(r); /* those that came before */

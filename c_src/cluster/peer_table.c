@@ -22,6 +22,7 @@ void *peer_get(const struct peer_table *t, handle_t link)
     return i < t->cap && t->entry[i].link == link ? t->entry[i].value : NULL;
 }
 
+/* Doubles until the index fits; what is new is zero, which no link's handle is. */
 static int peers_grow(struct peer_table *t, uint32_t index)
 {
     uint32_t cap = t->cap ? t->cap : PEERS_FIRST;
@@ -36,6 +37,7 @@ static int peers_grow(struct peer_table *t, uint32_t index)
     return BG_OK;
 }
 
+/* The bound of the index is that of the links' own table, far below where doubling could overflow. */
 int peer_put(struct peer_table *t, handle_t link, void *value)
 {
     uint32_t i = handle_index(link);

@@ -40,6 +40,7 @@ struct pg_scope {
     struct buf out;
 };
 
+/* Its monitor is taken back: a signal that is under way then finds nobody. */
 static void peer_free(struct peer *p)
 {
     timer_disarm(p->pg->o.timers, &p->retry);
@@ -49,6 +50,7 @@ static void peer_free(struct peer *p)
     free(p);
 }
 
+/* Doubling, since most nodes that lack the scope never get one, and are asked all the same. */
 static void retry_later(struct peer *p)
 {
     if (timer_arm_in(p->pg->o.timers, &p->retry, p->wait_us) != BG_OK)

@@ -46,6 +46,7 @@ struct rpc_later *rpc_later_new(struct process_table *pt, struct cluster *c, uin
     return rl;
 }
 
+/* The record only; its process is ended by whoever calls this. */
 static void waiter_free(struct waiter *w)
 {
     list_remove(&w->all);
@@ -53,6 +54,7 @@ static void waiter_free(struct waiter *w)
     free(w);
 }
 
+/* At the end of the program: no owner is told. */
 void rpc_later_free(struct rpc_later *rl)
 {
     while (rl && !list_empty(&rl->waiters))
@@ -106,6 +108,7 @@ static const struct process_ops waiter_ops = {
 
 /* ---- begin ---- */
 
+/* The call dies with its packet, so what the answer needs of it is copied behind the record. */
 static struct waiter *waiter_new(struct rpc_later *rl, const struct rpc_call *call)
 {
     size_t size = call->module.len + call->function.len + call->caller.len + call->ref.len;
@@ -146,6 +149,7 @@ handle_t rpc_later_begin(struct rpc_later *rl, const struct rpc_call *call, cons
 
 /* ---- answer ---- */
 
+/* A link that went meanwhile has taken its caller along: then there is nobody to answer. */
 static void answer_rex(const struct waiter *w, struct slice reply)
 {
     uint8_t pid[PROCESS_PID_MAX];
@@ -155,6 +159,7 @@ static void answer_rex(const struct waiter *w, struct slice reply)
         (void)gen_reply(l, process_pid(w->rl->processes, w->process, pid), &c, reply);
 }
 
+/* The three shapes that rpc_server.h knows; a cast ends with an exit reason that nobody reads. */
 static void put_answer(const struct waiter *w, enum rpc_outcome outcome, struct slice value, struct buf *b)
 {
     const struct rpc_call call = {.module = w->module, .function = w->function, .argc = w->argc};

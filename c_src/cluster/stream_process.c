@@ -44,6 +44,7 @@ static struct slice pid_of(const struct producer *p)
     return slice_make(p->pid, p->pid_len);
 }
 
+/* A handful at most, so a walk will do. */
 static struct producer *find_producer(struct stream *st, struct slice pid)
 {
     for (unsigned i = 0; i < st->producers; i++)
@@ -52,6 +53,7 @@ static struct producer *find_producer(struct stream *st, struct slice pid)
     return NULL;
 }
 
+/* The last one takes its place: their order means nothing. */
 static void remove_producer(struct stream *st, struct producer *p)
 {
     process_demonitor(st->sp->processes, p->monitor);
@@ -59,6 +61,7 @@ static void remove_producer(struct stream *st, struct producer *p)
     *p = st->producer[--st->producers];
 }
 
+/* A call that is made again begins with nobody: what the first one's producers did must not end the second. */
 static void forget_producers(struct stream *st)
 {
     while (st->producers > 0)
@@ -67,6 +70,7 @@ static void forget_producers(struct stream *st)
     timer_disarm(st->sp->timers, &st->grace);
 }
 
+/* Once, whatever else befalls it until the sink has closed it. */
 static void tell_orphaned(struct stream *st, const char *why)
 {
     if (st->told)
@@ -91,6 +95,7 @@ static void look_for_producers(struct stream *st)
         tell_orphaned(st, "no memory to wait for another producer");
 }
 
+/* One that cannot be watched (no memory, too many, a full link) keeps the stream from ever being called orphaned. */
 static void add_producer(struct stream *st, struct dist_link *from, struct slice pid)
 {
     struct producer p = {.pid_len = pid.len};

@@ -91,6 +91,7 @@ static void on_down(void *owner, handle_t self, handle_t monitor, struct slice r
 
 static const struct process_ops run_ops = {.kind = "request", .exit = on_exit_signal, .down = on_down};
 
+/* NULL for channels, and for whatever else bears a handle: then the edge is meant. */
 static struct run *run_of(const struct server *s, handle_t h)
 {
     return process_ops(s->processes, h) == &run_ops ? process_owner(s->processes, h) : NULL;
@@ -105,6 +106,7 @@ static const struct session *ops_session(void *ctx, handle_t channel)
     return r ? &r->who : s->executor.clients.session(s->executor.clients.ctx, channel);
 }
 
+/* A run takes Responses as they are, before they become frames; false sends the pipeline to the edge. */
 static bool ops_take(void *ctx, handle_t channel, struct slice request_id, const struct response *resp)
 {
     struct run *r = run_of(ctx, channel);
@@ -155,6 +157,7 @@ struct client_ops executor_client_ops(struct server *s, struct client_ops edge)
 
 /* ---- running ---- */
 
+/* Who asks is copied: the caller's terms die with its packet, the request may live for minutes. */
 static struct run *run_new(struct server *s, const struct session *who)
 {
     size_t size = who->user_id.len + who->ip_address.len;
@@ -204,6 +207,7 @@ bool executor_watch(struct server *s, handle_t run, struct dist_link *l, struct 
     return run_of(s, run) && process_monitor(s->processes, run, l, pid) != HANDLE_NONE;
 }
 
+/* Without done(): the owner knows, it has asked for it. */
 void executor_cancel(struct server *s, handle_t run)
 {
     struct run *r = run_of(s, run);

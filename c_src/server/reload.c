@@ -72,6 +72,7 @@ static bool begins(const char *path, const char *with)
     return strncmp(path, with, strlen(with)) == 0;
 }
 
+/* What has changed since the last reload, and which parts that concerns. */
 static void note_live(void *ctx, const char *path, bool live)
 {
     struct changes *c = ctx;
@@ -83,6 +84,7 @@ static void note_live(void *ctx, const char *path, bool live)
         c->affected[i] = c->affected[i] || (parts[i].path && begins(path, parts[i].path));
 }
 
+/* What differs from the start: told again at every reload, until the restart has come. */
 static void note_restart(void *ctx, const char *path, bool live)
 {
     struct changes *c = ctx;
@@ -94,6 +96,7 @@ static void note_restart(void *ctx, const char *path, bool live)
 
 /* ---- taking it ----------------------------------------------------------------------------------------- */
 
+/* Those that were prepared give back what they made; count includes the one that failed. */
 static void drop_parts(struct server *s, const struct changes *c, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -114,6 +117,7 @@ static int prepare_parts(struct server *s, const struct changes *c, const struct
     return BG_OK;
 }
 
+/* There is no way back from here: a part that cannot take all of it says so and keeps what it had. */
 static void take(struct server *s, const struct changes *c, struct server_config *now)
 {
     const struct server_config *before = s->live;

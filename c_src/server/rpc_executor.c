@@ -104,6 +104,7 @@ static void put_response(struct buf *out, struct slice request_id, const struct 
 
 /* ---- what the run says ---- */
 
+/* Once; what comes later is a message or nothing. */
 static void answer(struct handed_over *h, enum rpc_outcome outcome, struct slice value)
 {
     handle_t waiter = h->waiter;
@@ -188,6 +189,7 @@ static void on_reply(void *owner, bool ok, struct slice text)
     buf_shrink(&h->response, 0);
 }
 
+/* A call that is still waiting then was given up from outside: killed, as by exit/2. */
 static void on_done(void *owner)
 {
     struct handed_over *h = owner;
@@ -233,6 +235,7 @@ static struct handed_over *handed_over_new(struct server *s, const struct rpc_ca
     return NULL;
 }
 
+/* For what cannot even begin. */
 static enum rpc_outcome exit_with(struct buf *out, const char *reason)
 {
     term_put_atom(out, reason);

@@ -71,6 +71,7 @@ static const struct service_settings *find_service(const struct server_config *c
     return NULL;
 }
 
+/* Those that some other service still names stay. */
 static void release_nodes(struct server *s, const struct service_settings *from)
 {
     for (uint32_t i = 0; i < from->nodes_count; i++) {

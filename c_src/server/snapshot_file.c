@@ -36,6 +36,7 @@ struct snapshot {
 
 /* ---- writing: in a thread ------------------------------------------------------------------------------ */
 
+/* write() may take less than it was given, and a signal none of it. */
 static bool write_all(int fd, const void *data, size_t n)
 {
     for (const uint8_t *p = data; n > 0;) {
@@ -63,6 +64,8 @@ static bool sync_directory(const char *path)
     return ok;
 }
 
+/* fsync before rename: a power cut must not leave the new name on an empty file. Mode 0600, since PushConfigs name nodes
+ * and functions that are nobody else's affair. */
 static bool write_file(const char *temporary, const char *path, struct slice body)
 {
     uint8_t head[SNAPSHOT_HEAD];
@@ -171,6 +174,7 @@ struct restored {
     unsigned taken, refused;
 };
 
+/* Each by itself: one that the configuration does not allow any more keeps no other out. */
 static void restore(void *ctx, struct slice node, struct slice term)
 {
     struct restored *r = ctx;

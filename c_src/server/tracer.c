@@ -60,6 +60,7 @@ static bool send_message(struct trace *t)
            process_send_pid(s->processes, t->process, l, buf_slice(&t->pid), buf_slice(&t->tracer->msg)) == BG_OK;
 }
 
+/* Counted three ways: for the trace, for the {drop, N} of this second, for the operator. */
 static void count_drop(struct trace *t)
 {
     t->dropped++;
@@ -120,6 +121,7 @@ static bool may_tell(struct trace *t)
     return false;
 }
 
+/* calls: what goes to service nodes and comes back; frames: what clients send and get. */
 static bool is_wanted(const struct trace *t, enum trace_kind kind)
 {
     bool call = kind == TRACE_CALL || kind == TRACE_RETURN || kind == TRACE_EXCEPTION;
@@ -230,6 +232,7 @@ void trace_wanted_init(struct trace_wanted *w)
     *w = (struct trace_wanted){.filter = {.arity = -1}, .calls = true, .frames = true, .to_log = true};
 }
 
+/* ptr NULL stays: it stands for any text, an empty one does not. */
 static void keep_text(struct buf *text, struct slice *s)
 {
     size_t at = text->len;
