@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 /* A plain socket connected to a node's port, and perhaps a handshake on it. */
@@ -419,28 +420,68 @@ static void a_node_that_is_no_peer_any_more_is_not_looked_for(void **state)
     rig_until(&rig, 2000, a->ups == 2);
 }
 
+/* What is logged from warnings on between the two calls. */
+static int log_pipe[2];
+
+static void log_catch(void)
+{
+    assert_int_equal(pipe2(log_pipe, O_CLOEXEC | O_NONBLOCK), 0);
+    log_set_level(LOG_WARNING);
+    log_set_fd(log_pipe[1]);
+}
+
+static const char *log_caught(void)
+{
+    static char said[16384];
+    log_set_fd(2);
+    ssize_t n = read(log_pipe[0], said, sizeof(said) - 1);
+    said[n > 0 ? n : 0] = '\0';
+    close(log_pipe[0]);
+    close(log_pipe[1]);
+    return said;
+}
+
 /* At night one line a minute can be read; one for each attempt cannot. */
 static void a_peer_that_refuses_is_mentioned_once_however_long_the_reason(void **state)
 {
     (void)state;
-    static char said[16384];
-    int fds[2];
-    assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
     struct rig_node *a = rig_start(&rig, "a@127.0.0.1", "secret"), *b = rig_start(&rig, "b@127.0.0.1", "secret");
     b->id.flags = 0; /* so old that the list of what it lacks is long */
-    log_set_level(LOG_WARNING);
-    log_set_fd(fds[1]);
+    log_catch();
     rig_add_peer(a, b);
     rig_until(&rig, 5000, a->metrics.value[METRIC_LINK_HANDSHAKES_REFUSED] >= 4);
-    log_set_fd(2);
-    ssize_t n = read(fds[0], said, sizeof(said) - 1);
-    said[n > 0 ? n : 0] = '\0';
-    const char *first = strstr(said, "cannot connect");
+    const char *first = strstr(log_caught(), "cannot connect");
     assert_non_null(first);
     assert_non_null(strstr(first, "lacks EXTENDED_REFERENCES"));
     assert_null(strstr(first + 1, "cannot connect"));
-    close(fds[0]);
-    close(fds[1]);
+}
+
+/* A firewall that drops packets: nothing refuses, nothing answers. Here a listener whose queue is full. */
+static void an_address_that_never_answers_is_given_up_and_said(void **state)
+{
+    (void)state;
+    struct rig_node *a = rig_new_node(&rig);
+    struct cluster_options o = rig_options(&rig, a, "a@127.0.0.1", "secret");
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(to);
+    char peer[64];
+    int fd[4];
+    o.handshake_timeout_s = 1;
+    rig_start_with(a, &o);
+    for (size_t i = 0; i < ARRAY_SIZE(fd); i++)
+        fd[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(fd[0], (struct sockaddr *)&to, len), 0);
+    assert_int_equal(listen(fd[0], 0), 0);
+    assert_int_equal(getsockname(fd[0], (struct sockaddr *)&to, &len), 0);
+    for (size_t i = 1; i < ARRAY_SIZE(fd); i++)
+        (void)connect(fd[i], (struct sockaddr *)&to, len); /* one is taken, the others wait */
+    snprintf(peer, sizeof(peer), "x@127.0.0.1:%u", ntohs(to.sin_port));
+    log_catch();
+    assert_int_equal(cluster_add_peer(a->cluster, slice_str(peer)), BG_OK);
+    rig_until(&rig, 5000, poll(&(struct pollfd){.fd = log_pipe[0], .events = POLLIN}, 1, 0) == 1);
+    assert_non_null(strstr(log_caught(), "its address does not answer in time"));
+    for (size_t i = 0; i < ARRAY_SIZE(fd); i++)
+        close(fd[i]);
 }
 
 static void a_link_is_made_again_when_the_peer_is_back(void **state) /* D-08 */
@@ -614,6 +655,7 @@ int main(void)
         RIG_TEST(of_two_proved_connections_that_of_the_greater_name_stays),
         RIG_TEST(a_node_that_is_no_peer_any_more_is_not_looked_for),
         RIG_TEST(a_peer_that_refuses_is_mentioned_once_however_long_the_reason),
+        RIG_TEST(an_address_that_never_answers_is_given_up_and_said),
         RIG_TEST(a_link_is_made_again_when_the_peer_is_back),
         RIG_TEST(an_accepted_link_of_a_peer_counts),
         RIG_TEST(stopping_sends_what_was_queued),
