@@ -31,6 +31,9 @@ struct json_limits {
     size_t max_keys;    /* keys of one object, 0: no bound */
 };
 
+/* What an error's text says of the first two bounds: by it whoever counts them tells them apart. */
+extern const char json_too_deep[], json_too_many_keys[];
+
 /* The default bounds for a client's message. */
 extern const struct json_limits json_limits_default;
 

@@ -107,7 +107,7 @@ static int parse_v1(struct slice message, const struct json_limits *lim, struct 
     size_t keys = 0;
     for (int more = 1; more;) {
         if (lim->max_keys && ++keys > lim->max_keys)
-            return err_set(e, BG_ELIMIT, (size_t)(r.p - r.start), "too many keys");
+            return err_set(e, BG_ELIMIT, (size_t)(r.p - r.start), "%s", json_too_many_keys);
         int rc = parse_v1_member(&r, lim, f, e);
         if (rc != BG_OK)
             return rc;

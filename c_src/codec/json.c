@@ -17,6 +17,9 @@
 
 const struct json_limits json_limits_default = {.max_depth = 64, .max_keys = 0};
 
+const char json_too_deep[] = "nesting too deep";
+const char json_too_many_keys[] = "too many keys in an object";
+
 /* The walk of one json_value(). */
 struct scan {
     const char *p;
@@ -377,7 +380,7 @@ static int check_word(struct scan *s, const char *word, size_t n)
 static int push(struct scan *s, bool object)
 {
     if (s->depth >= s->max_depth)
-        return fail_limit(s, "nesting too deep");
+        return fail_limit(s, json_too_deep);
     s->object[s->depth] = object;
     s->keys[s->depth] = 0;
     s->depth++;
@@ -392,7 +395,7 @@ static int check_key(struct scan *s)
     if (s->p == s->end || *s->p != '"')
         return fail(s, s->p, "expected a key");
     if (s->max_keys && s->keys[s->depth - 1]++ >= s->max_keys)
-        return fail_limit(s, "too many keys in an object");
+        return fail_limit(s, json_too_many_keys);
     s->p++;
     int rc = check_string(s);
     if (rc)

@@ -784,26 +784,30 @@ static void close_bad(struct phoenix_socket *s, bool binary, struct slice messag
     ws_close(&s->ws, utf8 ? WS_CLOSE_SERVER_ERROR : WS_CLOSE_BAD_UTF8);
 }
 
-/* A message beyond requests.max_depth or max_keys, or not a message at all (rc). With the largest depth that can be
- * configured it is either well, and depth was what stopped it, or it has too many keys. */
-static int parse_again(struct phoenix_socket *s, bool binary, struct slice message, struct channel_frame *f, struct err *e,
-                       int rc)
+/* Which bound a message is beyond; LIMIT_COUNT: one that is not configured (the digits of a number). */
+static enum limit bound_broken(const struct err *e)
 {
-    struct json_limits wide = *s->px->json;
-    wide.max_depth = DEPTH_CEILING;
-    enum limit which = LIMIT_DEPTH;
-    if (channel_frame_parse(serializer_of(s), binary, message, &wide, f, e) == BG_ELIMIT) {
-        which = LIMIT_KEYS;
-        wide = *s->px->json;
-        wide.max_keys = KEYS_CEILING;
-    }
-    return refused(s, which) ? rc : channel_frame_parse(serializer_of(s), binary, message, &wide, f, e);
+    if (strcmp(e->text, json_too_deep) == 0)
+        return LIMIT_DEPTH;
+    return strcmp(e->text, json_too_many_keys) == 0 ? LIMIT_KEYS : LIMIT_COUNT;
 }
 
+/* Where a bound runs dry the message is read again with the largest that can be configured, which then holds. */
 static int parse(struct phoenix_socket *s, bool binary, struct slice message, struct channel_frame *f, struct err *e)
 {
-    int rc = channel_frame_parse(serializer_of(s), binary, message, s->px->json, f, e);
-    return rc == BG_ELIMIT ? parse_again(s, binary, message, f, e, rc) : rc;
+    struct json_limits lim = *s->px->json;
+    bool deeper = false, wider = false;
+    int rc;
+    while ((rc = channel_frame_parse(serializer_of(s), binary, message, &lim, f, e)) == BG_ELIMIT) {
+        enum limit which = bound_broken(e);
+        bool *again = which == LIMIT_DEPTH ? &deeper : &wider;
+        if (which == LIMIT_COUNT || *again || refused(s, which))
+            break;
+        *again = true;
+        lim.max_depth = deeper ? DEPTH_CEILING : lim.max_depth;
+        lim.max_keys = wider ? KEYS_CEILING : lim.max_keys;
+    }
+    return rc;
 }
 
 static void on_message(struct ws_conn *c, bool binary, struct slice message)

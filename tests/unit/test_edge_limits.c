@@ -632,6 +632,42 @@ static void each_shape_is_refused_and_passes_in_a_dry_run(void **state)
     }
 }
 
+/* Each ends its socket, and is counted as what it breaks first: deeper than can be configured is still too deep, and a
+ * number of too many digits is neither. */
+static void a_message_is_counted_at_the_limit_that_it_breaks(void **state)
+{
+    (void)state;
+    enum { DEEP = 300, DIGITS = 5000 };
+    static const char beat[] = "[null,\"1\",\"phoenix\",\"heartbeat\",";
+    static char deep[2 * DEEP + 1], digits[DIGITS + 1], text[DIGITS + 128];
+    memset(deep, '[', DEEP);
+    memset(deep + DEEP, ']', DEEP);
+    memset(digits, '9', DIGITS);
+    const struct {
+        const char *query, *head, *payload, *tail;
+        uint64_t depth, keys;
+    } rows[] = {
+        {V2, beat, deep, "]", 1, 0},
+        {V2, beat, digits, "]", 0, 0},
+        {V2, beat, "{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":[[[[[1]]]]]}", "]", 0, 1},
+        {"vsn=1.0.0", "{\"topic\":\"\",\"event\":\"\",\"ref\":\"\",\"payload\":", "1,\"a\":1,\"b\":2", "}", 0, 1},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct rig r;
+        rig_init(&r);
+        r.options.json = (struct json_limits){.max_depth = 4, .max_keys = 5};
+        start(&r);
+        int fd = ws_open(&r, rows[i].query);
+        snprintf(text, sizeof(text), "%s%s%s", rows[i].head, rows[i].payload, rows[i].tail);
+        ws_text(&r, fd, text);
+        expect_close(&r, fd, 1011);
+        assert_int_equal(count(&r, LIMIT_DEPTH), rows[i].depth);
+        assert_int_equal(count(&r, LIMIT_KEYS), rows[i].keys);
+        close(fd);
+        rig_stop(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -657,6 +693,7 @@ int main(void)
         cmocka_unit_test(joins_are_limited_in_a_second),
         cmocka_unit_test(joins_are_let_be_in_a_dry_run),
         cmocka_unit_test(each_shape_is_refused_and_passes_in_a_dry_run),
+        cmocka_unit_test(a_message_is_counted_at_the_limit_that_it_breaks),
     };
     return cmocka_run_group_tests_name("edge_limits", tests, rig_quiet, NULL);
 }
