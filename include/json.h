@@ -36,6 +36,8 @@ extern const char json_too_deep[], json_too_many_keys[];
 
 /* The default bounds for a client's message. */
 extern const struct json_limits json_limits_default;
+/* For text that has passed json_value() with bounds of its own, whatever these were. */
+extern const struct json_limits json_limits_checked;
 
 struct json_reader {
     const char *p;

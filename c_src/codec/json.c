@@ -16,6 +16,7 @@
 #include "text_scan.h"
 
 const struct json_limits json_limits_default = {.max_depth = 64, .max_keys = 0};
+const struct json_limits json_limits_checked = {.max_depth = JSON_DEPTH_MAX, .max_keys = 0};
 
 const char json_too_deep[] = "nesting too deep";
 const char json_too_many_keys[] = "too many keys in an object";

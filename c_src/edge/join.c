@@ -226,7 +226,7 @@ static void put_socket(struct buf *out, const struct join_asker *who)
 static int put_payload(struct buf *out, const struct channel_frame *f)
 {
     if (!f->binary)
-        return json_to_term(f->payload, out, &json_limits_default, NULL);
+        return json_to_term(f->payload, out, &json_limits_checked, NULL);
     term_put_tuple(out, 2);
     term_put_atom(out, "binary");
     term_put_binary(out, f->payload);

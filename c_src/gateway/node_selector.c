@@ -195,7 +195,7 @@ static uint32_t value_hash(struct chooser *ch, struct slice raw)
     if (json_kind(raw) == JSON_STRING)
         return phash2_binary(json_string_in(raw, &ch->s->scratch));
     buf_shrink(b, JSON_ROOM_KEEP);
-    if (json_to_term(raw, b, &json_limits_default, NULL) == BG_OK && buf_ok(b) &&
+    if (json_to_term(raw, b, &json_limits_checked, NULL) == BG_OK && buf_ok(b) &&
         phash2_term(buf_slice(b), &hash) == BG_OK)
         return hash;
     return phash2_binary(raw);

@@ -693,6 +693,26 @@ static void answers_of_join_functions_become_replies(void **state)
     close(fd);
 }
 
+/* What requests.max_depth lets in can be asked about, too. */
+static void a_payload_as_deep_as_messages_may_be_is_asked_about(void **state)
+{
+    (void)state;
+    enum { DEEP = 100 };
+    char deep[2 * DEEP + 1] = "", text[2 * DEEP + 64];
+    memset(deep, '[', DEEP);
+    memset(deep + DEEP, ']', DEEP);
+    ask_to_join();
+    r.options.json.max_depth = 2 * DEEP;
+    rig_start(&r);
+    int fd = ws_open(&r, PLAIN);
+    snprintf(text, sizeof(text), "[\"1\",\"1\",\"room:a\",\"phx_join\",%s]", deep);
+    ws_text(&r, fd, text);
+    WAIT_FOR(&r, calls_made == 1);
+    answer_call(0, CALL_RETURN, "{:ok, %{}}");
+    expect_text(&r, fd, "[\"1\",\"1\",\"room:a\",\"phx_reply\"," OK_EMPTY "]");
+    close(fd);
+}
+
 /* As Phoenix: in the order in which they came, after the reply. */
 static void messages_to_a_pending_channel_wait_for_it(void **state)
 {
@@ -915,6 +935,7 @@ int main(void)
         ORIGIN_TEST(origin_and_user_may_both_be_asked_about_one_after_the_other),
         TEST(a_join_waits_until_the_service_has_decided),
         TEST(answers_of_join_functions_become_replies),
+        TEST(a_payload_as_deep_as_messages_may_be_is_asked_about),
         TEST(messages_to_a_pending_channel_wait_for_it),
         TEST(a_second_join_of_the_topic_is_asked_about_after_the_first),
         TEST(what_waits_for_a_join_is_bounded),
