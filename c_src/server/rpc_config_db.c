@@ -1,5 +1,5 @@
 /*
- * rpc_config_db.c: PhoenixGenApi.ConfigDb (04 §6) over rpc: looking at the store and an operator's hand in it. Services
+ * rpc_config_db.c: PhoenixGenApi.ConfigDb (S-070..S-077) over rpc: looking at the store and an operator's hand in it. Services
  * are found by text, atom or binary alike (E-036 want); what is added here belongs to no service, so that no pull or
  * push takes it away.
  */

@@ -1,5 +1,5 @@
 /*
- * rpc_config_failed.c: PhoenixGenApi.ConfigFailed (04 §8) over rpc. Expired entries are removed before anything is
+ * rpc_config_failed.c: PhoenixGenApi.ConfigFailed (S-090..S-094) over rpc. Expired entries are removed before anything is
  * shown or counted (S-091).
  */
 #include "rpc_functions.h"

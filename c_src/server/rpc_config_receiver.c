@@ -1,5 +1,5 @@
 /*
- * rpc_config_receiver.c: PhoenixGenApi.ConfigReceiver (04 §3, §4) over rpc. What ConfigPusher calls takes any terms:
+ * rpc_config_receiver.c: PhoenixGenApi.ConfigReceiver (S-020..S-044) over rpc. What ConfigPusher calls takes any terms:
  * its callers know no failure but {error, Reason} (S-012).
  */
 #include "rpc_functions.h"

@@ -1,5 +1,5 @@
 /*
- * rpc_executor.c: PhoenixGenApi.Executor.execute!/1 and execute_params!/1, StreamCall.stop/1 over rpc (03 §8): a request
+ * rpc_executor.c: PhoenixGenApi.Executor.execute!/1 and execute_params!/1, StreamCall.stop/1 over rpc: a request
  * that another node hands over runs through the same pipeline as a client's. What comes back is the Response struct,
  * with the result as the service's term, not by way of JSON.
  *

@@ -27,19 +27,19 @@ int64_t rpc_now_ms(void);
  * of all when it is SLICE_NONE. The caller frees the array. NULL when there is none, or no memory. */
 struct fun_config **rpc_sorted_configs(const struct server *s, struct slice service, size_t *count);
 
-/* rpc_config_receiver.c (04 §3, §4) */
+/* rpc_config_receiver.c (S-020..S-044) */
 rpc_fn rpc_receiver_push, rpc_receiver_verify, rpc_receiver_config, rpc_receiver_services, rpc_receiver_delete,
     rpc_receiver_status;
-/* rpc_config_db.c (04 §6) */
+/* rpc_config_db.c (S-070..S-077) */
 rpc_fn rpc_db_add, rpc_db_batch_add, rpc_db_get, rpc_db_get_latest, rpc_db_disable, rpc_db_enable, rpc_db_delete,
     rpc_db_clear, rpc_db_count, rpc_db_services, rpc_db_functions, rpc_db_functions_of, rpc_db_status;
-/* rpc_config_puller.c (04 §5) */
+/* rpc_config_puller.c (S-050..S-064) */
 rpc_fn rpc_puller_add, rpc_puller_delete, rpc_puller_services, rpc_puller_api_list, rpc_puller_version,
     rpc_puller_versions, rpc_puller_status, rpc_puller_pull;
-/* rpc_config_failed.c (04 §8) */
+/* rpc_config_failed.c (S-090..S-094) */
 rpc_fn rpc_failed_list, rpc_failed_count, rpc_failed_summary, rpc_failed_cleanup, rpc_failed_clear,
     rpc_failed_record;
-/* rpc_executor.c (03 §8.1) */
+/* rpc_executor.c (docs/protocol.md, Kinds of functions) */
 rpc_fn rpc_stop_stream;
 
 #endif

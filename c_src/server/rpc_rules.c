@@ -1,5 +1,5 @@
 /*
- * rpc_rules.c: the library's pure functions over rpc: NodeSelector (03 §9), Permission (§5), ArgumentHandler (§7), the
+ * rpc_rules.c: the library's pure functions over rpc: NodeSelector, Permission, ArgumentHandler, the
  * questions of Security (S-080, S-082). They ask the same rules that requests go through, with the Request and FunConfig
  * that the caller hands over.
  *

@@ -1,6 +1,6 @@
 /*
  * rpc_table.c: the functions that other nodes may call here, by the names they have on an Elixir gateway
- * (S-008, 04 §3-§8): the table, and those that are no library's. rpc_server.c finds the row and shapes the
+ * (S-008): the table, and those that are no library's. rpc_server.c finds the row and shapes the
  * answer; a row's function reads its arguments, which are checked terms of any kind, and appends one term.
  *
  * To add a function: write it in the file of its module, declare it in rpc_functions.h, add a row. A function given

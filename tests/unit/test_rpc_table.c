@@ -1,4 +1,4 @@
-/* test_rpc_table.c: what the functions of the table answer, as a remote caller's rpc gets it (04 §5-§8). */
+/* test_rpc_table.c: what the functions of the table answer, as a remote caller's rpc gets it. */
 #include "unit.h"
 
 #include <time.h>
