@@ -69,6 +69,7 @@ static inline const char *slice_end(struct slice s)
     return s.len ? s.ptr + s.len : s.ptr;
 }
 
+/* The same bytes; two empty slices are equal, whatever they point to. */
 static inline bool slice_eq(struct slice a, struct slice b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);

@@ -21,6 +21,7 @@ struct buf {
 
 /* limit in bytes, 0 for none. No memory is taken until the first byte. */
 void buf_init(struct buf *b, size_t limit);
+/* Frees the memory and forgets content and failure; the limit stays, so that b may be filled again. */
 void buf_fini(struct buf *b);
 /* Forgets content and failure, keeps the memory. */
 void buf_reset(struct buf *b);
@@ -72,11 +73,13 @@ static inline void buf_add_slice(struct buf *b, struct slice s)
     buf_add(b, s.ptr, s.len);
 }
 
+/* False once something did not fit: what b holds is a part of a message and must not go out. */
 static inline bool buf_ok(const struct buf *b)
 {
     return !b->failed;
 }
 
+/* What b holds, until its next change. */
 static inline struct slice buf_slice(const struct buf *b)
 {
     return slice_make(b->data, b->len);

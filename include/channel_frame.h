@@ -34,7 +34,7 @@ void frame_put_push_tail(struct buf *out, enum serializer v, struct slice topic)
 /* A whole phx_reply; response is raw JSON (P-023, P-024). */
 void frame_put_reply(struct buf *out, enum serializer v, struct slice join_ref, struct slice ref, struct slice topic,
                      const char *status, struct slice response);
-/* Binary frames (P-031..P-033). BG_ELIMIT when a name is over 255 bytes (C-57): nothing is written. */
+/* Binary frames (P-031..P-033); names are bare bytes. BG_ELIMIT when a name is over 255 bytes (C-57): nothing is written. */
 int frame_put_binary_push(struct buf *out, struct slice join_ref, struct slice topic, struct slice event,
                           struct slice data) MUST_CHECK;
 int frame_put_binary_reply(struct buf *out, struct slice join_ref, struct slice ref, struct slice topic,

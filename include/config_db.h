@@ -17,6 +17,7 @@ enum { CONFIG_DB_VERSIONS = 128 };
 
 enum config_lookup { CONFIG_FOUND, CONFIG_NOT_FOUND, CONFIG_DISABLED };
 
+/* metrics is borrowed. NULL without memory. */
 struct config_db *config_db_new(struct metrics *m, size_t max_configs) MUST_CHECK;
 void config_db_free(struct config_db *db);
 

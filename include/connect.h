@@ -20,6 +20,7 @@ struct connect_options {
     void *ctx;
 };
 
+/* The options are copied, what they point to is borrowed. NULL without memory. */
 struct connects *connects_new(const struct connect_options *o) MUST_CHECK;
 /* Forgets who waits. NULL is allowed. */
 void connects_free(struct connects *cs);

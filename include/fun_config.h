@@ -116,6 +116,7 @@ void fun_config_reason(struct fun_config_reasons *why, const char *fmt, ...) PRI
  */
 struct fun_config *fun_config_from_term(struct slice term, struct slice service,
                                         struct fun_config_reasons *why) MUST_CHECK;
+/* One more reference; returns fc. */
 struct fun_config *fun_config_ref(struct fun_config *fc);
 /* Remembers the node that delivered it, copied. BG_ENOMEM. */
 int fun_config_set_origin(struct fun_config *fc, struct slice node) MUST_CHECK;

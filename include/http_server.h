@@ -45,6 +45,7 @@ struct http_options {
     struct http_handlers handlers;
 };
 
+/* The options are copied, what they point to is borrowed. NULL without memory. */
 struct http_server *http_server_new(const struct http_options *o) MUST_CHECK;
 /* Drops everybody; runs the loop until its handles are closed. Not from a callback. NULL is allowed. */
 void http_server_free(struct http_server *s);

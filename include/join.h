@@ -40,6 +40,7 @@ struct join_options {
     bool (*message)(void *socket, bool binary, struct slice message);
 };
 
+/* The options are copied, what they point to is borrowed. NULL without memory. */
 struct joins *joins_new(const struct join_options *o) MUST_CHECK;
 /* Every list must be empty. NULL is allowed. */
 void joins_free(struct joins *j);

@@ -45,6 +45,7 @@ struct json_reader {
     const char *start; /* for positions in errors */
 };
 
+/* A reader at the beginning of text, which is borrowed and need not be checked. */
 static inline struct json_reader json_reader(struct slice text)
 {
     return (struct json_reader){text.ptr, slice_end(text), text.ptr};

@@ -12,11 +12,13 @@ struct list {
     struct list *prev;
 };
 
+/* For a head: the list is empty. For a member: it is in no list. Before anything else is done with either. */
 static inline void list_init(struct list *l)
 {
     l->next = l->prev = l;
 }
 
+/* Whether a member is in a list. */
 static inline bool list_linked(const struct list *node)
 {
     return node->next != node;
@@ -27,6 +29,7 @@ static inline bool list_empty(const struct list *head)
     return head->next == head;
 }
 
+/* Puts node, which is in no list, at the end. */
 static inline void list_append(struct list *head, struct list *node)
 {
     node->prev = head->prev;
@@ -35,6 +38,7 @@ static inline void list_append(struct list *head, struct list *node)
     head->prev = node;
 }
 
+/* Takes node out of the list it is in; harmless when it is in none. */
 static inline void list_remove(struct list *node)
 {
     node->prev->next = node->next;

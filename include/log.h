@@ -35,6 +35,7 @@ struct log_limit {
     uint64_t suppressed;
     unsigned passed;
 };
+/* Whether a line may be written now; then *suppressed is how many were not since the last. */
 bool log_limit_pass(struct log_limit *l, uint64_t *suppressed);
 
 #define log_enabled(level) ((level) >= log_level_now())

@@ -22,6 +22,7 @@ struct map {
 void map_init(struct map *m);
 /* Frees the table, not the values. */
 void map_fini(struct map *m);
+/* The value under key, or NULL. */
 void *map_get(const struct map *m, struct slice key);
 /* Adds or replaces; value must not be NULL. The key's bytes are borrowed, and on replacement the
  * new key takes the old one's place. Returns 0 or BG_ENOMEM. */

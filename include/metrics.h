@@ -127,6 +127,7 @@ struct metrics {
 extern const char *const metric_name[METRIC_COUNT];
 extern const char *const metric_help[METRIC_COUNT];
 
+/* A gauge is set in value[] itself, or counted up and down; what is named _total only grows. */
 static inline void metric_add(struct metrics *m, enum metric which, uint64_t n)
 {
     m->value[which] += n;

@@ -32,6 +32,7 @@ struct node_choice {
     void *ctx;
 };
 
+/* NULL without memory. */
 struct node_selector *node_selector_new(void) MUST_CHECK;
 void node_selector_free(struct node_selector *s);
 

@@ -22,6 +22,7 @@ struct proxy_server_options {
     void (*ready)(void *way, int fd, struct client_source *from);
 };
 
+/* The options are copied, what they point to is borrowed. NULL without memory. */
 struct proxy_server *proxy_server_new(const struct proxy_server_options *o) MUST_CHECK;
 /* Drops everybody; runs the loop until its handles are closed. Not from a callback. NULL is allowed. */
 void proxy_server_free(struct proxy_server *s);

@@ -33,6 +33,8 @@ void *slots_remove(struct slots *s, handle_t h);
 /* Iterates in index order: start with *pos = 0; NULL at the end. Removing the current one is allowed. */
 void *slots_next(const struct slots *s, uint32_t *pos, handle_t *h);
 
+/* The halves of a handle, for those who send it as a pid or a tag, and the handle back from them, which has to be looked
+ * up like any other. */
 static inline uint32_t handle_index(handle_t h)
 {
     return (uint32_t)h;

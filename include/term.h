@@ -64,6 +64,7 @@ struct term_ref {
     uint32_t id[TERM_REF_WORDS];
 };
 
+/* A cursor at the beginning of a term (without version byte), which is borrowed. */
 static inline struct term_reader term_reader(struct slice term)
 {
     return (struct term_reader){(const uint8_t *)term.ptr, (const uint8_t *)slice_end(term)};

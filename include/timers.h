@@ -25,9 +25,12 @@ struct timers {
     bool running;    /* private: inside timers_run() */
 };
 
+/* No timer; now_us is the time until the first timers_run(). */
 void timers_init(struct timers *ts, uint64_t now_us);
+/* Frees the heap. Timers that are still armed never fire, and must not be disarmed any more. */
 void timers_fini(struct timers *ts);
-/* Arms or re-arms t for an absolute time. Returns 0, or BG_ENOMEM (then t stays as it was). */
+/* Arms or re-arms t for an absolute time. Returns 0, or BG_ENOMEM (then t stays as it was): who
+ * would wait for ever without it has to look. */
 int timer_arm(struct timers *ts, struct timer *t, uint64_t deadline_us);
 /* Same, delay_us from ts->now_us. */
 int timer_arm_in(struct timers *ts, struct timer *t, uint64_t delay_us);

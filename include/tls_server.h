@@ -26,6 +26,7 @@ struct tls_server_options {
     void *ctx;
 };
 
+/* The options are copied, what they point to is borrowed. NULL without memory. */
 struct tls_server *tls_server_new(const struct tls_server_options *o) MUST_CHECK;
 /* Drops everybody; runs the loop until its handles are closed. Not from a callback. NULL is allowed. */
 void tls_server_free(struct tls_server *s);

@@ -86,6 +86,8 @@ struct ws_options {
     void *ctx;
 };
 
+/* The options are copied, what they point to is borrowed. NULL with a text for the operator when libwebsockets does not
+ * start. */
 struct ws_server *ws_server_new(const struct ws_options *o, struct err *e) MUST_CHECK;
 /* Drops every connection, and runs the loop until libwebsockets has closed its handles. Not from a callback. */
 void ws_server_free(struct ws_server *ws);
