@@ -46,7 +46,8 @@ static const char tail[] =
 
 static int show(const struct buf *text)
 {
-    bool ok = buf_ok(text) && fwrite(text->data, 1, text->len, stdout) == text->len && fflush(stdout) == 0;
+    bool written = text->len == 0 || fwrite(text->data, 1, text->len, stdout) == text->len; /* data may be NULL */
+    bool ok = buf_ok(text) && written && fflush(stdout) == 0;
     return ok ? CTL_EXIT_OK : CTL_EXIT_BROKEN;
 }
 
