@@ -1,10 +1,12 @@
 /*
  * gather.h: when the loop should let calls of other nodes gather before it looks for them. Being woken costs more than a cheap
- * call does. Where many processes call at the same time, a node sends their calls one by one and each two or three
- * of them wake us; a moment later there are ten, for the price of one.
+ * call does. Where many processes call at the same time, a node sends their calls one by one and every second of them
+ * wakes us; a moment later there are ten, for the price of one.
  *
- * It knows no clock and waits for nothing: the server tells it what each turn brought, and does the waiting. Callers that
- * are few would only be kept waiting, so it asks for company twice: before it begins, and all the time it goes on.
+ * Callers that are few are only kept waiting: all of them have asked, and none asks again before it is answered. So it is
+ * tried, and goes on as long as about as many calls are served in the same time as without waiting.
+ *
+ * It waits for nothing itself: the server tells it what each turn brought, and does the waiting.
  */
 #ifndef BEAMGATE_GATHER_H
 #define BEAMGATE_GATHER_H
@@ -12,22 +14,25 @@
 #include "base.h"
 
 enum {
-    GATHER_ROUND = 16,  /* turns that are judged together */
-    GATHER_BEGIN = 2,   /* calls a turn, on average, above which it is tried */
-    GATHER_WORTH = 8,   /* calls a turn, on average, below which it was of no use */
-    GATHER_REST = 64,   /* rounds until it is tried again then */
-    GATHER_PAUSE_US = 50 /* how long to wait; the kernel may add its timer slack, which is 50 us */
+    GATHER_PERIOD_US = 10000, /* what is judged together */
+    GATHER_BEGIN = 200,       /* calls of a period from which on it is tried: more than one caller can make */
+    GATHER_WORTH = 85,        /* percent of the calls without waiting that must be served with it */
+    GATHER_HOLD = 50,         /* periods until it is measured again without, or tried again */
+    GATHER_PAUSE_US = 100     /* how long to wait; the kernel may add its timer slack, which is 50 us */
 };
+
+enum gather_state { GATHER_MEASURES, GATHER_WAITS, GATHER_RESTS };
 
 /* All zero to begin with. */
 struct gather {
-    uint32_t turns; /* of this round */
-    uint32_t calls; /* in them */
-    uint32_t rest;  /* rounds left */
-    bool on;
+    enum gather_state state;
+    uint64_t since_us; /* when this period began */
+    uint32_t calls;    /* in it */
+    uint32_t without;  /* calls of a period that was measured without waiting */
+    uint32_t periods;  /* that the state has lasted */
 };
 
 /* A turn is done that served so many calls of other nodes. True when the loop should wait before it looks for more. */
-bool gather_turn(struct gather *g, uint32_t calls);
+bool gather_turn(struct gather *g, uint64_t now_us, uint32_t calls);
 
 #endif

@@ -460,12 +460,12 @@ static bool anything_ready(struct pollfd *fd)
 
 /* Where other nodes call all the time, the loop is better woken for ten of their calls than for two. What is ready does not
  * wait for what may come. */
-static void gather_calls(struct server *s, struct pollfd *fd)
+static void gather_calls(struct server *s, uint64_t now_us, struct pollfd *fd)
 {
     const struct timespec pause = {.tv_nsec = GATHER_PAUSE_US * 1000};
     uint64_t calls = s->metrics.value[METRIC_RPC_IN] - s->calls_gathered;
     s->calls_gathered += calls;
-    if (gather_turn(&s->gather, (uint32_t)calls) && !anything_ready(fd))
+    if (gather_turn(&s->gather, now_us, (uint32_t)calls) && !anything_ready(fd))
         nanosleep(&pause, NULL);
 }
 
@@ -483,7 +483,7 @@ static void wait_for_events(struct server *s)
         struct pollfd fd = {.fd = uv_backend_fd(&s->loop), .events = POLLIN};
         struct timespec ts = {(time_t)(wait_us / 1000000), (long)(wait_us % 1000000) * 1000};
         if (wait_us > GATHER_PAUSE_US)
-            gather_calls(s, &fd);
+            gather_calls(s, now, &fd);
         ppoll(&fd, 1, wait_us == UINT64_MAX ? NULL : &ts, NULL);
     }
     s->timers.now_us = clock_now_us();
