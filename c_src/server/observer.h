@@ -66,8 +66,6 @@ uint32_t observer_put_rows_of_processes(const struct server *s, struct buf *b, u
 bool observer_put_processes(const struct server *s, struct buf *b, uint32_t *pos, uint32_t max);
 /* {etop_info, Now, Processes, {WallClock, _}, {Runtime, _}, RunQueue, AllocAreas, Memory, without the rows. */
 void observer_put_etop_head(const struct server *s, struct buf *b);
-/* The kind, and which of it: {beamgate, 'channel api:*', 1}. */
-void observer_put_initial_call(const struct server *s, struct buf *b, handle_t p);
 /* {RootName, [{Pid, Name}], [{Parent, Child}], []}: the tree of the application; one box more says how many processes
  * are not in it. */
 void observer_put_tree(const struct server *s, struct buf *b);
@@ -75,8 +73,6 @@ void observer_put_tree(const struct server *s, struct buf *b);
 uint64_t observer_process_bytes(const struct server *s, handle_t p);
 /* An estimate of the bytes of all processes. */
 uint64_t observer_processes_bytes(const struct server *s);
-/* The process above p in the tree of the application; HANDLE_NONE for the root and for one that has ended. */
-handle_t observer_parent(const struct server *s, handle_t p);
 /* The root of the tree. */
 handle_t observer_root(const struct server *s);
 

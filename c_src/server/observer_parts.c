@@ -14,15 +14,6 @@
 
 /* ---- parts ----------------------------------------------------------------------------------------------- */
 
-static void stay(void *owner, handle_t self, struct slice from_pid, struct slice reason, bool kill)
-{
-    (void)owner;
-    (void)self;
-    (void)from_pid;
-    (void)reason;
-    (void)kill;
-}
-
 static void metric(struct process_state *st, const struct server *s, enum metric which)
 {
     process_state_uint(st, metric_name[which], s->metrics.value[which]);
@@ -114,10 +105,10 @@ static void config_row(void *owner, handle_t self, struct process_row *row)
 }
 
 static const struct process_ops part_ops[SERVER_PARTS] = {
-    [PART_ROOT] = {.kind = "beamgate", .exit = stay, .state = root_state},
-    [PART_CLIENTS] = {.kind = "clients", .exit = stay, .row = clients_row, .state = clients_state},
-    [PART_CLUSTER] = {.kind = "cluster", .exit = stay, .row = cluster_row, .state = cluster_state},
-    [PART_CONFIG] = {.kind = "config", .exit = stay, .row = config_row, .state = config_state},
+    [PART_ROOT] = {.kind = "beamgate", .exit = process_stay, .state = root_state},
+    [PART_CLIENTS] = {.kind = "clients", .exit = process_stay, .row = clients_row, .state = clients_state},
+    [PART_CLUSTER] = {.kind = "cluster", .exit = process_stay, .row = cluster_row, .state = cluster_state},
+    [PART_CONFIG] = {.kind = "config", .exit = process_stay, .row = config_row, .state = config_state},
 };
 
 int observer_start(struct server *s)

@@ -69,12 +69,6 @@ static void put_initial_call(const struct subject *x, struct buf *b)
     put_mfa(b, name, 1);
 }
 
-void observer_put_initial_call(const struct server *s, struct buf *b, handle_t p)
-{
-    struct subject x = subject(s, p);
-    put_initial_call(&x, b);
-}
-
 /* A list of characters is shown as text: here, because the sort of the name's column knows atoms and functions only. */
 static void put_current(const struct subject *x, struct buf *b, enum observer_reader reader)
 {
@@ -222,9 +216,38 @@ static void put_dictionary(const struct subject *x, struct buf *b)
     term_put_nil(b);
 }
 
+/* Where a process belongs that does not say itself. */
+static enum server_part part_of(const struct subject *x)
+{
+    static const struct {
+        const char *kind;
+        enum server_part part;
+    } places[] = {{"socket", PART_CLIENTS},      {"channel", PART_CLIENTS},    {"stream", PART_CLIENTS},
+                  {"link", PART_CLUSTER},        {"net_kernel", PART_CLUSTER}, {"rex", PART_CLUSTER},
+                  {"remote_calls", PART_CLUSTER}};
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+        if (strcmp(x->info.kind, places[i].kind) == 0)
+            return places[i].part;
+    static const struct slice library = SLICE_LIT("Elixir.PhoenixGenApi.");
+    bool ours = x->info.name.len > library.len && memcmp(x->info.name.ptr, library.ptr, library.len) == 0;
+    return ours ? PART_CONFIG : PART_ROOT;
+}
+
+/* The process above p in the tree of the application; HANDLE_NONE for the root and for one that has ended. */
+static handle_t parent_of(const struct server *s, handle_t p)
+{
+    struct subject x = subject(s, p);
+    if (p == observer_root(s) || !x.info.kind)
+        return HANDLE_NONE;
+    if (process_alive(s->processes, x.row.parent))
+        return x.row.parent;
+    handle_t part = s->observer.part[part_of(&x)];
+    return part == p ? observer_root(s) : part;
+}
+
 static void put_parent(const struct subject *x, struct buf *b)
 {
-    handle_t parent = observer_parent(x->server, x->p);
+    handle_t parent = parent_of(x->server, x->p);
     if (parent != HANDLE_NONE)
         node_put_pid(&x->server->self, b, parent);
     else
@@ -546,34 +569,6 @@ static void node_text(const struct server *s, handle_t p, char text[NODE_TEXT])
                  x.row.about[0] ? " " : "", handle_index(p), handle_generation(p));
 }
 
-/* Where a process belongs that does not say itself. */
-static enum server_part part_of(const struct subject *x)
-{
-    static const struct {
-        const char *kind;
-        enum server_part part;
-    } places[] = {{"socket", PART_CLIENTS},      {"channel", PART_CLIENTS},    {"stream", PART_CLIENTS},
-                  {"link", PART_CLUSTER},        {"net_kernel", PART_CLUSTER}, {"rex", PART_CLUSTER},
-                  {"remote_calls", PART_CLUSTER}};
-    for (size_t i = 0; i < ARRAY_SIZE(places); i++)
-        if (strcmp(x->info.kind, places[i].kind) == 0)
-            return places[i].part;
-    static const struct slice library = SLICE_LIT("Elixir.PhoenixGenApi.");
-    bool ours = x->info.name.len > library.len && memcmp(x->info.name.ptr, library.ptr, library.len) == 0;
-    return ours ? PART_CONFIG : PART_ROOT;
-}
-
-handle_t observer_parent(const struct server *s, handle_t p)
-{
-    struct subject x = subject(s, p);
-    if (p == observer_root(s) || !x.info.kind)
-        return HANDLE_NONE;
-    if (process_alive(s->processes, x.row.parent))
-        return x.row.parent;
-    handle_t part = s->observer.part[part_of(&x)];
-    return part == p ? observer_root(s) : part;
-}
-
 static bool tree_has(const struct tree *t, handle_t p)
 {
     for (unsigned i = 0; i < t->count; i++)
@@ -592,7 +587,7 @@ static void tree_add(struct tree *t, handle_t p)
         if (n == TREE_DEPTH)
             return;
         chain[n] = p;
-        parent[n] = observer_parent(t->server, p);
+        parent[n] = parent_of(t->server, p);
     }
     if (t->count + n > TREE_NODES)
         return;
