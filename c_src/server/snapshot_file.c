@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -89,6 +90,7 @@ static void write_snapshot(struct snapshot *n)
 static void on_work(uv_work_t *w)
 {
     write_snapshot(container_of(w, struct snapshot, work));
+    OPENSSL_thread_stop(); /* as in key_watch.c: the checksum left something in this thread */
 }
 
 /* ---- gathering: in the loop ---------------------------------------------------------------------------- */
