@@ -14,7 +14,7 @@
 struct buf {
     uint8_t *data;
     size_t len;
-    size_t cap;
+    size_t cap;   /* never above limit, so that what fits the memory is within the bound */
     size_t limit; /* largest len allowed; 0 means no bound but memory */
     bool failed;
 };
@@ -35,7 +35,6 @@ void buf_consume(struct buf *b, size_t n);
 /* Makes room for n more bytes and returns where they go, or NULL (then b->failed is set).
  * The caller writes up to n bytes there and adds what it wrote to b->len. */
 uint8_t *buf_reserve(struct buf *b, size_t n);
-void buf_puts(struct buf *b, const char *cstr);
 /* Needs room for one byte more than it appends. What cannot be formatted fails the buffer. */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
@@ -46,8 +45,7 @@ void buf_add_slow(struct buf *b, const void *src, size_t n);
 /* Most appends are a few bytes that fit, and a message is made of hundreds of them: hence in place. */
 static inline void buf_add(struct buf *b, const void *src, size_t n)
 {
-    bool within = b->limit == 0 || b->len + n <= b->limit;
-    if (n - 1 < b->cap - b->len && within && !b->failed) { /* n == 0 wraps and is for the slow way too */
+    if (n - 1 < b->cap - b->len && !b->failed) { /* n == 0 wraps and is for the slow way too */
         memcpy(b->data + b->len, src, n);
         b->len += n;
     } else {
@@ -58,14 +56,19 @@ static inline void buf_add(struct buf *b, const void *src, size_t n)
 /* buf_reserve() in place, for writers that ask for room some hundred times a message. n > 0. */
 static inline uint8_t *buf_room(struct buf *b, size_t n)
 {
-    bool within = b->limit == 0 || b->len + n <= b->limit;
-    return n <= b->cap - b->len && within && !b->failed ? b->data + b->len : buf_reserve(b, n);
+    return n <= b->cap - b->len && !b->failed ? b->data + b->len : buf_reserve(b, n);
 }
 
 static inline void buf_putc(struct buf *b, int c)
 {
     uint8_t byte = (uint8_t)c;
     buf_add(b, &byte, 1);
+}
+
+/* In place, so that the length of a literal is known and its copy a few stores. */
+static inline void buf_puts(struct buf *b, const char *cstr)
+{
+    buf_add(b, cstr, strlen(cstr));
 }
 
 static inline void buf_add_slice(struct buf *b, struct slice s)

@@ -1,5 +1,5 @@
 /*
- * buf.c: see buf.h. Invariant: len <= cap, and len <= limit where a limit is set.
+ * buf.c: see buf.h. Invariant: len <= cap, and cap <= limit where a limit is set.
  *
  * The failure is sticky so that a writer of a whole message can append without looking and whoever sends it looks
  * once; a buffer that failed holds a part of a message and must not be sent. Appends that fit are made in place, in
@@ -15,7 +15,7 @@ enum { BUF_FIRST = 256 }; /* most frames and calls fit */
 static void buf_sane(const struct buf *b)
 {
     assert_always(b->len <= b->cap);
-    assert_always(b->limit == 0 || b->len <= b->limit);
+    assert_always(b->limit == 0 || b->cap <= b->limit);
 }
 
 void buf_init(struct buf *b, size_t limit)
@@ -65,6 +65,8 @@ static bool buf_grow(struct buf *b, size_t need)
     size_t cap = b->cap ? b->cap : BUF_FIRST;
     while (cap < need)
         cap += cap / 2 + 16;
+    if (b->limit && cap > b->limit)
+        cap = b->limit;
     uint8_t *data = realloc(b->data, cap);
     if (!data)
         return false;
@@ -97,11 +99,6 @@ void buf_add_slow(struct buf *b, const void *src, size_t n)
         return;
     memcpy(dst, src, n);
     b->len += n;
-}
-
-void buf_puts(struct buf *b, const char *cstr)
-{
-    buf_add(b, cstr, strlen(cstr));
 }
 
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap)

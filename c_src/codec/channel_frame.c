@@ -9,6 +9,8 @@
  */
 #include "channel_frame.h"
 
+#include "text_scan.h"
+
 enum { V2_ELEMENTS = 5, BINARY_NAME_MAX = 255, BINARY_PUSH_HEAD = 5 };
 enum binary_kind { BINARY_PUSH = 0, BINARY_REPLY = 1, BINARY_BROADCAST = 2 };
 
@@ -155,42 +157,54 @@ int channel_frame_parse(enum serializer v, bool binary_opcode, struct slice mess
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
-static void put_raw(struct buf *out, struct slice raw)
+/* Refs and topics that a frame lacks are null. */
+static struct slice raw_or_null(struct slice raw)
 {
-    if (raw.len)
-        buf_add_slice(out, raw);
-    else
-        buf_add(out, "null", 4);
+    return raw.len ? raw : SLICE_LIT("null");
 }
 
-#define PUT_LIT(out, lit) buf_add(out, lit, sizeof(lit) - 1)
-
-static void put_head(struct buf *out, enum serializer v, struct slice join_ref, struct slice ref, struct slice topic,
-                     struct slice event)
+static inline uint8_t *store(uint8_t *o, struct slice raw, char after)
 {
+    text_copy(o, raw.ptr, raw.len);
+    o[raw.len] = (uint8_t)after;
+    return o + raw.len + 1;
+}
+
+/* Everything up to the event; of V2 in one step, since two frames answer each request. */
+static void put_head(struct buf *out, enum serializer v, struct slice join_ref, struct slice ref, struct slice topic)
+{
+    ref = raw_or_null(ref);
     if (v == SERIALIZER_V1) {
-        PUT_LIT(out, "{\"ref\":");
-        put_raw(out, ref);
-        PUT_LIT(out, ",\"event\":");
-        json_put_text(out, event);
-        PUT_LIT(out, ",\"payload\":");
+        buf_puts(out, "{\"ref\":");
+        buf_add_slice(out, ref);
+        buf_puts(out, ",\"event\":");
         return;
     }
-    buf_putc(out, '[');
-    put_raw(out, join_ref);
-    buf_putc(out, ',');
-    put_raw(out, ref);
-    buf_putc(out, ',');
-    put_raw(out, topic);
-    buf_putc(out, ',');
-    json_put_text(out, event);
-    buf_putc(out, ',');
+    join_ref = raw_or_null(join_ref);
+    topic = raw_or_null(topic);
+    size_t n = join_ref.len + ref.len + topic.len + strlen("[,,,");
+    uint8_t *o = buf_room(out, n);
+    if (!o)
+        return;
+    *o = '[';
+    store(store(store(o + 1, join_ref, ','), ref, ','), topic, ',');
+    out->len += n;
+}
+
+static void put_payload_key(struct buf *out, enum serializer v)
+{
+    if (v == SERIALIZER_V2)
+        buf_putc(out, ',');
+    else
+        buf_puts(out, ",\"payload\":");
 }
 
 void frame_put_push_head(struct buf *out, enum serializer v, struct slice join_ref, struct slice ref,
                          struct slice topic, struct slice event)
 {
-    put_head(out, v, join_ref, ref, topic, event);
+    put_head(out, v, join_ref, ref, topic);
+    json_put_text(out, event);
+    put_payload_key(out, v);
 }
 
 void frame_put_push_tail(struct buf *out, enum serializer v, struct slice topic)
@@ -199,19 +213,21 @@ void frame_put_push_tail(struct buf *out, enum serializer v, struct slice topic)
         buf_putc(out, ']');
         return;
     }
-    PUT_LIT(out, ",\"topic\":");
-    put_raw(out, topic);
+    buf_puts(out, ",\"topic\":");
+    buf_add_slice(out, raw_or_null(topic));
     buf_putc(out, '}');
 }
 
 void frame_put_reply(struct buf *out, enum serializer v, struct slice join_ref, struct slice ref, struct slice topic,
                      const char *status, struct slice response)
 {
-    put_head(out, v, join_ref, ref, topic, SLICE_LIT("phx_reply"));
-    PUT_LIT(out, "{\"status\":\"");
+    put_head(out, v, join_ref, ref, topic);
+    buf_puts(out, "\"phx_reply\"");
+    put_payload_key(out, v);
+    buf_puts(out, "{\"status\":\"");
     buf_puts(out, status);
-    PUT_LIT(out, "\",\"response\":");
-    put_raw(out, response);
+    buf_puts(out, "\",\"response\":");
+    buf_add_slice(out, raw_or_null(response));
     buf_putc(out, '}');
     frame_put_push_tail(out, v, topic);
 }

@@ -374,9 +374,9 @@ int term_fun_arity(struct slice term)
 /* ---- writing ---- */
 
 /* Room for a tag and n more bytes; the tag is stored, b->len moved over all. Returns what follows the tag. */
-static uint8_t *put_tag(struct buf *b, enum term_tag tag, size_t n)
+static inline uint8_t *put_tag(struct buf *b, enum term_tag tag, size_t n)
 {
-    uint8_t *p = buf_reserve(b, n + 1);
+    uint8_t *p = buf_room(b, n + 1);
     if (!p)
         return NULL;
     b->len += n + 1;
@@ -511,7 +511,7 @@ void term_put_pid(struct buf *b, const struct term_pid *pid)
 {
     buf_putc(b, TAG_NEW_PID);
     term_put_atom_slice(b, pid->node);
-    uint8_t *p = buf_reserve(b, 12);
+    uint8_t *p = buf_room(b, 12);
     if (!p)
         return;
     put_be32(p, pid->id);

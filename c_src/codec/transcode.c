@@ -90,7 +90,7 @@ static bool grow(struct encoder *c, size_t n)
     c->o = buf_reserve(b, n);
     if (!c->o)
         return false;
-    c->o_end = b->data + (b->limit && b->limit < b->cap ? b->limit : b->cap);
+    c->o_end = b->data + b->cap;
     return true;
 }
 

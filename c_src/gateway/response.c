@@ -7,12 +7,6 @@
 #include "json.h"
 #include "transcode.h"
 
-static void put_bool(struct buf *out, const char *key, bool value)
-{
-    buf_puts(out, key);
-    buf_puts(out, value ? "true" : "false");
-}
-
 static int put_result(struct buf *out, const struct response *resp, struct err *e)
 {
     if (resp->result_term.len)
@@ -21,24 +15,33 @@ static int put_result(struct buf *out, const struct response *resp, struct err *
     return BG_OK;
 }
 
-int response_put(struct buf *out, struct slice request_id, const struct response *resp, struct err *e)
+/* Everything before the result. */
+static void put_head(struct buf *out, const struct response *resp)
 {
+    if (!resp->error.ptr && !resp->async) { /* nearly all */
+        buf_puts(out, "{\"error\":null,\"async\":false,\"success\":true,\"result\":");
+        return;
+    }
     buf_puts(out, "{\"error\":");
     if (resp->error.ptr)
         json_put_text(out, resp->error);
     else
         buf_puts(out, "null");
-    put_bool(out, ",\"async\":", resp->async);
-    put_bool(out, ",\"success\":", !resp->error.ptr);
+    buf_puts(out, resp->async ? ",\"async\":true" : ",\"async\":false");
+    buf_puts(out, resp->error.ptr ? ",\"success\":false" : ",\"success\":true");
     buf_puts(out, ",\"result\":");
+}
+
+int response_put(struct buf *out, struct slice request_id, const struct response *resp, struct err *e)
+{
+    put_head(out, resp);
     int rc = put_result(out, resp, e);
     if (rc != BG_OK)
         return rc;
     buf_puts(out, ",\"request_id\":");
     buf_add_slice(out, request_id);
-    put_bool(out, ",\"can_retry\":", resp->can_retry);
-    put_bool(out, ",\"has_more\":", resp->has_more);
-    buf_putc(out, '}');
+    buf_puts(out, resp->can_retry ? ",\"can_retry\":true" : ",\"can_retry\":false");
+    buf_puts(out, resp->has_more ? ",\"has_more\":true}" : ",\"has_more\":false}");
     if (!buf_ok(out))
         return err_set(e, BG_ELIMIT, 0, "the answer is larger than a client may have waiting");
     return BG_OK;

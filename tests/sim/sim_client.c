@@ -28,8 +28,8 @@ static struct buf *op_push_begin(void *ctx, handle_t channel)
         return NULL;
     sim_rule(s, !c->pushing, "a push was begun inside another");
     c->pushing = true;
-    buf_reset(&c->push);
-    c->push.limit = c->room;
+    buf_fini(&c->push);
+    buf_init(&c->push, c->room);
     return &c->push;
 }
 

@@ -42,8 +42,8 @@ struct buf *dist_link_begin(struct dist_link *l, enum link_urgency urgency)
     if (!l->up || (l->busy && urgency == LINK_DATA))
         return NULL;
     l->writing = true;
-    buf_reset(&l->out);
-    l->out.limit = sim_chance(l->sim, 2) ? 40 : 0; /* no memory, halfway */
+    buf_fini(&l->out);
+    buf_init(&l->out, sim_chance(l->sim, 2) ? 40 : 0); /* no memory, halfway */
     return &l->out;
 }
 

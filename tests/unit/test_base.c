@@ -52,6 +52,28 @@ static void buffer_grows_to_its_bound_and_fails_once(void **state)
 }
 
 /* A text that cannot be made must fail the message of which it is a part. */
+/* The memory is never larger than the bound: appends in place look at the memory only. */
+static void appends_of_any_size_end_at_the_bound(void **state)
+{
+    (void)state;
+    static const char text[700];
+    for (size_t bound = 1; bound <= 600; bound += 7) {
+        for (size_t n = 0; n <= bound + 2; n++) {
+            struct buf b;
+            buf_init(&b, bound);
+            for (size_t whole = 0; n > 0 && whole + n <= bound; whole += n)
+                buf_add(&b, text, n);
+            assert_true(buf_ok(&b) && b.cap <= bound);
+            size_t left = bound - b.len;
+            assert_true(left == 0 || buf_room(&b, left) != NULL);
+            assert_true(b.cap <= bound);
+            buf_add(&b, text, left + 1);
+            assert_true(!buf_ok(&b) && b.len == bound - left);
+            buf_fini(&b);
+        }
+    }
+}
+
 static void a_text_that_cannot_be_printed_fails_the_buffer(void **state)
 {
     (void)state;
@@ -194,6 +216,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slices_compare_and_copy),
         cmocka_unit_test(buffer_grows_to_its_bound_and_fails_once),
+        cmocka_unit_test(appends_of_any_size_end_at_the_bound),
         cmocka_unit_test(a_text_that_cannot_be_printed_fails_the_buffer),
         cmocka_unit_test(an_arena_remembers_that_a_piece_could_not_be_had),
         cmocka_unit_test(map_keeps_what_was_put_and_forgets_what_was_deleted),

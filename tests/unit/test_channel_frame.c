@@ -247,6 +247,31 @@ static void text_frames_are_written_as_recorded(void **state)
     buf_fini(&out);
 }
 
+/* Names of all the lengths that are copied in different ways, into a buffer that has room for exactly the frame, and into
+ * one that lacks a byte. */
+static void text_frames_hold_names_of_any_length(void **state)
+{
+    (void)state;
+    static const char names[] = "\"abcdefghijklmnopqrstuvwxyz0123456789\"";
+    char want[512];
+    for (int n = 0; n < 38 * 3; n++) {
+        int a = n % 38, b = n * 7 % 38, c = n * 11 % 38;
+        struct slice jr = slice_make(names, (size_t)a), ref = slice_make(names, (size_t)b), topic = slice_make(names, (size_t)c);
+        int len = snprintf(want, sizeof(want), "[%.*s,%.*s,%.*s,\"phx_reply\",{\"status\":\"ok\",\"response\":%.*s}]",
+                           a ? a : 4, a ? names : "null", b ? b : 4, b ? names : "null", c ? c : 4, c ? names : "null",
+                           b ? b : 4, b ? names : "null");
+        for (int less = 0; less < len; less++) {
+            struct buf out;
+            buf_init(&out, (size_t)(len - less));
+            frame_put_reply(&out, SERIALIZER_V2, jr, ref, topic, "ok", ref);
+            assert_true(buf_ok(&out) == (less == 0));
+            if (less == 0)
+                assert_written(&out, want, (size_t)len);
+            buf_fini(&out);
+        }
+    }
+}
+
 static void binary_frames_are_written_as_in_the_vectors(void **state)
 {
     (void)state; /* P-031..P-034, P-037, C-54..C-56, C-58 */
@@ -307,6 +332,7 @@ int main(void)
         cmocka_unit_test(binary_frames_that_lie_are_refused),
         cmocka_unit_test(v1_reads_json_from_binary_frames),
         cmocka_unit_test(text_frames_are_written_as_recorded),
+        cmocka_unit_test(text_frames_hold_names_of_any_length),
         cmocka_unit_test(binary_frames_are_written_as_in_the_vectors),
         cmocka_unit_test(names_over_255_bytes_write_nothing),
     };
