@@ -34,7 +34,7 @@ struct call {
     struct list by_link;
     struct call *next_free; /* in the pool */
     struct remote_calls *calls;
-    struct peer *peer;
+    struct callee *callee;
     handle_t self;
     call_done_fn *fn;
     void *owner;
@@ -50,11 +50,11 @@ struct pool_chunk {
     struct call call[POOL_CHUNK];
 };
 
-/* What is known of the peer's user process. ASKED lasts one round trip; NONE lasts as long as the link. */
+/* What is known of the callee's user process. ASKED lasts one round trip; NONE lasts as long as the link. */
 enum user_state { USER_UNKNOWN, USER_ASKED, USER_KNOWN, USER_NONE };
 
-/* What is known of one link. */
-struct peer {
+/* The node at the other end of a link, as far as it is called. */
+struct callee {
     handle_t link;
     struct list calls;
     enum user_state user_state;
@@ -76,7 +76,7 @@ struct remote_calls {
     struct slots slots;
     struct call *free;
     struct pool_chunk *chunks;
-    struct peer_table peers;
+    struct peer_table callees;
     struct way_ctx ways[2];
     bool spawn_wanted; /* somebody has asked for CALL_SPAWN: ask each new link for its user process at once */
 
@@ -114,10 +114,10 @@ struct remote_calls *remote_calls_new(const struct node_identity *self, struct c
     return rc;
 }
 
-static void free_peer(struct peer *peer)
+static void callee_free(struct callee *callee)
 {
-    free(peer->user);
-    free(peer);
+    free(callee->user);
+    free(callee);
 }
 
 void remote_calls_free(struct remote_calls *rc)
@@ -128,15 +128,15 @@ void remote_calls_free(struct remote_calls *rc)
     struct call *call;
     while ((call = slots_next(&rc->slots, &pos, NULL)))
         timer_disarm(rc->timers, &call->timer);
-    struct peer *peer;
-    for (pos = 0; (peer = peer_next(&rc->peers, &pos));)
-        free_peer(peer);
+    struct callee *callee;
+    for (pos = 0; (callee = peer_next(&rc->callees, &pos));)
+        callee_free(callee);
     while (rc->chunks) {
         struct pool_chunk *chunk = rc->chunks;
         rc->chunks = chunk->next;
         free(chunk);
     }
-    peer_table_fini(&rc->peers);
+    peer_table_fini(&rc->callees);
     slots_fini(&rc->slots);
     buf_fini(&rc->pid);
     buf_fini(&rc->rex_head);
@@ -201,12 +201,12 @@ static void pool_give(struct remote_calls *rc, struct call *call)
 static void on_timeout(struct timer *t);
 
 /* NULL when as many calls are in flight as may be, or without memory: both are CALL_BUSY to the caller. */
-static struct call *call_new(struct remote_calls *rc, struct peer *peer, bool spawned)
+static struct call *call_new(struct remote_calls *rc, struct callee *callee, bool spawned)
 {
     struct call *call = pool_take(rc);
     if (!call)
         return NULL;
-    *call = (struct call){.timer = {.fn = on_timeout}, .calls = rc, .peer = peer, .spawned = spawned};
+    *call = (struct call){.timer = {.fn = on_timeout}, .calls = rc, .callee = callee, .spawned = spawned};
     list_init(&call->by_link);
     call->self = slots_add(&rc->slots, call);
     if (call->self != HANDLE_NONE)
@@ -281,7 +281,7 @@ static void kill_worker(struct remote_calls *rc, struct dist_link *l, struct sli
 /* Before the worker is known there is nothing to do: its SPAWN_REPLY will find no call, and that stops it. */
 static void stop_work(struct remote_calls *rc, const struct call *call)
 {
-    struct dist_link *l = cluster_link_by_handle(rc->cluster, call->peer->link);
+    struct dist_link *l = cluster_link_by_handle(rc->cluster, call->callee->link);
     if (!call->has_worker || !l)
         return;
     struct term_pid worker = call->worker;
@@ -314,15 +314,15 @@ void remote_call_cancel(struct remote_calls *rc, handle_t h)
 
 /* ---- sending ---- */
 
-static struct peer *peer_of(struct remote_calls *rc, handle_t link)
+static struct callee *callee_of(struct remote_calls *rc, handle_t link)
 {
     bool made;
-    struct peer *peer = peer_need(&rc->peers, link, sizeof(*peer), &made);
+    struct callee *callee = peer_need(&rc->callees, link, sizeof(*callee), &made);
     if (made) {
-        peer->link = link;
-        list_init(&peer->calls);
+        callee->link = link;
+        list_init(&callee->calls);
     }
-    return peer;
+    return callee;
 }
 
 /* {6, Me, '', rex} | {'$gen_call', {Me, Tag}, {call, M, F, Args, user}}, up to M. */
@@ -340,16 +340,16 @@ static void put_spawn_head(struct remote_calls *rc, struct buf *b, const struct 
     dist_put_head(b, DIST_SPAWN_REQUEST, 5);
     node_put_ref(rc->self, b, call->self);
     term_put_raw(b, buf_slice(&rc->pid));
-    term_put_raw(b, slice_make(call->peer->user, call->peer->user_len));
+    term_put_raw(b, slice_make(call->callee->user, call->callee->user_len));
     term_put_raw(b, buf_slice(&rc->spawn_mfa));
     term_put_int(b, tag_of(call->self));
 }
 
 /* The record exists before the packet is opened, since its handle is the tag; if the link refuses, it is given back. */
-static struct buf *open_packet(struct remote_calls *rc, struct dist_link *l, struct peer *peer, bool spawned,
+static struct buf *open_packet(struct remote_calls *rc, struct dist_link *l, struct callee *callee, bool spawned,
                                uint32_t nargs)
 {
-    struct call *call = call_new(rc, peer, spawned);
+    struct call *call = call_new(rc, callee, spawned);
     if (!call)
         return NULL;
     struct buf *b = dist_link_begin(l, LINK_DATA);
@@ -364,10 +364,10 @@ static struct buf *open_packet(struct remote_calls *rc, struct dist_link *l, str
     return b;
 }
 
-static struct buf *open_call(struct remote_calls *rc, struct dist_link *l, struct peer *peer, bool spawned,
+static struct buf *open_call(struct remote_calls *rc, struct dist_link *l, struct callee *callee, bool spawned,
                              struct slice module, struct slice function, uint32_t nargs)
 {
-    struct buf *b = open_packet(rc, l, peer, spawned, nargs);
+    struct buf *b = open_packet(rc, l, callee, spawned, nargs);
     if (!b)
         return NULL;
     if (spawned)
@@ -381,44 +381,44 @@ static struct buf *open_call(struct remote_calls *rc, struct dist_link *l, struc
     return b;
 }
 
-static void ask_user(struct remote_calls *rc, struct dist_link *l, struct peer *peer);
+static void ask_user(struct remote_calls *rc, struct dist_link *l, struct callee *callee);
 
 /* True when a SPAWN_REQUEST can go to that link now: the node knows it, and its user process, which must be the group
  * leader (08 §4.1 C: it has to be a pid), is known. */
-static bool can_spawn(struct remote_calls *rc, struct dist_link *l, struct peer *peer)
+static bool can_spawn(struct remote_calls *rc, struct dist_link *l, struct callee *callee)
 {
     if (!(dist_link_flags(l) & DFLAG_SPAWN))
         return false;
-    if (peer->user_state == USER_UNKNOWN) {
+    if (callee->user_state == USER_UNKNOWN) {
         rc->spawn_wanted = true;
-        ask_user(rc, l, peer);
+        ask_user(rc, l, callee);
     }
-    return peer->user_state == USER_KNOWN;
+    return callee->user_state == USER_KNOWN;
 }
 
 /* All that can go wrong is found before a byte is written: no link, a link on its way down, too much waiting. */
-static struct peer *peer_for_call(struct remote_calls *rc, struct dist_link *l, enum call_outcome *why)
+static struct callee *callee_for_call(struct remote_calls *rc, struct dist_link *l, enum call_outcome *why)
 {
     assert_always(rc->open == NULL && rc->pid.len > 0);
     *why = CALL_NODEDOWN;
     if (!l)
         return NULL;
-    struct peer *peer = peer_of(rc, dist_link_handle(l));
-    if (peer && peer->down)
+    struct callee *callee = callee_of(rc, dist_link_handle(l));
+    if (callee && callee->down)
         return NULL;
     *why = CALL_BUSY;
-    return peer;
+    return callee;
 }
 
 static struct buf *begin(struct remote_calls *rc, struct slice node, enum call_way way, struct slice module,
                          struct slice function, uint32_t nargs, enum call_outcome *why)
 {
     struct dist_link *l = cluster_link(rc->cluster, node);
-    struct peer *peer = peer_for_call(rc, l, why);
-    if (!peer)
+    struct callee *callee = callee_for_call(rc, l, why);
+    if (!callee)
         return NULL;
-    bool spawned = way == CALL_SPAWN && can_spawn(rc, l, peer);
-    return open_call(rc, l, peer, spawned, module, function, nargs);
+    bool spawned = way == CALL_SPAWN && can_spawn(rc, l, callee);
+    return open_call(rc, l, callee, spawned, module, function, nargs);
 }
 
 struct buf *remote_call_begin(struct remote_calls *rc, struct slice node, enum call_way way, struct slice module,
@@ -462,7 +462,7 @@ handle_t remote_call_commit(struct remote_calls *rc, uint64_t timeout_us, call_d
     call->fn = fn;
     call->owner = owner;
     call->tag = tag;
-    list_append(&call->peer->calls, &call->by_link);
+    list_append(&call->callee->calls, &call->by_link);
     metric_inc(rc->metrics, METRIC_CALLS);
     return call->self;
 }
@@ -512,14 +512,14 @@ handle_t remote_spawn(struct remote_calls *rc, handle_t link, struct slice leade
 {
     enum call_outcome why;
     struct dist_link *l = cluster_link_by_handle(rc->cluster, link);
-    struct peer *peer = peer_for_call(rc, l, &why);
-    if (!peer || !(dist_link_flags(l) & DFLAG_SPAWN) || (leader.len == 0 && !can_spawn(rc, l, peer)))
+    struct callee *callee = callee_for_call(rc, l, &why);
+    if (!callee || !(dist_link_flags(l) & DFLAG_SPAWN) || (leader.len == 0 && !can_spawn(rc, l, callee)))
         return HANDLE_NONE;
-    struct buf *b = open_packet(rc, l, peer, true, ARGS_WHOLE);
+    struct buf *b = open_packet(rc, l, callee, true, ARGS_WHOLE);
     if (!b)
         return HANDLE_NONE;
     rc->open->process = true;
-    put_process_head(rc, b, leader.len ? leader : slice_make(peer->user, peer->user_len), module, function, arity);
+    put_process_head(rc, b, leader.len ? leader : slice_make(callee->user, callee->user_len), module, function, arity);
     term_put_raw(b, args);
     return remote_call_commit(rc, timeout_us, fn, owner, tag);
 }
@@ -529,50 +529,50 @@ handle_t remote_spawn(struct remote_calls *rc, handle_t link, struct slice leade
 static void on_user(void *owner, uint64_t link, enum call_outcome outcome, struct slice value)
 {
     struct remote_calls *rc = owner;
-    struct peer *peer = peer_get(&rc->peers, link);
+    struct callee *callee = peer_get(&rc->callees, link);
     struct dist_link *l = cluster_link_by_handle(rc->cluster, link);
     struct term_reader r = term_reader(value);
     struct term_pid pid;
-    if (!peer || !l)
+    if (!callee || !l)
         return;
-    peer->user_state = USER_NONE;
+    callee->user_state = USER_NONE;
     if (outcome != CALL_RETURN || term_read_pid(&r, &pid) != BG_OK || !slice_eq(pid.node, dist_link_node(l)))
         return;
-    peer->user = slice_dup(value);
-    peer->user_len = value.len;
-    if (peer->user)
-        peer->user_state = USER_KNOWN;
+    callee->user = slice_dup(value);
+    callee->user_len = value.len;
+    if (callee->user)
+        callee->user_state = USER_KNOWN;
 }
 
 /* erlang:whereis(user) over rex, once a link. */
-static void ask_user(struct remote_calls *rc, struct dist_link *l, struct peer *peer)
+static void ask_user(struct remote_calls *rc, struct dist_link *l, struct callee *callee)
 {
-    struct buf *b = open_call(rc, l, peer, false, SLICE_LIT("erlang"), SLICE_LIT("whereis"), 1);
+    struct buf *b = open_call(rc, l, callee, false, SLICE_LIT("erlang"), SLICE_LIT("whereis"), 1);
     if (!b)
         return;
     term_put_atom_slice(b, SLICE_LIT("user"));
-    if (remote_call_commit(rc, USER_TIMEOUT_US, on_user, rc, peer->link) != HANDLE_NONE)
-        peer->user_state = USER_ASKED;
+    if (remote_call_commit(rc, USER_TIMEOUT_US, on_user, rc, callee->link) != HANDLE_NONE)
+        callee->user_state = USER_ASKED;
 }
 
 void remote_call_on_link_up(struct remote_calls *rc, struct dist_link *l)
 {
-    struct peer *peer = rc->spawn_wanted ? peer_of(rc, dist_link_handle(l)) : NULL;
-    if (peer)
-        (void)can_spawn(rc, l, peer);
+    struct callee *callee = rc->spawn_wanted ? callee_of(rc, dist_link_handle(l)) : NULL;
+    if (callee)
+        (void)can_spawn(rc, l, callee);
 }
 
 /* Only this link's list is walked; what a callback starts elsewhere is not touched. */
 void remote_call_on_link_down(struct remote_calls *rc, struct dist_link *l)
 {
-    struct peer *peer = peer_get(&rc->peers, dist_link_handle(l));
-    if (!peer)
+    struct callee *callee = peer_get(&rc->callees, dist_link_handle(l));
+    if (!callee)
         return;
-    peer->down = true; /* a callback that calls again must not come back here */
-    while (!list_empty(&peer->calls))
-        finish(rc, container_of(peer->calls.next, struct call, by_link), CALL_NODEDOWN, SLICE_NONE);
-    peer_take(&rc->peers, dist_link_handle(l));
-    free_peer(peer);
+    callee->down = true; /* a callback that calls again must not come back here */
+    while (!list_empty(&callee->calls))
+        finish(rc, container_of(callee->calls.next, struct call, by_link), CALL_NODEDOWN, SLICE_NONE);
+    peer_take(&rc->callees, dist_link_handle(l));
+    callee_free(callee);
 }
 
 /* ---- answers ---- */
@@ -602,7 +602,7 @@ static enum call_outcome classify(struct slice result, struct slice *value)
 static struct call *call_of_answer(struct remote_calls *rc, struct dist_link *l, int64_t tag)
 {
     struct call *call = call_by_tag(rc, tag);
-    if (call && call != rc->open && !call->spawned && call->peer->link == dist_link_handle(l))
+    if (call && call != rc->open && !call->spawned && call->callee->link == dist_link_handle(l))
         return call;
     metric_inc(rc->metrics, METRIC_CALLS_STALE);
     return NULL;
@@ -652,7 +652,7 @@ static struct call *call_by_ref(const struct remote_calls *rc, struct dist_link 
 {
     *h = node_ref_handle(rc->self, ref);
     struct call *call = slots_get(&rc->slots, *h);
-    if (!call || call == rc->open || !call->spawned || call->peer->link != dist_link_handle(l))
+    if (!call || call == rc->open || !call->spawned || call->callee->link != dist_link_handle(l))
         return NULL;
     return call;
 }
