@@ -17,14 +17,15 @@ enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_TRYING };
 struct breakers *breakers_new(uint32_t threshold, uint64_t cooldown_us) MUST_CHECK;
 void breakers_free(struct breakers *b);
 
-/* May a call go there now? True takes the one try of a breaker whose cooldown is over, so the caller must report how it went. */
-bool breaker_allows(struct breakers *b, struct slice service, struct slice node, uint64_t now_us);
+/* May a call of this caller, who has one at a time, go there now? True takes the one try of a breaker whose cooldown is
+ * over, so the caller must report how it went. Until then only he can open it again, or give the try back. */
+bool breaker_allows(struct breakers *b, struct slice service, struct slice node, handle_t caller, uint64_t now_us);
 /* The call reached the node and was answered. True when this closed a breaker that was open. */
 bool breaker_succeeded(struct breakers *b, struct slice service, struct slice node);
 /* It was not answered. True when this opened the breaker. */
-bool breaker_failed(struct breakers *b, struct slice service, struct slice node, uint64_t now_us);
-/* The call was given up without an outcome: a try that was taken is given back. */
-void breaker_forgotten(struct breakers *b, struct slice service, struct slice node);
+bool breaker_failed(struct breakers *b, struct slice service, struct slice node, handle_t caller, uint64_t now_us);
+/* The call was given up without an outcome: if it was the try, the next caller has it. */
+void breaker_forgotten(struct breakers *b, struct slice service, struct slice node, handle_t caller);
 
 /* How many are open, or trying. */
 uint32_t breakers_open(const struct breakers *b);

@@ -15,6 +15,7 @@ struct breaker {
     enum breaker_state state;
     uint32_t failures;
     uint64_t open_until_us;
+    handle_t trier; /* BREAKER_TRYING: whose call is the test */
     size_t service_len;
     size_t len;
     char key[]; /* service, then node */
@@ -90,7 +91,7 @@ static struct breaker *create(struct breakers *b, struct slice service, struct s
 }
 
 /* After the cooldown exactly one caller gets true: its call is the test. Until that has ended the others get false. */
-bool breaker_allows(struct breakers *b, struct slice service, struct slice node, uint64_t now_us)
+bool breaker_allows(struct breakers *b, struct slice service, struct slice node, handle_t caller, uint64_t now_us)
 {
     struct breaker *k = find(b, service, node);
     if (!k || k->state == BREAKER_CLOSED)
@@ -98,10 +99,11 @@ bool breaker_allows(struct breakers *b, struct slice service, struct slice node,
     if (k->state == BREAKER_TRYING || now_us < k->open_until_us)
         return false;
     k->state = BREAKER_TRYING;
+    k->trier = caller;
     return true;
 }
 
-/* Closed means forgotten. */
+/* Closed means forgotten: whoever was answered, the node answers. */
 bool breaker_succeeded(struct breakers *b, struct slice service, struct slice node)
 {
     struct breaker *k = find(b, service, node);
@@ -113,7 +115,8 @@ bool breaker_succeeded(struct breakers *b, struct slice service, struct slice no
     return closed;
 }
 
-bool breaker_failed(struct breakers *b, struct slice service, struct slice node, uint64_t now_us)
+/* During a test nobody else's time-out counts: that call was sent before. */
+bool breaker_failed(struct breakers *b, struct slice service, struct slice node, handle_t caller, uint64_t now_us)
 {
     struct breaker *k = b->threshold ? find(b, service, node) : NULL;
     if (b->threshold && !k)
@@ -121,7 +124,7 @@ bool breaker_failed(struct breakers *b, struct slice service, struct slice node,
     if (!k)
         return false;
     k->failures++; /* a failed test opens again at once, whatever the count */
-    if (k->failures < b->threshold && k->state != BREAKER_TRYING)
+    if (k->state == BREAKER_TRYING ? k->trier != caller : k->failures < b->threshold)
         return false;
     bool opened = k->state == BREAKER_CLOSED;
     b->open += opened;
@@ -131,10 +134,10 @@ bool breaker_failed(struct breakers *b, struct slice service, struct slice node,
 }
 
 /* The test was called off (its client left): the next caller may be the test. */
-void breaker_forgotten(struct breakers *b, struct slice service, struct slice node)
+void breaker_forgotten(struct breakers *b, struct slice service, struct slice node, handle_t caller)
 {
     struct breaker *k = find(b, service, node);
-    if (k && k->state == BREAKER_TRYING)
+    if (k && k->state == BREAKER_TRYING && k->trier == caller)
         k->state = BREAKER_OPEN;
 }
 

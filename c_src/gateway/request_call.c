@@ -121,12 +121,12 @@ static void report(const struct request *r, enum call_outcome outcome)
     struct gateway *gw = r->gw;
     struct slice node = current_node(r);
     if (outcome == CALL_NODEDOWN) {
-        breaker_forgotten(gw->breakers, r->fc->service, node);
+        breaker_forgotten(gw->breakers, r->fc->service, node, r->self);
         return;
     }
     bool opened = false;
     if (outcome == CALL_TIMEOUT)
-        opened = breaker_failed(gw->breakers, r->fc->service, node, gw->o.timers->now_us);
+        opened = breaker_failed(gw->breakers, r->fc->service, node, r->self, gw->o.timers->now_us);
     else if (breaker_succeeded(gw->breakers, r->fc->service, node))
         tell_breaker(r, node, false);
     gw->o.metrics->value[METRIC_BREAKERS_OPEN] = breakers_open(gw->breakers);
@@ -146,7 +146,7 @@ void call_cancel(struct request *r)
     r->gw->o.call.cancel(r->gw->o.call.ctx, r->call);
     r->call = HANDLE_NONE;
     if (r->candidate_next > 0)
-        breaker_forgotten(r->gw->breakers, r->fc->service, current_node(r));
+        breaker_forgotten(r->gw->breakers, r->fc->service, current_node(r), r->self);
 }
 
 /* The owner and tag of a call are the gateway and the request's handle. */
@@ -182,12 +182,12 @@ static bool call_node(struct request *r, struct slice node, enum call_outcome *w
     const struct call_ops *call = &r->gw->o.call;
     const struct fun_config *fc = r->fc;
     *why = CALL_BUSY;
-    if (!breaker_allows(r->gw->breakers, fc->service, node, r->gw->o.timers->now_us))
+    if (!breaker_allows(r->gw->breakers, fc->service, node, r->self, r->gw->o.timers->now_us))
         return false;
     stream_calling(r);
     struct buf *out = call->begin(call->ctx, node, fc->mfa.module, fc->mfa.function, r->args_count, why);
     if (!out) {
-        breaker_forgotten(r->gw->breakers, fc->service, node);
+        breaker_forgotten(r->gw->breakers, fc->service, node, r->self);
         return false;
     }
     buf_add_slice(out, buf_slice(&r->args));
@@ -195,7 +195,7 @@ static bool call_node(struct request *r, struct slice node, enum call_outcome *w
     r->call = call->commit(call->ctx, (uint64_t)timeout_ms * 1000, on_call_done, r->gw, r->self);
     *why = CALL_BUSY;
     if (r->call == HANDLE_NONE)
-        breaker_forgotten(r->gw->breakers, fc->service, node);
+        breaker_forgotten(r->gw->breakers, fc->service, node, r->self);
     else if (r->traced)
         trace_call(r, node);
     return r->call != HANDLE_NONE;

@@ -7,6 +7,8 @@
 
 #define SVC SLICE_LIT("svc")
 #define NODE SLICE_LIT("a@h")
+#define ME ((handle_t)7)
+#define ANOTHER ((handle_t)8)
 
 static struct breakers *b;
 
@@ -27,33 +29,52 @@ static int teardown(void **state)
 static void opens_after_failures_in_a_row(void **state)
 {
     (void)state;
-    assert_false(breaker_failed(b, SVC, NODE, 0));
-    assert_false(breaker_failed(b, SVC, NODE, 0));
+    assert_false(breaker_failed(b, SVC, NODE, ME, 0));
+    assert_false(breaker_failed(b, SVC, NODE, ME, 0));
     breaker_succeeded(b, SVC, NODE);
-    assert_false(breaker_failed(b, SVC, NODE, 0));
-    assert_false(breaker_failed(b, SVC, NODE, 0));
-    assert_true(breaker_allows(b, SVC, NODE, 0));
-    assert_true(breaker_failed(b, SVC, NODE, 0));
-    assert_false(breaker_allows(b, SVC, NODE, 999));
-    assert_true(breaker_allows(b, SVC, SLICE_LIT("b@h"), 0));
-    assert_true(breaker_allows(b, SLICE_LIT("svca"), SLICE_LIT("@h"), 0));
+    assert_false(breaker_failed(b, SVC, NODE, ME, 0));
+    assert_false(breaker_failed(b, SVC, NODE, ME, 0));
+    assert_true(breaker_allows(b, SVC, NODE, ME, 0));
+    assert_true(breaker_failed(b, SVC, NODE, ME, 0));
+    assert_false(breaker_allows(b, SVC, NODE, ME, 999));
+    assert_true(breaker_allows(b, SVC, SLICE_LIT("b@h"), ME, 0));
+    assert_true(breaker_allows(b, SLICE_LIT("svca"), SLICE_LIT("@h"), ME, 0));
 }
 
 static void lets_one_try_through_after_the_cooldown(void **state)
 {
     (void)state;
     for (int i = 0; i < 3; i++)
-        breaker_failed(b, SVC, NODE, 0);
-    assert_true(breaker_allows(b, SVC, NODE, 1000));
-    assert_false(breaker_allows(b, SVC, NODE, 1000));
-    assert_false(breaker_failed(b, SVC, NODE, 1000));
-    assert_false(breaker_allows(b, SVC, NODE, 1999));
-    assert_true(breaker_allows(b, SVC, NODE, 2000));
-    breaker_forgotten(b, SVC, NODE);
-    assert_true(breaker_allows(b, SVC, NODE, 2000));
+        breaker_failed(b, SVC, NODE, ME, 0);
+    assert_true(breaker_allows(b, SVC, NODE, ME, 1000));
+    assert_false(breaker_allows(b, SVC, NODE, ME, 1000));
+    assert_false(breaker_failed(b, SVC, NODE, ME, 1000));
+    assert_false(breaker_allows(b, SVC, NODE, ME, 1999));
+    assert_true(breaker_allows(b, SVC, NODE, ME, 2000));
+    breaker_forgotten(b, SVC, NODE, ME);
+    assert_true(breaker_allows(b, SVC, NODE, ME, 2000));
     breaker_succeeded(b, SVC, NODE);
-    assert_true(breaker_allows(b, SVC, NODE, 2000));
-    assert_true(breaker_allows(b, SVC, NODE, 2000));
+    assert_true(breaker_allows(b, SVC, NODE, ME, 2000));
+    assert_true(breaker_allows(b, SVC, NODE, ME, 2000));
+}
+
+/* Calls that were sent before it opened say nothing about now, except by an answer. */
+static void only_who_tries_opens_it_again_or_gives_the_try_back(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        breaker_failed(b, SVC, NODE, ANOTHER, 0);
+    assert_true(breaker_allows(b, SVC, NODE, ME, 1000));
+    breaker_forgotten(b, SVC, NODE, ANOTHER);
+    assert_false(breaker_allows(b, SVC, NODE, ANOTHER, 1000));
+    assert_false(breaker_failed(b, SVC, NODE, ANOTHER, 1000));
+    assert_false(breaker_allows(b, SVC, NODE, ANOTHER, 5000)); /* still tried: it has not been opened anew */
+    breaker_forgotten(b, SVC, NODE, ME);
+    assert_true(breaker_allows(b, SVC, NODE, ANOTHER, 5000));
+    breaker_forgotten(b, SVC, NODE, ME);
+    assert_false(breaker_allows(b, SVC, NODE, ME, 5000));
+    assert_true(breaker_succeeded(b, SVC, NODE));
+    assert_true(breaker_allows(b, SVC, NODE, ME, 5000));
 }
 
 static void can_be_seen(void **state)
@@ -62,7 +83,7 @@ static void can_be_seen(void **state)
     struct breaker_info info;
     size_t pos = 0;
     assert_false(breakers_next(b, &pos, &info));
-    breaker_failed(b, SVC, NODE, 0);
+    breaker_failed(b, SVC, NODE, ME, 0);
     pos = 0;
     assert_true(breakers_next(b, &pos, &info));
     assert_slice_is(info.service, "svc");
@@ -70,16 +91,16 @@ static void can_be_seen(void **state)
     assert_int_equal(info.state, BREAKER_CLOSED);
     assert_int_equal(info.failures, 1);
     assert_int_equal(breakers_open(b), 0);
-    breaker_failed(b, SVC, NODE, 5);
-    breaker_failed(b, SVC, NODE, 6);
-    breaker_failed(b, SVC, SLICE_LIT("b@h"), 6);
+    breaker_failed(b, SVC, NODE, ME, 5);
+    breaker_failed(b, SVC, NODE, ME, 6);
+    breaker_failed(b, SVC, SLICE_LIT("b@h"), ME, 6);
     pos = 0;
     while (breakers_next(b, &pos, &info) && info.state != BREAKER_OPEN)
         ;
     assert_slice_is(info.node, "a@h");
     assert_int_equal(info.open_until_us, 1006);
     assert_int_equal(breakers_open(b), 1);
-    assert_true(breaker_allows(b, SVC, NODE, 1006));
+    assert_true(breaker_allows(b, SVC, NODE, ME, 1006));
     assert_int_equal(breakers_open(b), 1); /* trying */
     breaker_succeeded(b, SVC, NODE);
     assert_int_equal(breakers_open(b), 0);
@@ -91,12 +112,12 @@ static void never_opens_when_turned_off_or_too_many(void **state)
     char name[32];
     struct breakers *off = breakers_new(0, 1000);
     for (int i = 0; i < 100; i++)
-        assert_false(breaker_failed(off, SVC, NODE, 0));
-    assert_true(breaker_allows(off, SVC, NODE, 0));
+        assert_false(breaker_failed(off, SVC, NODE, ME, 0));
+    assert_true(breaker_allows(off, SVC, NODE, ME, 0));
     breakers_free(off);
     for (int i = 0; i < 20000; i++) {
         snprintf(name, sizeof(name), "n%d@h", i);
-        breaker_failed(b, SVC, slice_str(name), 0);
+        breaker_failed(b, SVC, slice_str(name), ME, 0);
     }
     size_t pos = 0, seen = 0;
     struct breaker_info info;
@@ -111,6 +132,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(opens_after_failures_in_a_row),
         T(lets_one_try_through_after_the_cooldown),
+        T(only_who_tries_opens_it_again_or_gives_the_try_back),
         T(can_be_seen),
         T(never_opens_when_turned_off_or_too_many),
     };

@@ -420,6 +420,31 @@ static void a_breaker_half_opens_after_its_cooldown(void **state)
     assert_int_equal(breaker_of(w, "svc@localhost").failures, 1); /* counting begins anew */
 }
 
+/* E-211: the one try is not given back, nor judged, by calls that were under way before the breaker opened */
+static void only_the_try_itself_decides_about_a_half_open_breaker(void **state)
+{
+    static const enum call_outcome late[] = {CALL_NODEDOWN, CALL_TIMEOUT, CALL_TIMEOUT};
+    struct fake_world *w = *state;
+    with(w, quick_breaker);
+    fake_function(w, "f", "");
+    for (int i = 0; i < 4; i++)
+        fake_request(w, "1", ASK("f", "r", ""));
+    time_out(w);
+    time_out(w);
+    pass_ms(w, 1000);
+    fake_request(w, "2", ASK("f", "r", "")); /* the try: call 6 */
+    for (uint32_t i = 0; i < ARRAY_SIZE(late); i++) {
+        fake_answer(w, i, late[i], NULL);
+        assert_int_equal(breaker_of(w, "svc@localhost").state, BREAKER_TRYING);
+    }
+    leave(w); /* with call 3 and the try */
+    assert_int_equal(breaker_of(w, "svc@localhost").state, BREAKER_OPEN);
+    fake_request(w, "1", ASK("f", "r", "")); /* nobody knows yet how the node is: this is the next try */
+    assert_int_equal(breaker_of(w, "svc@localhost").state, BREAKER_TRYING);
+    fake_answer(w, w->calls - 1, CALL_RETURN, "1");
+    assert_int_equal(breaker_of(w, "svc@localhost").state, BREAKER_CLOSED);
+}
+
 /* E-182: an open breaker sends the call to the next node */
 static void an_open_breaker_is_passed_over_for_the_next_node(void **state)
 {
@@ -606,6 +631,7 @@ int main(void)
         T(pauses_grow_and_differ),
         T(a_client_that_leaves_takes_everything_it_waited_for_along),
         T(a_breaker_half_opens_after_its_cooldown),
+        T(only_the_try_itself_decides_about_a_half_open_breaker),
         T(an_open_breaker_is_passed_over_for_the_next_node),
         T(a_busy_node_counts_though_the_next_one_is_down),
         T(what_a_hook_nests_too_deep_is_shown_as_nil),
