@@ -127,8 +127,8 @@ $(BUILD)/bench/micro: $(addprefix $(BUILD)/bench/,micro.o micro_jansson.o micro_
 bench-codec: $(BUILD)/bench/micro ## time the codec steps of a request, beside jansson
 	$(Q)$<
 
-bench: $(BUILD)/beamgate $(addprefix $(BUILD)/bench/,loadgen lws_echo micro) ## measure (QUICK=1: one minute; SECONDS=3; REPEAT=1; ONLY="echo idle")
-	$(Q)QUICK="$(QUICK)" WINDOW="$(SECONDS)" ONLY="$(ONLY)" REPEAT="$(or $(REPEAT),1)" KEEP="$(KEEP)" \
+bench: $(BUILD)/beamgate $(addprefix $(BUILD)/bench/,loadgen lws_echo micro) ## measure (QUICK=1: one minute; SECONDS=3; REPEAT=1; ROUNDS=5; ONLY="echo idle")
+	$(Q)QUICK="$(QUICK)" WINDOW="$(SECONDS)" ONLY="$(ONLY)" REPEAT="$(or $(REPEAT),1)" ROUNDS="$(ROUNDS)" KEEP="$(KEEP)" \
 		sh tests/bench/run.sh $(BUILD)
 
 demo: ## install what is missing, build, start a demo cluster and make some calls (ONCE=1: then end)

@@ -51,7 +51,7 @@ function pick(key, at,    i, j, n, less, found) {
     field[key, n] = number($0, "others_percent")
     if (label == "start")
         field[key, n] = number($0, "answered_ms")
-    if (label ~ /^echo_of_/)
+    if (label ~ /^(echo_of|budget)_/)
         field[key, n] = process($0, "gateway", "us_per_request")
     if (label ~ /^echo_(alone|rpc_.*)$/)
         field[key, n] = number($0, "p99_us")
@@ -70,47 +70,96 @@ function load_row(key,    l, us, top) {
         (top > 0 ? sprintf("%.2f", us / top) : "-"), fixed(number(l, "others_percent"), 0)
 }
 
-function budget(what, have, limit, unit) {
-    if (have != "" && have != "-")
-        printf "| %-52s | %9s | %9s | %5.2f | %s\n", what, fixed(have, 2) unit, limit unit, have / limit,
-            (have + 0 <= limit + 0 ? "met |" : "missed |")
+function budget_heading() {
+    if (budget_rows++)
+        return
+    print "\n| budget                                               |  measured |     limit | ratio |"
+    print "| ---                                                  |       --: |       --: |   --: | ---"
 }
 
-# A budget of CPU time, in time and in bare echoes. The times were set where a bare echo cost 3.4 to 4.5 us; how many of the
-# dearer ones they allow is what can be compared between machines, and hours of one machine.
-function cpu_budget(what, key, limit,    c, top, times) {
-    if (!(key in cpu))
+function budget(what, have, limit, unit) {
+    if (have == "" || have == "-")
         return
-    budget(what, cpu[key], limit, " us")
-    split(key, c, " ")
-    top = "ceiling " c[2]
-    if (!(top in cpu))
+    budget_heading()
+    printf "| %-52s | %9s | %9s | %5.2f | %s\n", what, fixed(have, 2) unit, limit unit, have / limit,
+        (have + 0 <= limit + 0 ? "met |" : "missed |")
+}
+
+# The values of n windows, sorted into list[].
+function sort_into(list, n,    i, j, v) {
+    for (i = 2; i <= n; i++) {
+        v = list[i]
+        for (j = i; j > 1 && list[j - 1] > v; j--)
+            list[j] = list[j - 1]
+        list[j] = v
+    }
+}
+
+function verdict(have, limit) { return have + 0 <= limit + 0 ? "met" : "missed" }
+
+# A budget of CPU time, in time and in bare echoes of the same round: medians, least and greatest. The times were set where a bare echo
+# cost 3.4 to 4.5 us; how many of the dearer ones they allow is what can be compared between machines, and hours of one.
+function cpu_budget(what, label, connections, limit,    key, echo, n, i, us, times, m) {
+    key = label " " connections
+    echo = "budget_echo " connections
+    n = count[key] < count[echo] ? count[key] : count[echo]
+    if (n == 0)
         return
-    times = cpu[key] / cpu[top]
-    printf "| %-52s | %9.2f | %9.2f | %5.2f | %s |\n", "  in bare echoes", times, limit / 4.5, times / (limit / 4.5),
-        times <= limit / 4.5 ? "met" : "missed"
+    for (i = 1; i <= n; i++) {
+        us[i] = field[key, i] + 0
+        times[i] = field[key, i] / field[echo, i]
+    }
+    sort_into(us, n)
+    sort_into(times, n)
+    m = int((n + 1) / 2)
+    printf "| %-45s | %5d | %5.2f (%.2f to %.2f) | %-10s | %.2f (%.2f to %.2f) | %-12s |\n", what, connections, us[m], us[1], us[n],
+        limit ? limit ", " verdict(us[m], limit) : "-", times[m], times[1], times[n],
+        limit ? sprintf("%.2f, %s", limit / 4.5, verdict(times[m], limit / 4.5)) : "-"
+}
+
+function cpu_budgets(    c) {
+    if (!(("budget_echo " 64) in count))
+        return
+    print "\n| CPU per call, medians of the rounds           | conns | us (least to most)   | budget     | bare echoes       | budget       |"
+    print "| ---                                           |   --: |                  --: | ---        |               --: | ---          |"
+    for (c = 64; c <= 256; c *= 4) {
+        cpu_budget("a bare echo, no gateway", "budget_echo", c, 0)
+        cpu_budget("echo", "budget_call", c, 8)
+        cpu_budget("five arguments, a permission, two rate limits", "budget_limited", c, 8)
+        cpu_budget("list_users, 50 maps", "budget_maps", c, 16)
+    }
 }
 
 # Windows of two cases that were measured in turns, by pairs: the median of how much more the first has.
-function growth(what, key, base, limit,    i, j, n, v, sorted) {
+function growth(what, key, base, limit,    i, n, sorted) {
     n = count[key] < count[base] ? count[key] : count[base]
-    for (i = 1; i <= n; i++) {
-        v = field[key, i] / field[base, i]
-        for (j = i; j > 1 && sorted[j - 1] > v; j--)
-            sorted[j] = sorted[j - 1]
-        sorted[j] = v
+    for (i = 1; i <= n; i++)
+        sorted[i] = field[key, i] / field[base, i]
+    sort_into(sorted, n)
+    if (n == 0)
+        return
+    budget_heading()
+    printf "| %-52s | %8.0f %% | %9s | %5s | median of %d pairs, %.0f to %.0f %%\n", what,
+        (sorted[int((n + 1) / 2)] - 1) * 100, limit, "", n, (sorted[1] - 1) * 100, (sorted[n] - 1) * 100
+}
+
+function load_rows(    i, any) {
+    for (i = 1; i <= keys; i++) {
+        if (order[i] ~ /^(idle |start |budget_)/)
+            continue
+        if (!any++)
+            load_heading()
+        load_row(order[i])
     }
-    if (n > 0)
-        printf "| %-52s | %8.0f %% | %9s | %5s | median of %d pairs, %.0f to %.0f %%\n", what,
-            (sorted[int((n + 1) / 2)] - 1) * 100, limit, "", n, (sorted[1] - 1) * 100, (sorted[n] - 1) * 100
+}
+
+function load_heading() {
+    print "| case           | conns | answers/s |  p50 us |  p99 us | gw us/rq | user % | node us  | load us  | x echo  | others% |"
+    print "| ---            |   --: |       --: |     --: |     --: |      --: |    --: |      --: |      --: |     --: |     --: |"
 }
 
 END {
-    print "| case           | conns | answers/s |  p50 us |  p99 us | gw us/rq | user % | node us  | load us  | x echo  | others% |"
-    print "| ---            |   --: |       --: |     --: |     --: |      --: |    --: |      --: |      --: |     --: |     --: |"
-    for (i = 1; i <= keys; i++)
-        if (order[i] !~ /^(idle|start) /)
-            load_row(order[i])
+    load_rows()
     for (i = 1; i <= keys; i++) {
         l = pick(order[i], 0.5)
         if (order[i] ~ /^idle /) {
@@ -126,16 +175,12 @@ END {
                 number(l, "listening_ms"), start_ms, number(l, "cpu_ms"), rest_kb
         }
     }
-    print "\n| budget                                               |  measured |     limit | ratio |"
-    print "| ---                                                  |       --: |       --: |   --: | ---"
-    cpu_budget("CPU per synchronous call (echo), 64 connections", "echo 64", 8)
-    cpu_budget("CPU per synchronous call (echo), 256 connections", "echo 256", 8)
-    cpu_budget("CPU per call answered by 50 maps, 64 connections", "list_users 64", 16)
-    cpu_budget("validation, permission, two limits, 64 connections", "checked_limited 64", 8)
-    cpu_budget("validation, permission, two limits, 256 connections", "checked_limited 256", 8)
-    if (cpu["echo_of_10 64"] > 0 && cpu["echo_of_10000 64"] > 0)
+    cpu_budgets()
+    if (cpu["echo_of_10 64"] > 0 && cpu["echo_of_10000 64"] > 0) {
+        budget_heading()
         printf "| %-52s | %8.0f %% | %9s | %5s |\n", "growth of echo from 10 to 10,000 functions",
             (cpu["echo_of_10000 64"] / cpu["echo_of_10 64"] - 1) * 100, "none", ""
+    }
     growth("clients' p99: 5,000 rpc/s here, or to another node", "echo_rpc_gateway 64", "echo_rpc_service 64", "20 %")
     growth("clients' p99: 5,000 rpc/s here, or no calls at all", "echo_rpc_gateway 64", "echo_alone 64", "20 %")
     growth("clients' p99: 5,000 rpc/s elsewhere, or none", "echo_rpc_service 64", "echo_alone 64", "")

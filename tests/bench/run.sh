@@ -6,7 +6,8 @@
 #   QUICK=1      one minute in all: one window a case, the widest cases only
 #   WINDOW=3     seconds of each measured window     REPEAT=1   windows per case at most: one in which other processes
 #                took less than a tenth of a core ends the case; of several the least disturbed is shown
-#   ONLY="echo"  some of: ceiling echo list checked spawn functions heartbeat pipeline join rpc idle auth start micro
+#   ROUNDS=5     of the case budget
+#   ONLY="echo"  some of: ceiling echo list checked budget spawn functions heartbeat pipeline join rpc idle auth start micro
 #   KEEP=1       leave the temporary directory (results.jsonl, logs)
 set -u
 build=$(cd "${1:?usage: run.sh BUILD_DIR}" && pwd) || exit 1
@@ -18,7 +19,9 @@ window=${window:-3}
 warmup=${quick:+0.5}
 warmup=${warmup:-1}
 repeat=${REPEAT:-1}
-only=${ONLY:-ceiling echo list checked spawn functions heartbeat pipeline join rpc idle auth start micro}
+rounds=${quick:+1}
+rounds=${rounds:-${ROUNDS:-5}}
+only=${ONLY:-ceiling echo list checked budget spawn functions heartbeat pipeline join rpc idle auth start micro}
 connections="1 16 64 256"
 idle_connections=10000
 starts=${quick:+3}
@@ -130,11 +133,15 @@ requests() { # LABEL CONNECTIONS ARG...
     done
 }
 
-ceiling() {
+start_echo() {
     "$build/bench/lws_echo" "$echo_port" > "$dir/echo.log" 2> "$dir/echo-errors.log" &
     echo_pid=$!
     pids="$pids $echo_pid"
     wait_for listening "$dir/echo.log"
+}
+
+ceiling() {
+    start_echo
     for c in $connections; do
         load ceiling --mode echo --port "$echo_port" --connections "$c" --pid "gateway=$echo_pid"
     done
@@ -161,17 +168,54 @@ spawn_cases() {
 }
 
 # Five typed arguments and a permission; then also two rate limits, which hold and never refuse.
+checked='{"service":"bench_service","request_type":"checked","request_id":"r$ID","args":{"msg":"m$ID","n":42,
+    "tags":["red","green"],"at":"2026-01-02T03:04:05.678+07:00","id":"550e8400-e29b-41d4-a716-446655440000"}}'
+limit="key: user_id, max_requests: 1000, window_ms: 1"
+limits="rate_limiter: {global_limits: [{$limit}], api_limits: [{service: bench_service, request_type: checked, $limit}]}"
 checked_cases() {
-    checked='{"service":"bench_service","request_type":"checked","request_id":"r$ID","args":{"msg":"m$ID","n":42,
-        "tags":["red","green"],"at":"2026-01-02T03:04:05.678+07:00","id":"550e8400-e29b-41d4-a716-446655440000"}}'
-    limit="key: user_id, max_requests: 1000, window_ms: 1"
-    limits="rate_limiter: {global_limits: [{$limit}], api_limits: [{service: bench_service, request_type: checked, $limit}]}"
     start_gateway rex 3
     requests checked "$(some 64 "64 256")" --mode request --payload-template "$checked"
     stop "$gateway" TERM
     start_gateway rex 3 "$limits"
     requests checked_limited "$(some 64 "64 256")" --mode request --payload-template "$checked"
     stop "$gateway" TERM
+}
+
+# CASE CONNECTIONS: one window of what the budgets of CPU time are about; the bare echo is one of them.
+budget_window() {
+    window=1 warmup=0.3 repeat=1
+    case $1 in
+    echo) load "budget_echo" --port "$echo_port" --connections "$2" --pid "gateway=$echo_pid" --mode echo ;;
+    call) requests budget_call "$2" --mode request --payload-template echo ;;
+    maps) requests budget_maps "$2" --mode request --payload-template list_users ;;
+    limited) port=$limited_port gateway=$limited_gateway requests budget_limited "$2" --mode request --payload-template "$checked" ;;
+    esac
+}
+
+# The four in turns, each of them once first, second and so on, with all that serves them up at the same time: the pace of a shared
+# machine changes by the minute, so only windows that lie side by side can be compared.
+budget_case() {
+    start_echo
+    start_gateway rex 3 "$limits"
+    limited_port=$port limited_gateway=$gateway
+    port=$((port + 3))
+    start_gateway rex 3
+    for turn in $(seq "$rounds"); do
+        for c in 64 256; do
+            for which in $(case $((turn % 4)) in
+                0) echo echo call limited maps ;;
+                1) echo call limited maps echo ;;
+                2) echo limited maps echo call ;;
+                3) echo maps echo call limited ;;
+                esac); do
+                (budget_window "$which" "$c") || exit 1
+            done
+        done
+    done
+    stop "$echo_pid" KILL
+    stop "$gateway" TERM
+    stop "$limited_gateway" TERM
+    port=$limited_port
 }
 
 # A gateway for each size of the table, all up at a time and measured in turns: what else the machine does meets all.
@@ -282,6 +326,7 @@ wants ceiling && ceiling
 start_node
 case " $only " in *" echo "* | *" list "* | *" heartbeat "* | *" pipeline "* | *" join "*) rex_cases ;; esac
 wants checked && checked_cases
+wants budget && budget_case
 wants spawn && spawn_cases
 wants functions && function_cases
 wants rpc && rpc_case
