@@ -15,6 +15,7 @@ enum {
 };
 
 enum json_kind {
+    JSON_BAD, /* what begins no value */
     JSON_END, /* nothing but white space is left */
     JSON_NULL,
     JSON_FALSE,
@@ -22,8 +23,7 @@ enum json_kind {
     JSON_NUMBER,
     JSON_STRING,
     JSON_ARRAY,
-    JSON_OBJECT,
-    JSON_BAD
+    JSON_OBJECT
 };
 
 struct json_limits {
@@ -49,6 +49,22 @@ struct json_reader {
 static inline struct json_reader json_reader(struct slice text)
 {
     return (struct json_reader){text.ptr, slice_end(text), text.ptr};
+}
+
+/* What a value is, told by its first character alone; JSON_BAD for those that begin none. */
+extern const uint8_t json_kinds[256];
+/* Kind of a raw value. */
+static inline enum json_kind json_kind(struct slice raw)
+{
+    return raw.len ? (enum json_kind)json_kinds[(uint8_t)raw.ptr[0]] : JSON_END;
+}
+
+/* White space is these four characters and no others (RFC 8259 section 2). */
+static inline const char *json_skip_space(const char *p, const char *end)
+{
+    while (p < end && (uint8_t)*p <= ' ' && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+        p++;
+    return p;
 }
 
 /* Skips white space and tells what comes next without consuming it; JSON_BAD for a character that
@@ -78,13 +94,11 @@ struct json_iter {
 void json_iter_init(struct json_iter *it, struct slice raw_container);
 bool json_iter_next(struct json_iter *it, struct slice *raw_key, struct slice *raw_value);
 
-/* Kind of a raw value, by its first character. */
-enum json_kind json_kind(struct slice raw);
 /* True when the raw string (with quotes) has no escapes: its text is raw.ptr + 1, raw.len - 2. */
 bool json_string_plain(struct slice raw, struct slice *text);
 /* The text of a raw, checked string (with quotes), without a copy where it has no escapes; else it takes the place of
- * what was in room, of which no more than JSON_ROOM_KEEP bytes of memory stay from the last time. Without memory the text
- * is empty and room has failed. */
+ * what was in room, of which no more than JSON_ROOM_KEEP bytes of memory stay from the last time. Without memory the
+ * text is empty and room has failed. */
 enum { JSON_ROOM_KEEP = 4096 };
 struct slice json_string_in(struct slice raw, struct buf *room);
 /* Appends the text of a raw, checked string (with quotes), escapes resolved. */

@@ -22,14 +22,14 @@ static int frame_error(const struct json_reader *r, struct err *e, const char *w
 }
 
 /* Skips white space and returns the next character without consuming it, 0 at the end. */
-static char next_char(struct json_reader *r)
+static inline char next_char(struct json_reader *r)
 {
-    json_peek(r);
+    r->p = json_skip_space(r->p, r->end);
     return r->p < r->end ? *r->p : '\0';
 }
 
 /* After one member of a container: consumes `,` (returns 1) or the closing character (returns 0). */
-static int next_member(struct json_reader *r, char close, struct err *e)
+static inline int next_member(struct json_reader *r, char close, struct err *e)
 {
     char c = next_char(r);
     if (c != ',' && c != close)

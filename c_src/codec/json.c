@@ -21,37 +21,32 @@ const struct json_limits json_limits_checked = {.max_depth = JSON_DEPTH_MAX, .ma
 const char json_too_deep[] = "nesting too deep";
 const char json_too_many_keys[] = "too many keys in an object";
 
-/* The walk of one json_value(). */
+/* The walk of one json_value(). Its steps take the place they stand at and return what follows, or NULL when they have
+ * failed with rc. */
 struct scan {
-    const char *p;
     const char *end;
     const char *start;
     struct err *e;
+    int rc;
     size_t max_keys;
     unsigned max_depth;
     unsigned depth;
-    uint32_t keys[JSON_DEPTH_MAX];
-    bool object[JSON_DEPTH_MAX];
+    uint32_t keys[JSON_DEPTH_MAX + 1]; /* by depth */
+    char close[JSON_DEPTH_MAX + 1];    /* what the container ends with; 0: there is none */
 };
 
-/* White space is these four characters and no others (RFC 8259 section 2). */
-static const char *skip_space(const char *p, const char *end)
-{
-    while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
-        p++;
-    return p;
-}
-
 /* Malformed text, with its position in the text of the reader (not of the value). */
-static int fail(const struct scan *s, const char *at, const char *what)
+static const char *fail(struct scan *s, const char *at, const char *what)
 {
-    return err_set(s->e, BG_EINVAL, (size_t)(at - s->start), "%s", what);
+    s->rc = err_set(s->e, BG_EINVAL, (size_t)(at - s->start), "%s", what);
+    return NULL;
 }
 
 /* Well-formed as far as read, but more than we take. */
-static int fail_limit(const struct scan *s, const char *what)
+static const char *fail_limit(struct scan *s, const char *at, const char *what)
 {
-    return err_set(s->e, BG_ELIMIT, (size_t)(s->p - s->start), "%s", what);
+    s->rc = err_set(s->e, BG_ELIMIT, (size_t)(at - s->start), "%s", what);
+    return NULL;
 }
 
 /* ---- strings ---- */
@@ -103,30 +98,32 @@ static size_t escape_length(const char *p, const char *end)
     return low >= 0 && (low & 0xfc00) == 0xdc00 ? 12 : 0;
 }
 
-/* s->p stands behind the opening quote and is moved behind the closing one. */
-static int check_string(struct scan *s)
+/* An escape, or characters outside ASCII: whatever stands in a string and is neither plain nor its end. */
+static const char *check_special(struct scan *s, const char *p)
 {
-    const char *p = s->p, *end = s->end;
-    for (;;) {
-        p = text_run(p, end);
-        if (p == end)
-            return fail(s, p, "unterminated string");
-        if (*p == '"')
-            break;
-        size_t n;
-        if (*p == '\\') {
-            n = escape_length(p, end);
-            if (!n)
-                return fail(s, p, "invalid escape in a string");
-        } else {
-            n = utf8_sequence(p, (size_t)(end - p));
-            if (!n)
-                return fail(s, p, *p & 0x80 ? "invalid UTF-8 in a string" : "control character in a string");
-        }
-        p += n;
+    size_t n;
+    if (*p == '\\') {
+        n = escape_length(p, s->end);
+        return n ? p + n : fail(s, p, "invalid escape in a string");
     }
-    s->p = p + 1;
-    return BG_OK;
+    do {
+        n = utf8_sequence(p, (size_t)(s->end - p));
+        if (!n)
+            return fail(s, p, *p & 0x80 ? "invalid UTF-8 in a string" : "control character in a string");
+        p += n;
+    } while (p < s->end && *p & 0x80);
+    return p;
+}
+
+/* p stands behind the opening quote. */
+static inline const char *check_string(struct scan *s, const char *p)
+{
+    while ((p = text_run(p, s->end)) < s->end && *p != '"') {
+        p = check_special(s, p);
+        if (!p)
+            return NULL;
+    }
+    return p < s->end ? p + 1 : fail(s, p, "unterminated string");
 }
 
 /* The UTF-8 form of a code point that is no surrogate; dst has room for 4 bytes. */
@@ -221,13 +218,9 @@ static bool eat(struct slice *text, const void *p, size_t n)
     return true;
 }
 
-/* Run by run, so that nothing is copied for keys that are only compared. Most comparisons are of a key with a name that
- * it is not, and the first character says so. */
-bool json_string_is(struct slice raw, struct slice text)
+/* The text of p..end, which may have escapes. Run by run, so that nothing is copied. */
+static bool unescaped_is(const char *p, const char *end, struct slice text)
 {
-    const char *p = raw.ptr + 1, *end = raw.ptr + raw.len - 1;
-    if (p < end && *p != '\\' && (text.len == 0 || *p != *text.ptr))
-        return false;
     while (p < end) {
         const char *slash = memchr(p, '\\', (size_t)(end - p));
         size_t run = (size_t)((slash ? slash : end) - p);
@@ -239,6 +232,17 @@ bool json_string_is(struct slice raw, struct slice text)
             return false;
     }
     return text.len == 0;
+}
+
+/* Most comparisons are of a key with a name that it is not, and its length or first character says so: an escape is
+ * longer than what it stands for. */
+bool json_string_is(struct slice raw, struct slice text)
+{
+    const char *p = raw.ptr + 1;
+    size_t n = raw.len - 2;
+    if (n < text.len || (n > 0 && *p != '\\' && (text.len == 0 || *p != *text.ptr)))
+        return false;
+    return unescaped_is(p, p + n, text);
 }
 
 /* ---- numbers ---- */
@@ -335,9 +339,9 @@ static bool digits(const char **p, const char *end)
 }
 
 /* -? (0 | [1-9] digits) (. digits)? ([eE] [+-]? digits)? and the bounds of JSON_NUMBER_MAX and of a double. */
-static int check_number(struct scan *s)
+static const char *check_number(struct scan *s, const char *p)
 {
-    const char *start = s->p, *p = start, *end = s->end;
+    const char *start = p, *end = s->end;
     bool is_float = false;
     if (*p == '-')
         p++;
@@ -359,179 +363,168 @@ static int check_number(struct scan *s)
             return fail(s, start, "invalid number");
     }
     if (p - start > JSON_NUMBER_MAX)
-        return fail_limit(s, "number with too many digits");
+        return fail_limit(s, start, "number with too many digits");
     if (is_float && overflows(slice_make(start, (size_t)(p - start))))
         return fail(s, start, "number out of range");
-    s->p = p;
-    return BG_OK;
+    return p;
 }
 
 /* ---- values ---- */
 
 /* true, false or null: no prefix and no other case. */
-static int check_word(struct scan *s, const char *word, size_t n)
+static const char *check_word(struct scan *s, const char *p, const char *word, size_t n)
 {
-    if ((size_t)(s->end - s->p) < n || memcmp(s->p, word, n) != 0)
-        return fail(s, s->p, "invalid value");
-    s->p += n;
-    return BG_OK;
+    return (size_t)(s->end - p) >= n && memcmp(p, word, n) == 0 ? p + n : fail(s, p, "invalid value");
 }
 
-/* Enters a container at s->p and moves to its first element or its end. */
-static int push(struct scan *s, bool object)
+/* Neither string nor container. */
+static const char *check_scalar(struct scan *s, const char *p)
 {
-    if (s->depth >= s->max_depth)
-        return fail_limit(s, json_too_deep);
-    s->object[s->depth] = object;
-    s->keys[s->depth] = 0;
-    s->depth++;
-    s->p = skip_space(s->p + 1, s->end);
-    return BG_OK;
+    switch (*p) {
+    case 't':
+        return check_word(s, p, "true", 4);
+    case 'f':
+        return check_word(s, p, "false", 5);
+    case 'n':
+        return check_word(s, p, "null", 4);
+    default:
+        return check_number(s, p);
+    }
 }
 
 /* "key" : up to where the value begins. */
-static int check_key(struct scan *s)
+static inline const char *check_key(struct scan *s, const char *p)
 {
-    s->p = skip_space(s->p, s->end);
-    if (s->p == s->end || *s->p != '"')
-        return fail(s, s->p, "expected a key");
-    if (s->max_keys && s->keys[s->depth - 1]++ >= s->max_keys)
-        return fail_limit(s, json_too_many_keys);
-    s->p++;
-    int rc = check_string(s);
-    if (rc)
-        return rc;
-    s->p = skip_space(s->p, s->end);
-    if (s->p == s->end || *s->p != ':')
-        return fail(s, s->p, "expected ':'");
-    s->p++;
-    return BG_OK;
+    p = json_skip_space(p, s->end);
+    if (p == s->end || *p != '"')
+        return fail(s, p, "expected a key");
+    if (s->max_keys && s->keys[s->depth]++ >= s->max_keys)
+        return fail_limit(s, p, json_too_many_keys);
+    p = check_string(s, p + 1);
+    if (!p)
+        return NULL;
+    p = json_skip_space(p, s->end);
+    return p < s->end && *p == ':' ? p + 1 : fail(s, p, "expected ':'");
 }
 
-/* One scalar, or the beginning of a container. *opened tells that a first element must follow. */
-static int check_start(struct scan *s, bool *opened)
+/* Enters the container at p. *more tells that a first element must follow. */
+static inline const char *check_open(struct scan *s, const char *p, bool *more)
 {
-    int rc;
-    *opened = false;
-    s->p = skip_space(s->p, s->end);
-    if (s->p == s->end)
-        return fail(s, s->p, "unexpected end");
-    switch (*s->p) {
-    case '"':
-        s->p++;
-        return check_string(s);
-    case '{':
-        rc = push(s, true);
-        *opened = rc == 0 && !(s->p < s->end && *s->p == '}');
-        return *opened ? check_key(s) : rc;
-    case '[':
-        rc = push(s, false);
-        *opened = rc == 0 && !(s->p < s->end && *s->p == ']');
-        return rc;
-    case 't':
-        return check_word(s, "true", 4);
-    case 'f':
-        return check_word(s, "false", 5);
-    case 'n':
-        return check_word(s, "null", 4);
-    default:
-        return check_number(s);
-    }
+    char close = *p == '{' ? '}' : ']';
+    if (s->depth >= s->max_depth)
+        return fail_limit(s, p, json_too_deep);
+    s->depth++;
+    s->close[s->depth] = close;
+    s->keys[s->depth] = 0;
+    p = json_skip_space(p + 1, s->end);
+    *more = p == s->end || *p != close;
+    return p;
+}
+
+/* One scalar, or the beginning of a container, with the key that an object has before it. *more tells that a first
+ * element must follow. */
+static inline const char *check_start(struct scan *s, const char *p, bool *more)
+{
+    *more = false;
+    if (s->close[s->depth] == '}' && !(p = check_key(s, p)))
+        return NULL;
+    p = json_skip_space(p, s->end);
+    if (p == s->end)
+        return fail(s, p, "unexpected end");
+    if (*p == '"')
+        return check_string(s, p + 1);
+    return *p == '{' || *p == '[' ? check_open(s, p, more) : check_scalar(s, p);
 }
 
 /* After a value: closes what ends here. *more tells that another element must follow. */
-static int check_after(struct scan *s, bool *more)
+static inline const char *check_after(struct scan *s, const char *p, bool *more)
 {
     *more = false;
-    while (s->depth > 0) {
-        bool object = s->object[s->depth - 1];
-        s->p = skip_space(s->p, s->end);
-        if (s->p < s->end && *s->p == ',') {
-            s->p++;
+    for (; s->depth > 0; s->depth--, p++) {
+        char close = s->close[s->depth];
+        p = json_skip_space(p, s->end);
+        if (p < s->end && *p == ',') {
             *more = true;
-            return object ? check_key(s) : BG_OK;
+            return p + 1;
         }
-        if (s->p == s->end || *s->p != (object ? '}' : ']'))
-            return fail(s, s->p, object ? "expected ',' or '}'" : "expected ',' or ']'");
-        s->p++;
-        s->depth--;
+        if (p == s->end || *p != close)
+            return fail(s, p, close == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
     }
+    return p;
+}
+
+/* p has been found to begin a value, which ends at end. */
+static inline int value_found(struct json_reader *r, const char *p, const char *end, struct slice *raw)
+{
+    *raw = slice_make(p, (size_t)(end - p));
+    r->p = end;
     return BG_OK;
 }
 
-/* Starts and ends by turns: each start leaves either an opened container, whose first element follows, or a whole
- * value, behind which some containers may close. */
-int json_value(struct json_reader *r, const struct json_limits *lim, struct slice *raw, struct err *e)
+/* Any value at from. Starts and ends by turns: each start leaves either an opened container, whose first element
+ * follows, or a whole value, behind which some containers may close. */
+static int check_value(struct json_reader *r, const struct json_limits *lim, const char *from, struct slice *raw,
+                       struct err *e)
 {
     struct scan s;
-    s.p = skip_space(r->p, r->end);
+    const char *p = from;
     s.end = r->end;
     s.start = r->start;
     s.e = e;
     s.max_keys = lim->max_keys;
     s.max_depth = lim->max_depth < JSON_DEPTH_MAX ? lim->max_depth : JSON_DEPTH_MAX;
     s.depth = 0;
-    const char *from = s.p;
-    bool more = true;
-    while (more) {
-        int rc = check_start(&s, &more);
-        if (rc == 0 && !more)
-            rc = check_after(&s, &more);
-        if (rc)
-            return rc;
+    s.close[0] = '\0';
+    for (bool more = true; more;) {
+        p = check_start(&s, p, &more);
+        if (p && !more)
+            p = check_after(&s, p, &more);
+        if (!p)
+            return s.rc;
     }
-    *raw = slice_make(from, (size_t)(s.p - from));
-    r->p = s.p;
-    return BG_OK;
+    return value_found(r, from, p, raw);
+}
+
+/* Most elements of a message are plain strings, which need no walk. */
+int json_value(struct json_reader *r, const struct json_limits *lim, struct slice *raw, struct err *e)
+{
+    const char *from = json_skip_space(r->p, r->end);
+    if (from < r->end && *from == '"') {
+        const char *p = text_run(from + 1, r->end);
+        if (p < r->end && *p == '"')
+            return value_found(r, from, p + 1, raw);
+    }
+    return check_value(r, lim, from, raw, e);
 }
 
 int json_finish(struct json_reader *r, struct err *e)
 {
-    r->p = skip_space(r->p, r->end);
+    r->p = json_skip_space(r->p, r->end);
     if (r->p == r->end)
         return BG_OK;
     return err_set(e, BG_EINVAL, (size_t)(r->p - r->start), "trailing characters");
 }
 
-/* What a value is, told by its first character alone. */
-static enum json_kind kind_of(char c)
-{
-    switch (c) {
-    case '"':
-        return JSON_STRING;
-    case '{':
-        return JSON_OBJECT;
-    case '[':
-        return JSON_ARRAY;
-    case 't':
-        return JSON_TRUE;
-    case 'f':
-        return JSON_FALSE;
-    case 'n':
-        return JSON_NULL;
-    default:
-        return c == '-' || (c >= '0' && c <= '9') ? JSON_NUMBER : JSON_BAD;
-    }
-}
-
-enum json_kind json_kind(struct slice raw)
-{
-    return raw.len ? kind_of(raw.ptr[0]) : JSON_END;
-}
+const uint8_t json_kinds[256] = {
+    ['"'] = JSON_STRING, ['{'] = JSON_OBJECT, ['['] = JSON_ARRAY,  ['t'] = JSON_TRUE,   ['f'] = JSON_FALSE,
+    ['n'] = JSON_NULL,   ['-'] = JSON_NUMBER, ['0'] = JSON_NUMBER, ['1'] = JSON_NUMBER, ['2'] = JSON_NUMBER,
+    ['3'] = JSON_NUMBER, ['4'] = JSON_NUMBER, ['5'] = JSON_NUMBER, ['6'] = JSON_NUMBER, ['7'] = JSON_NUMBER,
+    ['8'] = JSON_NUMBER, ['9'] = JSON_NUMBER,
+};
 
 enum json_kind json_peek(struct json_reader *r)
 {
-    r->p = skip_space(r->p, r->end);
-    return r->p == r->end ? JSON_END : kind_of(*r->p);
+    r->p = json_skip_space(r->p, r->end);
+    return json_kind(slice_make(r->p, (size_t)(r->end - r->p)));
 }
 
 /* ---- walking checked text ---- */
 
 /* p stands behind the opening quote; returns behind the closing one. */
-static const char *skip_string(const char *p, const char *end)
+static inline const char *skip_string(const char *p, const char *end)
 {
-    while ((p = text_run(p, end)) < end && *p != '"')
-        p += *p == '\\' ? 2 : 1;
+    while ((p = text_quote(p, end)) < end && *p == '\\')
+        p += 2;
     return p < end ? p + 1 : end;
 }
 
@@ -557,15 +550,24 @@ static inline bool ends_word(char c)
     return c <= ' ' || c == ',' || c == ']' || c == '}';
 }
 
-const char *json_skip(const char *p, const char *end)
+/* Whatever is not a string. */
+static const char *skip_other(const char *p, const char *end)
 {
-    if (*p == '"')
-        return skip_string(p + 1, end);
     if (*p == '{' || *p == '[')
         return skip_container(p, end);
     while (p < end && !ends_word(*p))
         p++;
     return p;
+}
+
+static inline const char *skip_value(const char *p, const char *end)
+{
+    return *p == '"' ? skip_string(p + 1, end) : skip_other(p, end);
+}
+
+const char *json_skip(const char *p, const char *end)
+{
+    return skip_value(p, end);
 }
 
 void json_iter_init(struct json_iter *it, struct slice raw_container)
@@ -579,33 +581,26 @@ void json_iter_init(struct json_iter *it, struct slice raw_container)
     }
 }
 
-/* The piece at hand, as raw text. */
-static struct slice iter_take(struct json_iter *it)
-{
-    const char *from = it->p;
-    it->p = json_skip(from, it->end);
-    return slice_make(from, (size_t)(it->p - from));
-}
-
 /* White space and the one comma or colon that may stand between two pieces. */
-static bool iter_gap(struct json_iter *it, char between)
+static inline const char *skip_gap(const char *p, const char *end, char between)
 {
-    it->p = skip_space(it->p, it->end);
-    if (it->p < it->end && *it->p == between)
-        it->p = skip_space(it->p + 1, it->end);
-    return it->p < it->end;
+    p = json_skip_space(p, end);
+    return p < end && *p == between ? json_skip_space(p + 1, end) : p;
 }
 
 bool json_iter_next(struct json_iter *it, struct slice *raw_key, struct slice *raw_value)
 {
+    const char *end = it->end, *from = skip_gap(it->p, end, ','), *p = from;
     *raw_key = SLICE_NONE;
-    if (!iter_gap(it, ','))
-        return false;
-    if (it->object) {
-        *raw_key = iter_take(it);
-        if (!iter_gap(it, ':'))
-            return false;
+    if (it->object && from < end) {
+        p = skip_string(from + 1, end);
+        *raw_key = slice_make(from, (size_t)(p - from));
+        from = p = skip_gap(p, end, ':');
     }
-    *raw_value = iter_take(it);
-    return true;
+    if (from < end) {
+        p = skip_value(from, end);
+        *raw_value = slice_make(from, (size_t)(p - from));
+    }
+    it->p = p;
+    return from < end;
 }

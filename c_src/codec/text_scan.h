@@ -9,8 +9,19 @@
 
 #include "base.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 /* 1 for bytes that end a run of plain string text: control characters, quote, backslash, not ASCII. */
 extern const uint8_t text_stop[256];
+
+static inline uint64_t text_load8(const char *p)
+{
+    uint64_t w;
+    memcpy(&w, p, sizeof(w));
+    return w;
+}
 
 /* Sets the high bit of each byte of w that text_stop[] marks. Bytes after the first marked one may
  * be marked falsely (borrows of the subtractions), so only the lowest mark counts. */
@@ -22,45 +33,56 @@ static inline uint64_t text_stop_word(uint64_t w)
     return (w | ((control | (quote - ones) | (slash - ones)) & ~w)) & high;
 }
 
-/* The first byte of [p, end) that text_stop[] marks, or end. Eight bytes at a time: most strings
- * are ASCII without escapes. */
+#ifdef __SSE2__
+/* Of 16 bytes those that are a quote or a backslash. */
+static inline __m128i text_quote_bytes(__m128i w)
+{
+    return _mm_or_si128(_mm_cmpeq_epi8(w, _mm_set1_epi8('"')), _mm_cmpeq_epi8(w, _mm_set1_epi8('\\')));
+}
+
+/* Bit i tells whether p[i] is one of these. */
+static inline unsigned text_quote_mask(const char *p)
+{
+    return (unsigned)_mm_movemask_epi8(text_quote_bytes(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+
+/* Bit i tells whether text_stop[] marks p[i]: as a signed number what is not ASCII is below a blank too. */
+static inline unsigned text_stop_mask(const char *p)
+{
+    __m128i w = _mm_loadu_si128((const __m128i *)(const void *)p), low = _mm_cmplt_epi8(w, _mm_set1_epi8(' '));
+    return (unsigned)_mm_movemask_epi8(_mm_or_si128(text_quote_bytes(w), low));
+}
+#endif
+
+/* text_run() and text_quote() without the looks at 16 bytes: for the rest of a text, or all of it. */
+const char *text_run_rest(const char *p, const char *end);
+const char *text_quote_rest(const char *p, const char *end);
+
+/* The first byte of [p, end) that text_stop[] marks, or end. Most strings are short ASCII without escapes, and most
+ * have more of the message behind them: one look at 16 bytes finds their end. */
 static inline const char *text_run(const char *p, const char *end)
 {
-    for (; end - p >= 8; p += 8) {
-        uint64_t w;
-        memcpy(&w, p, sizeof(w));
-        uint64_t stop = text_stop_word(le64toh(w));
+#ifdef __SSE2__
+    for (; end - p >= 16; p += 16) {
+        unsigned stop = text_stop_mask(p);
         if (stop)
-            return p + (__builtin_ctzll(stop) >> 3);
+            return p + (unsigned)__builtin_ctz(stop);
     }
-    while (p < end && !text_stop[(uint8_t)*p])
-        p++;
-    return p;
+#endif
+    return text_run_rest(p, end);
 }
 
 /* The first quote or backslash of [p, end), or end. */
 static inline const char *text_quote(const char *p, const char *end)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101), high = UINT64_C(0x8080808080808080);
-    for (; end - p >= 8; p += 8) {
-        uint64_t w;
-        memcpy(&w, p, sizeof(w));
-        w = le64toh(w);
-        uint64_t quote = w ^ (ones * '"'), slash = w ^ (ones * '\\');
-        uint64_t stop = ((quote - ones) & ~quote & high) | ((slash - ones) & ~slash & high);
+#ifdef __SSE2__
+    for (; end - p >= 16; p += 16) {
+        unsigned stop = text_quote_mask(p);
         if (stop)
-            return p + (__builtin_ctzll(stop) >> 3);
+            return p + (unsigned)__builtin_ctz(stop);
     }
-    while (p < end && *p != '"' && *p != '\\')
-        p++;
-    return p;
-}
-
-static inline uint64_t text_load8(const char *p)
-{
-    uint64_t w;
-    memcpy(&w, p, sizeof(w));
-    return w;
+#endif
+    return text_quote_rest(p, end);
 }
 
 /* Four bytes twice, possibly overlapping: a word of all bytes of a text of 4..7. */

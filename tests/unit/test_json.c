@@ -194,6 +194,92 @@ static void reader_goes_on_after_each_value(void **state)
     assert_int_equal(json_peek(&r), JSON_BAD);
 }
 
+/* What json_value() makes of one byte of a string, by the rules of RFC 8259 section 7: NULL when it is plain. */
+static const char *refusal_of(uint8_t c)
+{
+    if (c < ' ')
+        return "control character in a string";
+    if (c == '\\') /* an x or a ] follows */
+        return "invalid escape in a string";
+    return c < 0x80 ? NULL : "invalid UTF-8 in a string";
+}
+
+/* ["xxxCxxx"] with C at pos of len, followed by blanks; in memory of its own, so that tools see a read behind its end. */
+static struct slice one_string(size_t len, size_t pos, uint8_t c, size_t blanks)
+{
+    size_t n = len + 4 + blanks;
+    char *text = malloc(n);
+    memset(text, 'x', n);
+    memcpy(text, "[\"", 2);
+    text[2 + pos] = (char)c;
+    text[2 + len] = '"';
+    memset(text + 3 + len, ' ', blanks);
+    text[n - 1] = ']';
+    return slice_make(text, n);
+}
+
+/* Strings are looked through in pieces of 16 and 8 bytes and the rest one by one. */
+static void each_byte_is_judged_alike_wherever_it_stands(void **state)
+{
+    (void)state;
+    for (size_t len = 1; len <= 42; len++)
+        for (size_t at = 0; at < len * 512; at++) {
+            size_t pos = at / 512, blanks = at & 1 ? 20 : 0;
+            uint8_t c = (uint8_t)(at / 2);
+            struct slice text = one_string(len, pos, c, blanks), raw, key, value;
+            struct json_reader r = json_reader(text);
+            struct err e;
+            int rc = json_value(&r, &json_limits_default, &raw, &e);
+            const char *want = refusal_of(c);
+            struct json_iter it;
+            if (c == '"') { /* the string ends here, and another or an x follows */
+                assert_int_equal(rc, BG_EINVAL);
+                assert_string_equal(e.text, "expected ',' or ']'");
+            } else if (c == '\\' && pos == len - 1) {
+                assert_int_equal(rc, BG_EINVAL);
+                assert_string_equal(e.text, "unterminated string");
+            } else if (want) {
+                assert_int_equal(rc, BG_EINVAL);
+                assert_string_equal(e.text, want);
+                assert_int_equal(e.pos, pos + 2);
+            } else {
+                assert_int_equal(rc, BG_OK);
+                assert_int_equal(raw.len, text.len);
+                json_iter_init(&it, raw);
+                assert_true(json_iter_next(&it, &key, &value));
+                assert_int_equal(value.len, len + 2);
+                assert_false(json_iter_next(&it, &key, &value));
+            }
+            free((char *)(uintptr_t)text.ptr);
+        }
+}
+
+/* An escape, a character of two bytes and one of four, at any place of strings of any length. */
+static void walks_find_the_end_behind_what_is_not_plain(void **state)
+{
+    (void)state;
+    static const char *const special[] = {"\\\"", "\\\\", "\\u0022", "\xc3\xa9", "\xf0\x9f\x98\x80", "}", "]"};
+    for (size_t len = 0; len <= 42; len++)
+        for (size_t pos = 0; pos <= len; pos++)
+            for (size_t i = 0; i < ARRAY_SIZE(special); i++) {
+                char text[128];
+                struct slice raw, key, value;
+                struct json_iter it;
+                int n = snprintf(text, sizeof(text), "{\"%.*s%s%.*s\":[\"%.*s%s%.*s\"]}", (int)pos,
+                                 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", special[i], (int)(len - pos),
+                                 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", (int)pos,
+                                 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", special[i], (int)(len - pos),
+                                 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+                assert_int_equal(check(text, &raw), BG_OK);
+                assert_int_equal(raw.len, n);
+                json_iter_init(&it, raw);
+                assert_true(json_iter_next(&it, &key, &value));
+                assert_int_equal(key.len, len + strlen(special[i]) + 2);
+                assert_int_equal(value.len, key.len + 2);
+                assert_false(json_iter_next(&it, &key, &value));
+            }
+}
+
 static void containers_are_walked_key_by_key(void **state)
 {
     (void)state;
@@ -244,6 +330,10 @@ static void string_text_resolves_escapes(void **state)
     assert_false(json_string_is(SLICE_LIT("\"ab\""), SLICE_LIT("abc")));
     assert_false(json_string_is(SLICE_LIT("\"a\\u0062\""), SLICE_LIT("a")));
     assert_true(json_string_is(SLICE_LIT("\"\""), SLICE_NONE));
+    assert_false(json_string_is(SLICE_LIT("\"a\""), SLICE_NONE));
+    assert_false(json_string_is(SLICE_LIT("\"\""), SLICE_LIT("a")));
+    assert_false(json_string_is(SLICE_LIT("\"a\\\\\""), SLICE_LIT("a\\\\"))); /* the raw text is not the text */
+    assert_true(json_string_is(SLICE_LIT("\"a\\\\\""), SLICE_LIT("a\\")));
     buf_fini(&b);
 }
 
@@ -488,6 +578,8 @@ int main(void)
         cmocka_unit_test(every_prefix_of_a_message_is_refused),
         cmocka_unit_test(bounds_on_depth_keys_and_digits_hold),
         cmocka_unit_test(reader_goes_on_after_each_value),
+        cmocka_unit_test(each_byte_is_judged_alike_wherever_it_stands),
+        cmocka_unit_test(walks_find_the_end_behind_what_is_not_plain),
         cmocka_unit_test(containers_are_walked_key_by_key),
         cmocka_unit_test(string_text_resolves_escapes),
         cmocka_unit_test(a_text_is_copied_only_where_it_has_escapes),
