@@ -79,6 +79,17 @@ struct dist_message {
  * wrong. */
 int dist_message_parse(struct slice packet, struct dist_message *m, struct err *e) MUST_CHECK;
 
+/* What nearly all packets of a busy gateway are: {22, From, To} and {Tag, Result}, Tag being an integer. */
+struct dist_answer {
+    struct slice from;
+    int64_t tag;
+    struct slice result;
+};
+
+/* Reads such a packet if its To is encoded as `to` is, after checking every byte of it. False: it is another, or
+ * malformed; dist_message_parse() knows. */
+bool dist_message_answer(struct slice packet, struct slice to, struct dist_answer *a) MUST_CHECK;
+
 /* Takes apart the {M, F, Arity} of a SPAWN_REQUEST: text of the atoms. */
 int dist_message_mfa(struct slice mfa, struct slice *module, struct slice *function, uint32_t *arity) MUST_CHECK;
 

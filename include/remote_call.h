@@ -12,6 +12,7 @@
 
 #include "call.h"
 #include "cluster.h"
+#include "dist_message.h"
 
 struct remote_calls;
 
@@ -65,6 +66,8 @@ uint32_t remote_calls_in_flight(const struct remote_calls *rc);
 /* Called by dist_dispatch: a message to the calls' pid and who sent it (empty: not known); below, a SPAWN_REPLY, and a
  * MONITOR_P_EXIT for a call's reference. Each returns false when no call was meant. */
 bool remote_call_on_message(struct remote_calls *rc, struct dist_link *l, struct slice sender, struct slice msg);
+/* The same for what dist_message_answer() has read. */
+void remote_call_on_answer(struct remote_calls *rc, struct dist_link *l, const struct dist_answer *a);
 /* The same for an answer that is nested deeper than we read, as unchecked bytes: ends its call with CALL_BADRPC,
  * system_limit, instead of leaving it to its timeout. */
 bool remote_call_on_unread(struct remote_calls *rc, struct dist_link *l, struct slice unread);

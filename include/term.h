@@ -42,6 +42,9 @@ enum term_kind {
  * UTF-8. COMPRESSED (80), atom cache references and unknown tags are refused.
  * Returns 0 and the term's size in *used; BG_EINVAL or BG_ELIMIT (depth) with *e filled. */
 int term_check(const void *data, size_t len, unsigned max_depth, size_t *used, struct err *e) MUST_CHECK;
+/* What follows the term at p when it is a leaf of the usual kinds that term_check() passes. NULL says nothing: ask
+ * term_check(). */
+const uint8_t *term_check_leaf(const uint8_t *p, const uint8_t *end) MUST_CHECK;
 
 /* A cursor over checked terms. On failure a read function returns BG_EINVAL and does not move. */
 struct term_reader {
@@ -108,15 +111,28 @@ int term_read_pid(struct term_reader *r, struct term_pid *pid) MUST_CHECK;
 int term_read_ref(struct term_reader *r, struct term_ref *ref) MUST_CHECK;
 /* STRING_EXT: the bytes that are the list's elements. */
 int term_read_string(struct term_reader *r, struct slice *bytes) MUST_CHECK;
+/* The two below with the name as a slice: they are in place so that the length of a literal is known. */
+int term_read_tagged_slice(struct term_reader *r, struct slice tag, uint32_t *arity) MUST_CHECK;
+bool term_read_is_atom_slice(struct term_reader *r, struct slice name);
 /* {atom, ...}: reads a tuple header and its first element if that is the atom `tag`. */
-int term_read_tagged(struct term_reader *r, const char *tag, uint32_t *arity) MUST_CHECK;
+MUST_CHECK static inline int term_read_tagged(struct term_reader *r, const char *tag, uint32_t *arity)
+{
+    return term_read_tagged_slice(r, slice_str(tag), arity);
+}
 /* True and moves on if the next term is the atom. */
-bool term_read_is_atom(struct term_reader *r, const char *name);
+static inline bool term_read_is_atom(struct term_reader *r, const char *name)
+{
+    return term_read_is_atom_slice(r, slice_str(name));
+}
 
 /* The value under an atom key of a map term, e.g. a struct's field. False when absent or not a map. */
 bool term_map_get(struct slice map, const char *atom_key, struct slice *value);
 /* A term that is one atom: compares its text. */
-bool term_is_atom(struct slice term, const char *name);
+bool term_is_atom_slice(struct slice term, struct slice name);
+static inline bool term_is_atom(struct slice term, const char *name)
+{
+    return term_is_atom_slice(term, slice_str(name));
+}
 bool term_is_nil(struct slice term); /* the atom nil */
 /* Same term by value, across encodings (STRING vs LIST, atom encodings, integer widths, old and new pids and
  * references); integers never equal floats. Maps compare independent of key order, but keys that are containers must be

@@ -25,6 +25,8 @@ struct dist_dispatch {
     struct spawn_server spawn;
     struct node_services services;
     handle_t calls_pid;
+    uint8_t calls_pid_bytes[PROCESS_PID_MAX];
+    struct slice calls_pid_term;
 };
 
 /* ---- messages ---- */
@@ -180,8 +182,13 @@ static bool survives_without_payload(struct dist_dispatch *d, struct dist_link *
 
 void dist_dispatch_packet(struct dist_dispatch *d, struct dist_link *l, struct slice packet)
 {
+    struct dist_answer answer;
     struct dist_message m;
     struct err e;
+    if (dist_message_answer(packet, d->calls_pid_term, &answer)) {
+        remote_call_on_answer(d->calls, l, &answer);
+        return;
+    }
     int rc = dist_message_parse(packet, &m, &e);
     if (rc == BG_ELIMIT && !survives_without_payload(d, l, &m))
         return;
@@ -226,6 +233,7 @@ static int start(struct dist_dispatch *d)
     d->calls_pid = process_start(d->processes, &calls_ops, d);
     if (d->calls_pid == HANDLE_NONE)
         return BG_ELIMIT;
+    d->calls_pid_term = process_pid(d->processes, d->calls_pid, d->calls_pid_bytes);
     remote_calls_set_pid(d->calls, d->calls_pid);
     return BG_OK;
 }

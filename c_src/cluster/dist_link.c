@@ -306,7 +306,7 @@ struct buf *dist_link_begin(struct dist_link *l, enum link_urgency urgency)
     if (l->state != LINK_UP || !may_queue(l, urgency))
         return NULL;
     l->packet_at = l->out.len;
-    uint8_t *head = buf_reserve(&l->out, PACKET_HEAD + 1);
+    uint8_t *head = buf_room(&l->out, PACKET_HEAD + 1);
     if (!head) {
         buf_truncate(&l->out, l->packet_at);
         return NULL;

@@ -183,6 +183,30 @@ int dist_message_parse(struct slice packet, struct dist_message *m, struct err *
     return rc;
 }
 
+/* The result is inside one tuple already, hence the depth. */
+bool dist_message_answer(struct slice packet, struct slice to, struct dist_answer *a)
+{
+    static const char control[] = "p\203h\3a\26", message[] = "\203h\2";
+    enum { CONTROL = sizeof(control) - 1, MESSAGE = sizeof(message) - 1 };
+    struct term_reader r = term_reader(packet);
+    if (packet.len < CONTROL || memcmp(r.p, control, CONTROL) != 0)
+        return false;
+    const uint8_t *from = r.p + CONTROL;
+    r.p = term_check_leaf(from, r.end);
+    if (!r.p || (size_t)(r.end - r.p) < to.len + MESSAGE || memcmp(r.p, to.ptr, to.len) != 0)
+        return false;
+    a->from = slice_make(from, (size_t)(r.p - from));
+    r.p += to.len;
+    if (memcmp(r.p, message, MESSAGE) != 0)
+        return false;
+    r.p += MESSAGE;
+    if (!term_check_leaf(r.p, r.end) || term_read_int(&r, &a->tag) != BG_OK)
+        return false;
+    a->result = slice_make(r.p, (size_t)(r.end - r.p));
+    size_t used;
+    return term_check(r.p, a->result.len, TERM_DEPTH_DEFAULT - 1, &used, NULL) == BG_OK && used == a->result.len;
+}
+
 int dist_message_mfa(struct slice mfa, struct slice *module, struct slice *function, uint32_t *arity)
 {
     struct term_reader r = term_reader(mfa);

@@ -330,8 +330,7 @@ static void put_rex_head(struct remote_calls *rc, struct buf *b, const struct ca
 {
     term_put_raw(b, buf_slice(&rc->rex_head));
     term_put_int(b, tag_of(call->self));
-    term_put_tuple(b, 5);
-    term_put_atom_slice(b, SLICE_LIT("call"));
+    buf_puts(b, "h\5w\4call");
 }
 
 /* {29, Ref, Me, User, {erpc, execute_call, 4}, [monitor]} | [Tag, M, F, Args], up to M. */
@@ -438,7 +437,7 @@ static void put_tail(struct buf *b, const struct call *call, uint32_t nargs)
     if (call->spawned)
         term_put_nil(b);
     else
-        term_put_atom_slice(b, SLICE_LIT("user"));
+        buf_puts(b, "w\4user");
 }
 
 /* The timer comes first: once the packet is closed there is no taking it back, and a call without deadline is a leak.
@@ -615,20 +614,25 @@ static bool read_tag(struct term_reader *r, int64_t *tag)
     return term_read_tuple(r, &n) == BG_OK && n == 2 && term_read_int(r, tag) == BG_OK;
 }
 
+void remote_call_on_answer(struct remote_calls *rc, struct dist_link *l, const struct dist_answer *a)
+{
+    struct slice value;
+    struct call *call = call_of_answer(rc, l, a->tag);
+    if (!call)
+        return;
+    enum call_outcome outcome = classify(a->result, &value);
+    rc->ran_by = a->from; /* rex answers from the process that ran the function (OTP 23: rpc:handle_call/3) */
+    finish(rc, call, outcome, value);
+    rc->ran_by = SLICE_NONE;
+}
+
 bool remote_call_on_message(struct remote_calls *rc, struct dist_link *l, struct slice sender, struct slice msg)
 {
     struct term_reader r = term_reader(msg);
-    struct slice result, value;
-    int64_t tag;
-    if (!read_tag(&r, &tag) || term_skip(&r, &result) != BG_OK)
+    struct dist_answer a = {.from = sender};
+    if (!read_tag(&r, &a.tag) || term_read_last(&r, &a.result) != BG_OK)
         return false;
-    struct call *call = call_of_answer(rc, l, tag);
-    if (!call)
-        return true;
-    enum call_outcome outcome = classify(result, &value);
-    rc->ran_by = sender; /* rex answers from the process that ran the function (OTP 23: rpc:handle_call/3) */
-    finish(rc, call, outcome, value);
-    rc->ran_by = SLICE_NONE;
+    remote_call_on_answer(rc, l, &a);
     return true;
 }
 

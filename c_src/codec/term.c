@@ -11,27 +11,66 @@
 #include "term.h"
 
 #include "term_tags.h"
+#include "text_scan.h"
 
 /* ---- reading ---- */
 
-/* Steps over a leaf or head if the term at the cursor has this kind; returns where it began. */
-static const uint8_t *take(struct term_reader *r, enum term_kind kind, uint64_t *children)
+/* Where the term at p ends if it is of the few kinds that most terms are; NULL for the others, and for what is cut short. */
+static inline const uint8_t *short_leaf(const uint8_t *p, const uint8_t *end)
 {
+    size_t left = (size_t)(end - p), n;
+    if (left < 2)
+        return NULL;
+    switch (*p) {
+    case TAG_NIL:
+        return p + 1;
+    case TAG_SMALL_INT:
+        return p + 2;
+    case TAG_INT:
+        n = 5;
+        break;
+    case TAG_SMALL_BIG:
+        n = 3u + p[1];
+        break;
+    case TAG_SMALL_ATOM_UTF8:
+        n = 2u + p[1];
+        break;
+    case TAG_BINARY:
+        n = left < 5 ? SIZE_MAX : (size_t)get_be32(p + 1) + 5;
+        break;
+    default:
+        return NULL;
+    }
+    return n <= left ? p + n : NULL;
+}
+
+/* Steps over the head of a container if the term at the cursor has this kind. */
+static bool take_head(struct term_reader *r, enum term_kind kind, uint64_t *children)
+{
+    if (r->p >= r->end || term_rules[*r->p].kind != kind)
+        return false;
+    const uint8_t *next = term_open(r->p, r->end, children);
+    if (!next)
+        next = term_head(r->p, r->end, children);
+    if (next)
+        r->p = next;
+    return next != NULL;
+}
+
+/* Steps over a leaf if the term at the cursor has this kind; returns where it began. */
+static const uint8_t *take_leaf(struct term_reader *r, enum term_kind kind)
+{
+    uint64_t children;
     const uint8_t *p = r->p;
     if (p >= r->end || term_rules[*p].kind != kind)
         return NULL;
-    const uint8_t *next = term_head(p, r->end, children);
+    const uint8_t *next = short_leaf(p, r->end);
+    if (!next)
+        next = term_head(p, r->end, &children);
     if (!next)
         return NULL;
     r->p = next;
     return p;
-}
-
-/* Same for a leaf. */
-static const uint8_t *take_leaf(struct term_reader *r, enum term_kind kind)
-{
-    uint64_t children;
-    return take(r, kind, &children);
 }
 
 /* Sign and magnitude without leading zeros of the big integer wholly at p. */
@@ -45,33 +84,40 @@ static struct term_big big_at(const uint8_t *p)
     return big;
 }
 
-/* -2^63 fits although its magnitude does not: hence the one more for negative numbers. */
-static bool big_to_int(const struct term_big *big, int64_t *v)
+/* -2^63 fits although its magnitude does not: hence the one more for negative numbers. n <= 8. */
+static inline bool magnitude_to_int(const uint8_t *bytes, size_t n, bool negative, int64_t *v)
 {
     uint64_t m = 0;
-    if (big->len > sizeof(m))
+    for (; n > 0; n--)
+        m = m << 8 | bytes[n - 1];
+    if (m > (uint64_t)INT64_MAX + negative)
         return false;
-    for (size_t i = big->len; i > 0; i--)
-        m = m << 8 | big->bytes[i - 1];
-    if (m > (uint64_t)INT64_MAX + big->negative)
-        return false;
-    *v = big->negative ? (int64_t)(0 - m) : (int64_t)m;
+    *v = negative ? (int64_t)(0 - m) : (int64_t)m;
     return true;
 }
 
-/* The integer wholly at p, of any encoding. False when it does not fit. */
-static bool int_at(const uint8_t *p, int64_t *v)
+static bool big_to_int(const uint8_t *p, int64_t *v)
 {
-    if (*p == TAG_SMALL_INT) {
+    struct term_big big = big_at(p);
+    return big.len <= sizeof(*v) && magnitude_to_int(big.bytes, big.len, big.negative, v);
+}
+
+/* The integer wholly at p, of any encoding. False when it does not fit. */
+static inline bool int_at(const uint8_t *p, int64_t *v)
+{
+    switch (*p) {
+    case TAG_SMALL_INT:
         *v = p[1];
         return true;
-    }
-    if (*p == TAG_INT) {
+    case TAG_INT:
         *v = (int32_t)get_be32(p + 1);
         return true;
+    case TAG_SMALL_BIG:
+        if (p[1] <= sizeof(*v))
+            return magnitude_to_int(p + 3, p[1], p[2] != 0, v);
+        break;
     }
-    struct term_big big = big_at(p);
-    return big_to_int(&big, v);
+    return big_to_int(p, v);
 }
 
 /* Integers are told apart by value, not by encoding: other nodes may write 5 as a big. */
@@ -93,29 +139,6 @@ enum term_kind term_kind(struct slice term)
     return kind_at((const uint8_t *)term.ptr);
 }
 
-/* Where the term at p ends if it is of the few kinds that most terms are; NULL for the others, and for what is cut short. */
-static inline const uint8_t *short_leaf(const uint8_t *p, const uint8_t *end)
-{
-    size_t left = (size_t)(end - p), n;
-    if (left < 2)
-        return NULL;
-    switch (*p) {
-    case TAG_NIL:
-        return p + 1;
-    case TAG_SMALL_INT:
-        return p + 2;
-    case TAG_SMALL_ATOM_UTF8:
-        n = 2u + p[1];
-        break;
-    case TAG_BINARY:
-        n = left < 5 ? SIZE_MAX : (size_t)get_be32(p + 1) + 5;
-        break;
-    default:
-        return NULL;
-    }
-    return n <= left ? p + n : NULL;
-}
-
 /* Counts terms instead of keeping a stack: nesting does not matter for finding the end. */
 int term_skip(struct term_reader *r, struct slice *term)
 {
@@ -124,6 +147,8 @@ int term_skip(struct term_reader *r, struct slice *term)
     for (uint64_t pending = 1; pending > 0; pending--) {
         uint64_t children = 0;
         next = short_leaf(p, r->end);
+        if (!next)
+            next = term_open(p, r->end, &children);
         if (!next)
             next = term_head(p, r->end, &children);
         if (!next)
@@ -138,12 +163,12 @@ int term_skip(struct term_reader *r, struct slice *term)
 
 int term_read_int(struct term_reader *r, int64_t *v)
 {
-    struct term_reader at = *r;
-    const uint8_t *p = take_leaf(&at, TERM_INT);
-    if (!p || !int_at(p, v))
-        return BG_EINVAL;
-    *r = at;
-    return BG_OK;
+    const uint8_t *p = take_leaf(r, TERM_INT);
+    if (p && int_at(p, v))
+        return BG_OK;
+    if (p)
+        r->p = p;
+    return BG_EINVAL;
 }
 
 /* Takes any integer in one of the two big encodings, also one that would fit int64_t. */
@@ -214,7 +239,7 @@ int term_read_string(struct term_reader *r, struct slice *bytes)
 int term_read_tuple(struct term_reader *r, uint32_t *arity)
 {
     uint64_t children;
-    if (!take(r, TERM_TUPLE, &children))
+    if (!take_head(r, TERM_TUPLE, &children))
         return BG_EINVAL;
     *arity = (uint32_t)children;
     return BG_OK;
@@ -224,11 +249,11 @@ int term_read_tuple(struct term_reader *r, uint32_t *arity)
 int term_read_list(struct term_reader *r, uint32_t *n)
 {
     uint64_t children;
-    if (take(r, TERM_NIL, &children)) {
+    if (take_leaf(r, TERM_NIL)) {
         *n = 0;
         return BG_OK;
     }
-    if (!take(r, TERM_LIST, &children))
+    if (!take_head(r, TERM_LIST, &children))
         return BG_EINVAL;
     *n = (uint32_t)(children - 1);
     return BG_OK;
@@ -242,7 +267,7 @@ int term_read_tail(struct term_reader *r)
 int term_read_map(struct term_reader *r, uint32_t *n)
 {
     uint64_t children;
-    if (!take(r, TERM_MAP, &children))
+    if (!take_head(r, TERM_MAP, &children))
         return BG_EINVAL;
     *n = (uint32_t)(children / 2);
     return BG_OK;
@@ -298,24 +323,52 @@ int term_read_ref(struct term_reader *r, struct term_ref *ref)
     return BG_OK;
 }
 
-bool term_read_is_atom(struct term_reader *r, const char *name)
+/* An atom in the encoding of today is compared where it stands. */
+static inline bool read_atom(struct term_reader *r, struct slice name)
 {
     struct term_reader at = *r;
+    size_t left = (size_t)(r->end - r->p);
     struct slice text;
-    if (term_read_atom(&at, &text) || !slice_is(text, name))
+    if (left >= 2 && *r->p == TAG_SMALL_ATOM_UTF8) {
+        if (r->p[1] != name.len || name.len > left - 2 || memcmp(r->p + 2, name.ptr, name.len) != 0)
+            return false;
+        r->p += 2 + name.len;
+        return true;
+    }
+    if (term_read_atom(&at, &text) || !slice_eq(text, name))
         return false;
     *r = at;
     return true;
 }
 
-int term_read_tagged(struct term_reader *r, const char *tag, uint32_t *arity)
+bool term_read_is_atom_slice(struct term_reader *r, struct slice name)
+{
+    return read_atom(r, name);
+}
+
+static int read_tagged(struct term_reader *r, struct slice tag, uint32_t *arity)
 {
     struct term_reader at = *r;
     uint32_t n;
-    if (term_read_tuple(&at, &n) || n == 0 || !term_read_is_atom(&at, tag))
+    if (term_read_tuple(&at, &n) || n == 0 || !read_atom(&at, tag))
         return BG_EINVAL;
     *arity = n;
     *r = at;
+    return BG_OK;
+}
+
+int term_read_tagged_slice(struct term_reader *r, struct slice tag, uint32_t *arity)
+{
+    const uint8_t *p = r->p;
+    size_t left = (size_t)(r->end - p);
+    if (left == 0 || term_rules[*p].kind != TERM_TUPLE)
+        return BG_EINVAL;
+    if (left < 4 || *p != TAG_SMALL_TUPLE || p[2] != TAG_SMALL_ATOM_UTF8)
+        return read_tagged(r, tag, arity);
+    if (p[1] == 0 || p[1] > left - 2 || p[3] != tag.len || tag.len > left - 4 || memcmp(p + 4, tag.ptr, tag.len) != 0)
+        return BG_EINVAL;
+    *arity = p[1];
+    r->p = p + 4 + tag.len;
     return BG_OK;
 }
 
@@ -338,10 +391,10 @@ bool term_map_get(struct slice map, const char *atom_key, struct slice *value)
     return false;
 }
 
-bool term_is_atom(struct slice term, const char *name)
+bool term_is_atom_slice(struct slice term, struct slice name)
 {
     struct term_reader r = term_reader(term);
-    return term_read_is_atom(&r, name) && term_at_end(&r);
+    return read_atom(&r, name) && term_at_end(&r);
 }
 
 bool term_is_nil(struct slice term)
@@ -385,7 +438,7 @@ static inline uint8_t *put_tag(struct buf *b, enum term_tag tag, size_t n)
 }
 
 /* A tag and a count or length of 32 bits. */
-static void put_tag32(struct buf *b, enum term_tag tag, uint32_t n)
+static inline void put_tag32(struct buf *b, enum term_tag tag, uint32_t n)
 {
     uint8_t *p = put_tag(b, tag, 4);
     if (p)
@@ -397,18 +450,17 @@ void term_put_version(struct buf *b)
     buf_putc(b, TERM_VERSION);
 }
 
-/* A magnitude of up to 64 bits, without leading zero bytes. */
+/* A magnitude of 1..64 bits, without leading zero bytes. */
 static void put_big(struct buf *b, uint64_t magnitude, bool negative)
 {
-    uint8_t bytes[8], n = 0;
-    for (; magnitude; magnitude >>= 8)
-        bytes[n++] = (uint8_t)magnitude;
+    unsigned n = (64 - (unsigned)__builtin_clzll(magnitude) + 7) / 8;
     uint8_t *p = put_tag(b, TAG_SMALL_BIG, 2u + n);
     if (!p)
         return;
-    p[0] = n;
+    p[0] = (uint8_t)n;
     p[1] = negative;
-    memcpy(p + 2, bytes, n);
+    for (p += 2; magnitude; magnitude >>= 8)
+        *p++ = (uint8_t)magnitude;
 }
 
 /* The smallest encoding, as the BEAM itself writes it. */
@@ -454,7 +506,7 @@ void term_put_atom_slice(struct buf *b, struct slice name)
         *p++ = (uint8_t)name.len;
     else
         put_be16(p, (uint16_t)name.len), p += 2;
-    memcpy(p, name.ptr, name.len);
+    text_copy(p, name.ptr, name.len);
 }
 
 void term_put_atom(struct buf *b, const char *name)

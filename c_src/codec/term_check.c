@@ -288,6 +288,13 @@ static inline const uint8_t *easy_leaf(const uint8_t *p, const uint8_t *end)
     switch (*p) {
     case TAG_SMALL_INT:
         return p + 2;
+    case TAG_INT:
+        return left < 5 ? NULL : p + 5;
+    case TAG_SMALL_BIG:
+        n = p[1];
+        return n + 3 <= left && p[2] <= 1 ? p + 3 + n : NULL;
+    case TAG_NEW_FLOAT:
+        return left >= 9 && float_ok(p) ? p + 9 : NULL;
     case TAG_NIL:
         return p + 1;
     case TAG_SMALL_ATOM_UTF8:
@@ -306,6 +313,11 @@ static inline const uint8_t *easy_leaf(const uint8_t *p, const uint8_t *end)
     default:
         return NULL;
     }
+}
+
+const uint8_t *term_check_leaf(const uint8_t *p, const uint8_t *end)
+{
+    return easy_leaf(p, end);
 }
 
 struct level {
@@ -341,10 +353,13 @@ struct walk {
 static int enter(struct walk *w, struct err *e)
 {
     uint64_t children;
-    const uint8_t *p = w->p, *next = term_head(p, w->end, &children);
+    const uint8_t *p = w->p, *next = term_open(p, w->end, &children);
     bool fun = *p == TAG_NEW_FUN;
-    if (!next || !content_ok(p, w->end))
-        return refuse(w->start, p, w->end, e);
+    if (!next) {
+        next = term_head(p, w->end, &children);
+        if (!next || !content_ok(p, w->end))
+            return refuse(w->start, p, w->end, e);
+    }
     w->p = next;
     if (children == 0 && !fun)
         return BG_OK;
@@ -366,12 +381,12 @@ int term_check(const void *data, size_t len, unsigned max_depth, size_t *used, s
     w.depth = 0;
     w.max_depth = max_depth < TERM_DEPTH_MAX ? max_depth : TERM_DEPTH_MAX;
     for (;;) {
-        for (; w.now.pending > 0; w.now.pending--) {
-            const uint8_t *next = easy_leaf(w.p, w.end);
-            if (!next)
-                break;
-            w.p = next;
-        }
+        const uint8_t *p = w.p, *next;
+        uint64_t pending = w.now.pending;
+        for (; pending > 0 && (next = easy_leaf(p, w.end)) != NULL; pending--)
+            p = next;
+        w.p = p;
+        w.now.pending = pending;
         if (w.now.pending > 0) {
             if (w.p == w.end)
                 return refuse(w.start, w.p, w.end, e);

@@ -69,6 +69,26 @@ extern const struct term_rule term_rules[256];
  * end, its tag is unknown, or it has more children than bytes are left. */
 const uint8_t *term_head(const uint8_t *p, const uint8_t *end, uint64_t *children);
 
+/* The same in place for containers of the encodings that nearly all have: NULL for all else, and for what term_head()
+ * refuses. */
+static inline const uint8_t *term_open(const uint8_t *p, const uint8_t *end, uint64_t *children)
+{
+    size_t left = (size_t)(end - p);
+    if (left < 2)
+        return NULL;
+    if (*p == TAG_SMALL_TUPLE) {
+        *children = p[1];
+        return *children <= left - 2 ? p + 2 : NULL;
+    }
+    if (left < 5 || (*p != TAG_MAP && *p != TAG_LIST))
+        return NULL;
+    uint64_t n = get_be32(p + 1);
+    if (*p == TAG_LIST && n == 0)
+        return NULL;
+    *children = *p == TAG_MAP ? n * 2 : n + 1;
+    return *children <= left - 5 ? p + 5 : NULL;
+}
+
 /* The text of the atom at p, whose encoding may be any; NULL when it is none. Returns what follows. */
 const uint8_t *term_atom_text(const uint8_t *p, const uint8_t *end, struct slice *text);
 

@@ -30,10 +30,10 @@ struct slice call_node_name(const struct request *r, uint32_t i)
 /* -- results ----------------------------------------------------------------------------------- */
 
 /* {tag, second} or {tag, second, ...}. */
-static bool tuple_element(struct slice value, const char *tag, uint32_t *arity, struct slice *second)
+static bool tuple_element(struct slice value, struct slice tag, uint32_t *arity, struct slice *second)
 {
     struct term_reader t = term_reader(value);
-    if (term_read_tagged(&t, tag, arity) != BG_OK || *arity < 2)
+    if (term_read_tagged_slice(&t, tag, arity) != BG_OK || *arity < 2)
         return false;
     return (*arity == 2 ? term_read_last(&t, second) : term_skip(&t, second)) == BG_OK;
 }
@@ -85,13 +85,16 @@ static void returned_error(struct request *r, struct slice value, struct slice r
 }
 
 /* E-200..E-202: a tuple is {ok, X}, {error, R}, {error, A, B} (E-193), or nothing that a client could use. */
-static void returned_tuple(struct request *r, struct slice value)
+static void returned(struct request *r, struct slice value)
 {
     uint32_t arity;
     struct slice second;
-    if (tuple_element(value, "ok", &arity, &second) && arity == 2) {
+    struct term_reader t = term_reader(value);
+    if (tuple_element(value, SLICE_LIT("ok"), &arity, &second) && arity == 2) {
         finish_result(r, second);
-    } else if (tuple_element(value, "error", &arity, &second) && arity <= 3) {
+    } else if (term_peek(&t) != TERM_TUPLE) {
+        finish_result(r, value);
+    } else if (tuple_element(value, SLICE_LIT("error"), &arity, &second) && arity <= 3) {
         returned_error(r, value, second);
     } else {
         request_log(r, "function returned a tuple that is neither ok nor error", value);
@@ -167,11 +170,7 @@ static void on_call_done(void *owner, uint64_t tag, enum call_outcome outcome, s
             round_failed(r, value);
         return;
     }
-    struct term_reader t = term_reader(value);
-    if (term_peek(&t) == TERM_TUPLE)
-        returned_tuple(r, value);
-    else
-        finish_result(r, value);
+    returned(r, value);
 }
 
 /* -- nodes and rounds ---------------------------------------------------------------------------- */

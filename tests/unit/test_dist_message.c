@@ -233,6 +233,106 @@ static void what_we_write_reads_back(void **state)
     buf_fini(&ref);
 }
 
+/* What dist_message_answer() takes must be what dist_message_parse() makes of the same bytes. */
+static bool answer_agrees(struct slice bytes, struct slice to)
+{
+    struct dist_answer a;
+    struct dist_message m;
+    struct slice result;
+    uint32_t n;
+    int64_t tag;
+    struct err e;
+    char *copy = malloc(bytes.len ? bytes.len : 1); /* of exact size, for the sanitizer */
+    assert_non_null(copy);
+    if (bytes.len)
+        memcpy(copy, bytes.ptr, bytes.len);
+    bool taken = dist_message_answer(slice_make(copy, bytes.len), to, &a);
+    if (taken) {
+        assert_int_equal(dist_message_parse(slice_make(copy, bytes.len), &m, &e), BG_OK);
+        assert_true(m.kind == DIST_SEND && m.op == DIST_SEND_SENDER && slice_eq(m.to, to) && slice_eq(m.from, a.from));
+        struct term_reader r = term_reader(m.payload);
+        assert_int_equal(term_read_tuple(&r, &n), BG_OK);
+        assert_int_equal(term_read_int(&r, &tag), BG_OK);
+        assert_int_equal(term_skip(&r, &result), BG_OK);
+        assert_true(n == 2 && tag == a.tag && slice_eq(result, a.result) && term_at_end(&r));
+    }
+    free(copy);
+    return taken;
+}
+
+static void put_send(const char *control, const char *message)
+{
+    struct dist_message m;
+    assert_int_equal(parse(control, message, &m), BG_OK);
+}
+
+static void an_answer_is_what_the_whole_message_says(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *control, *message;
+        bool is_answer;
+    } sends[] = {
+        {"{22," A "," B "}", "{7,ok}", true},
+        {"{22," A "," B "}", "{7000,{ok,<<\"text\">>}}", true},
+        {"{22," A "," B "}", "{1234567890123,{badrpc,{'EXIT',{undef,[{no,such,[1000],[]}]}}}}", true},
+        {"{22," A "," B "}", "{9223372036854775807,#{a=>[1,2],b=>" REF "}}", true},
+        {"{22," A "," B "}", "{-1,ok}", true},
+        {"{22," A "," B "}", "{ok,7}", false},
+        {"{22," A "," B "}", "{7,ok,1}", false},
+        {"{22," A "," B "}", "{7}", false},
+        {"{22," A "," B "}", "7", false},
+        {"{22," A "," A "}", "{7,ok}", false},
+        {"{23," A "," B "," TOKEN "}", "{7,ok}", false},
+        {"{2,''," B "}", "{7,ok}", false},
+    };
+    struct buf to, sent;
+    buf_init(&to, 0);
+    buf_init(&sent, 0);
+    put_text(&to, B);
+    for (size_t i = 0; i < ARRAY_SIZE(sends); i++) {
+        put_send(sends[i].control, sends[i].message);
+        buf_reset(&sent);
+        buf_add_slice(&sent, buf_slice(&packet));
+        if (answer_agrees(buf_slice(&sent), buf_slice(&to)) != sends[i].is_answer)
+            fail_msg("%s is taken otherwise", sends[i].message);
+        for (size_t at = 0; at < sent.len; at++) {
+            assert_false(answer_agrees(slice_make(sent.data, at), buf_slice(&to)));
+            uint8_t was = sent.data[at];
+            for (unsigned c = 0; c < 256; c++) {
+                sent.data[at] = (uint8_t)c;
+                (void)answer_agrees(buf_slice(&sent), buf_slice(&to));
+            }
+            sent.data[at] = was;
+        }
+        buf_putc(&sent, 106);
+        assert_false(answer_agrees(buf_slice(&sent), buf_slice(&to)));
+    }
+    buf_fini(&to);
+    buf_fini(&sent);
+}
+
+/* A result within its tuple, n tuples deep. */
+static void an_answer_may_nest_as_deep_as_any_message(void **state)
+{
+    (void)state;
+    struct buf to;
+    buf_init(&to, 0);
+    put_text(&to, B);
+    for (int n = TERM_DEPTH_DEFAULT - 2; n <= TERM_DEPTH_DEFAULT; n++) {
+        struct dist_message m;
+        struct err e;
+        put_send("{22," A "," B "}", "{7,x}");
+        packet.len -= 3; /* x */
+        for (int i = 0; i < n; i++)
+            term_put_tuple(&packet, 1);
+        term_put_nil(&packet);
+        assert_true(answer_agrees(buf_slice(&packet), buf_slice(&to)) == (n < TERM_DEPTH_DEFAULT));
+        assert_int_equal(dist_message_parse(buf_slice(&packet), &m, &e), n < TERM_DEPTH_DEFAULT ? BG_OK : BG_ELIMIT);
+    }
+    buf_fini(&to);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -243,6 +343,8 @@ int main(void)
         TEST(unlink_id_is_kept_as_it_came),
         TEST(unknown_operation_is_not_an_error),
         TEST(what_we_write_reads_back),
+        TEST(an_answer_is_what_the_whole_message_says),
+        TEST(an_answer_may_nest_as_deep_as_any_message),
     };
     return cmocka_run_group_tests_name("dist_message", tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 
 #include "json.h"
 #include "term.h"
+#include "../../c_src/codec/term_tags.h"
 
 #define TERM(...) slice_make((const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
 
@@ -163,6 +164,77 @@ static void pids_and_references_are_checked_to_their_last_byte(void **state)
                 fail_msg("term %zu: %zu bytes of %zu were taken", i, n, whole[i].len);
         }
         free(copy);
+    }
+}
+
+/* Where the term at p ends, found by term_head() alone. */
+static const uint8_t *end_of(const uint8_t *p, const uint8_t *end)
+{
+    uint64_t children;
+    for (uint64_t pending = 1; p && pending > 0; pending--) {
+        p = term_head(p, end, &children);
+        pending += children;
+    }
+    return p;
+}
+
+static void assert_short_ways_agree(struct slice t)
+{
+    const struct term_reader at = term_reader(t);
+    struct term_reader r = at, q = at;
+    const uint8_t *next, *whole = end_of(at.p, at.end);
+    uint64_t children, want;
+    size_t used;
+    uint32_t n, arity;
+    int64_t v;
+    struct slice text;
+    bool open = t.len && (*at.p == TAG_SMALL_TUPLE || *at.p == TAG_MAP || *at.p == TAG_LIST);
+    next = term_open(at.p, at.end, &children);
+    assert_ptr_equal(next, open ? term_head(at.p, at.end, &want) : NULL);
+    assert_true(!next || children == want);
+    next = term_check_leaf(at.p, at.end);
+    assert_true(!next || (term_check(at.p, t.len, 0, &used, NULL) == BG_OK && at.p + used == next));
+    assert_true((term_skip(&r, &text) == BG_OK) == (whole != NULL));
+    assert_true(!whole || r.p == whole);
+    r = at;
+    assert_true((term_read_int(&r, &v) == BG_OK) == (term_peek(&at) == TERM_INT));
+    r = at;
+    bool tagged = term_read_tuple(&q, &n) == BG_OK && n > 0 && term_read_atom(&q, &text) == BG_OK && slice_is(text, "ok");
+    assert_true((term_read_tagged(&r, "ok", &arity) == BG_OK) == tagged);
+    assert_true(!tagged || (arity == n && r.p == q.p));
+    r = q = at;
+    bool atom = term_read_atom(&q, &text) == BG_OK && slice_is(text, "ok");
+    assert_true(term_read_is_atom(&r, "ok") == atom && r.p == (atom ? q.p : at.p));
+    assert_true(term_is_atom(t, "ok") == (atom && term_at_end(&q)));
+}
+
+/* The usual encodings are read in place, others by term_head(): both must see the same, whatever the bytes. */
+static void usual_terms_are_read_as_all_others(void **state)
+{
+    (void)state;
+    const struct slice terms[] = {
+        TERM(97, 7), TERM(98, 0, 0, 1, 0), TERM(110, 3, 0, 1, 2, 3), TERM(110, 8, 1, 0, 0, 0, 0, 0, 0, 0, 128),
+        TERM(110, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0), TERM(70, 63, 248, 0, 0, 0, 0, 0, 0), TERM(106), TERM(119, 2, 'o', 'k'),
+        TERM(118, 0, 2, 'o', 'k'), TERM(100, 0, 2, 'o', 'k'), TERM(119, 2, 0xc3, 0xa9), TERM(109, 0, 0, 0, 2, 'h', 'i'),
+        TERM(104, 2, 119, 2, 'o', 'k', 97, 1), TERM(104, 2, 118, 0, 2, 'o', 'k', 97, 1), TERM(104, 1, 119, 2, 'o', 'k'),
+        TERM(105, 0, 0, 0, 1, 119, 2, 'o', 'k'), TERM(104, 0), TERM(104, 1, 104, 1, 104, 0),
+        TERM(108, 0, 0, 0, 1, 97, 1, 106), TERM(116, 0, 0, 0, 1, 97, 1, 97, 2), TERM(107, 0, 1, 5),
+        TERM(88, 119, 1, 'a', 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3),
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(terms); i++) {
+        for (size_t len = 1; len <= terms[i].len; len++) {
+            uint8_t *copy = malloc(len);
+            assert_non_null(copy);
+            memcpy(copy, terms[i].ptr, len);
+            for (size_t at = 0; at < len; at++) {
+                for (unsigned c = 0; c < 256; c++) {
+                    copy[at] = (uint8_t)c;
+                    assert_short_ways_agree(slice_make(copy, len));
+                }
+                copy[at] = (uint8_t)terms[i].ptr[at];
+            }
+            free(copy);
+        }
     }
 }
 
@@ -450,6 +522,7 @@ int main(void)
         cmocka_unit_test(integers_take_the_smallest_encoding),
         cmocka_unit_test(every_prefix_of_a_term_is_refused),
         cmocka_unit_test(pids_and_references_are_checked_to_their_last_byte),
+        cmocka_unit_test(usual_terms_are_read_as_all_others),
         cmocka_unit_test(old_encodings_of_other_nodes_are_read),
         cmocka_unit_test(forged_terms_are_refused),
         cmocka_unit_test(atoms_are_bounded_in_characters_not_bytes),
