@@ -1,6 +1,7 @@
 /* test_cluster.c: clusters against each other and against hostile sockets, on loopback, without epmd. */
 #define _GNU_SOURCE
 #include "cluster_rig.h"
+#include "caught_log.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -420,34 +421,13 @@ static void a_node_that_is_no_peer_any_more_is_not_looked_for(void **state)
     rig_until(&rig, 2000, a->ups == 2);
 }
 
-/* What is logged from warnings on between the two calls. */
-static int log_pipe[2];
-
-static void log_catch(void)
-{
-    assert_int_equal(pipe2(log_pipe, O_CLOEXEC | O_NONBLOCK), 0);
-    log_set_level(LOG_WARNING);
-    log_set_fd(log_pipe[1]);
-}
-
-static const char *log_caught(void)
-{
-    static char said[16384];
-    log_set_fd(2);
-    ssize_t n = read(log_pipe[0], said, sizeof(said) - 1);
-    said[n > 0 ? n : 0] = '\0';
-    close(log_pipe[0]);
-    close(log_pipe[1]);
-    return said;
-}
-
 /* At night one line a minute can be read; one for each attempt cannot. */
 static void a_peer_that_refuses_is_mentioned_once_however_long_the_reason(void **state)
 {
     (void)state;
     struct rig_node *a = rig_start(&rig, "a@127.0.0.1", "secret"), *b = rig_start(&rig, "b@127.0.0.1", "secret");
     b->id.flags = 0; /* so old that the list of what it lacks is long */
-    log_catch();
+    log_catch(LOG_WARNING);
     rig_add_peer(a, b);
     rig_until(&rig, 5000, a->metrics.value[METRIC_LINK_HANDSHAKES_REFUSED] >= 4);
     const char *first = strstr(log_caught(), "cannot connect");
@@ -476,7 +456,7 @@ static void an_address_that_never_answers_is_given_up_and_said(void **state)
     for (size_t i = 1; i < ARRAY_SIZE(fd); i++)
         (void)connect(fd[i], (struct sockaddr *)&to, len); /* one is taken, the others wait */
     snprintf(peer, sizeof(peer), "x@127.0.0.1:%u", ntohs(to.sin_port));
-    log_catch();
+    log_catch(LOG_WARNING);
     assert_int_equal(cluster_add_peer(a->cluster, slice_str(peer)), BG_OK);
     rig_until(&rig, 5000, poll(&(struct pollfd){.fd = log_pipe[0], .events = POLLIN}, 1, 0) == 1);
     assert_non_null(strstr(log_caught(), "its address does not answer in time"));

@@ -1,10 +1,9 @@
 /* test_config_puller.c: pulling from fake nodes, with a clock of our own (S-050..S-061). */
+#define _GNU_SOURCE /* pipe2 */
 #include "unit.h"
 
-#include <unistd.h>
-
+#include "caught_log.h"
 #include "config_puller.h"
-#include "log.h"
 #include "term_text.h"
 
 enum { CALLS_MAX = 8192 };
@@ -651,10 +650,7 @@ static void bad_service_configs_are_told(void **state)
 static void log_tells_what_was_pulled_and_refused(void **state)
 {
     struct fixture *f = *state;
-    int fd[2];
-    assert_int_equal(pipe(fd), 0);
-    log_set_fd(fd[1]);
-    log_set_level(LOG_INFO);
+    log_catch(LOG_INFO);
     f->up = "a@h";
     add_service(f, "user", false, "a@h", NULL);
     run_ms(f, 0);
@@ -664,13 +660,9 @@ static void log_tells_what_was_pulled_and_refused(void **state)
     }
     end_call(f, "a@h", CONFIGS, CALL_TIMEOUT, NULL);
     log_set_level(LOG_ERROR);
-    log_set_fd(2);
-    static char text[8192];
-    ssize_t n = read(fd[0], text, sizeof(text) - 1);
-    assert_true(n > 0);
-    text[n] = '\0';
+    const char *text = log_caught();
     unsigned lines = 0;
-    for (char *p = text; *p; p++)
+    for (const char *p = text; *p; p++)
         lines += *p == '\n';
     assert_int_equal(lines, 3);
     assert_non_null(
@@ -680,8 +672,6 @@ static void log_tells_what_was_pulled_and_refused(void **state)
     assert_non_null(strstr(text,
                            "msg=\"functions not pulled\" service=\"user\" reason=\"a@h: :timeout\" failures=1 kept=1 "
                            "retry_in_ms=60000 hint="));
-    close(fd[0]);
-    close(fd[1]);
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
