@@ -189,8 +189,8 @@ void pushed_follow_pull(struct config_receiver *r, const struct pushed *now)
     if (!now->pulled)
         stop_pull(r, now->config.service);
     else if (start_pull(r, &now->config, &e) != BG_OK)
-        log_warning("config", "a pushed service will not be pulled", "service=%s reason=\"%s\"",
-                    log_text(now->config.service), e.text);
+        log_warning("config", "a pushed service will not be pulled", "service=%s reason=%s",
+                    log_text(now->config.service), log_text(slice_str(e.text)));
 }
 
 /* ---- connections ---- */

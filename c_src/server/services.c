@@ -96,7 +96,8 @@ static void take_service(struct server *s, const struct service_settings *from)
     struct err e = {0};
     /* The gateway is ready and stays so while the newcomer is pulled. */
     if (add_service(s, from, PULL_ADDED, &e) != BG_OK)
-        log_error("config", "service not taken", "service=%s reason=\"%s\"", log_text(slice_str(from->service)), e.text);
+        log_error("config", "service not taken", "service=%s reason=%s", log_text(slice_str(from->service)),
+                  log_text(slice_str(e.text)));
 }
 
 /* Nodes are let go last: those that a new row names, too, must not be disconnected in between. */

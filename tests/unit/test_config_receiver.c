@@ -2,10 +2,8 @@
 #define _GNU_SOURCE /* memmem */
 #include "unit.h"
 
-#include <unistd.h>
-
+#include "caught_log.h"
 #include "config_receiver.h"
-#include "log.h"
 #include "term_text.h"
 #include "vectors.h"
 
@@ -640,7 +638,11 @@ static void what_is_never_called_is_not_pulled_by_either(void **state)
 {
     struct fixture *f = *state;
     one(f, "a");
+    log_catch(LOG_WARNING);
     push(f, 1, USER "\"1\", module: :os, function: :cmd, args: ['id']", NULL, ACCEPTED);
+    log_set_level(LOG_ERROR);
+    assert_non_null(strstr(log_caught(), " service=\"user\" reason=\"service \\\"user\\\": a function by which it is "
+                                         "pulled may not be called\"\n"));
     assert_null(pulled(f, "user"));
     push(f, 1, USER "\"2\"" PULL ", version_module: :os, version_function: :cmd", NULL, ACCEPTED);
     assert_null(pulled(f, "user"));
