@@ -82,11 +82,19 @@ void config_failed_free(struct config_failed *f)
     free(f);
 }
 
+/* As much of a name as is kept: whole characters, where it has any. */
+static struct slice cut(struct slice name)
+{
+    size_t n = name.len < SHOWN_MAX ? name.len : SHOWN_MAX;
+    for (int back = 0; back < 3 && n < name.len && ((uint8_t)name.ptr[n] & 0xc0) == 0x80; back++)
+        n--;
+    return slice_make(name.ptr, n);
+}
+
 /* The text under a key of what may be anything, cut; ptr NULL when there is none. */
 static struct slice shown(struct slice term, const char *key)
 {
-    struct slice text = fun_config_field_text(term, key);
-    return slice_make(text.ptr, text.len < SHOWN_MAX ? text.len : SHOWN_MAX);
+    return cut(fun_config_field_text(term, key));
 }
 
 /* Only as many texts as there are: struct fun_config_reasons has room for all, 5 KB of it. */
@@ -141,8 +149,7 @@ static struct failed *failed_new(struct slice term, struct slice service, const 
         return NULL;
     arena_init(&e->memory);
     e->entry.source = source;
-    struct slice name = service.ptr ? slice_make(service.ptr, service.len < SHOWN_MAX ? service.len : SHOWN_MAX)
-                                    : shown(term, "service");
+    struct slice name = service.ptr ? cut(service) : shown(term, "service");
     struct slice kept = term.len <= TERM_KEPT_MAX ? term : SLICE_NONE;
     if (fill(e, name, &e->entry.service) && fill(e, shown(term, "request_type"), &e->entry.request_type) &&
         fill(e, shown(term, "version"), &e->entry.version) && fill(e, node, &e->entry.node) &&

@@ -127,6 +127,35 @@ static void entries_expire_after_a_day(void **state)
     buf_fini(&b);
 }
 
+/* JSON and Elixir take no half characters; bytes that are no text at all are kept as many as fit. */
+static void long_names_are_cut_between_characters(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 0);
+    struct config_failed *f = config_failed_new(10);
+    struct fun_config_reasons why = reasons("x", NULL);
+    struct config_failed_entry e;
+    char name[301] = "\"", bytes[200];
+    for (int i = 0; i < 99; i++)
+        memcpy(name + 1 + 3 * i, i == 50 ? "abc" : "\xe1\xbb\x87", 3);
+    name[1 + 3 * 99] = '"';
+    memset(bytes, 0x80, sizeof(bytes));
+    config_failed_record(f, config_term(&b, "request_type", name, "version", name, NULL), slice_make(name + 1, 297), &why,
+                         CONFIG_PULL, SLICE_NONE, 0);
+    size_t pos = 0;
+    assert_true(config_failed_next(f, &pos, &e));
+    const struct slice kept[] = {e.service, e.request_type, e.version};
+    for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+        assert_true(slice_eq(kept[i], slice_make(name + 1, 126)));
+    config_failed_record(f, config_term(&b, NULL), slice_make(bytes, sizeof(bytes)), &why, CONFIG_PULL, SLICE_NONE, 1);
+    pos = 0;
+    assert_true(config_failed_next(f, &pos, &e));
+    assert_true(e.service.len > 120);
+    config_failed_free(f);
+    buf_fini(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +163,7 @@ int main(void)
         cmocka_unit_test(same_config_failing_again_is_one_entry),
         cmocka_unit_test(oldest_entry_makes_room_at_the_cap),
         cmocka_unit_test(entries_expire_after_a_day),
+        cmocka_unit_test(long_names_are_cut_between_characters),
     };
     return cmocka_run_group_tests_name("config_failed", tests, NULL, NULL);
 }
