@@ -187,6 +187,7 @@ enum rpc_outcome page_ask(struct server *s, const struct rpc_call *call, const c
 
 /* Who waits for a page: first until it is made, then until it is on the screen. */
 struct page_waiter {
+    struct list all;
     struct server *server;
     handle_t waiter;
     struct timer timer;      /* while it is printed */
@@ -198,6 +199,7 @@ struct page_waiter {
 static void waiter_free(struct page_waiter *w)
 {
     timer_disarm(&w->server->timers, &w->timer);
+    list_remove(&w->all);
     buf_fini(&w->group_leader);
     free(w);
 }
@@ -296,6 +298,7 @@ struct page_waiter *page_wait(struct server *s, const struct rpc_call *call, voi
     if (!w)
         return NULL;
     *w = (struct page_waiter){.server = s, .gone = gone, .owner = owner};
+    list_append(&s->pages, &w->all);
     buf_init(&w->group_leader, 0);
     buf_add_slice(&w->group_leader, call->group_leader);
     w->waiter = rpc_later_begin(s->later, call, &ops, w);
@@ -312,6 +315,17 @@ void page_print_waiting(struct page_waiter *w, const struct page *p)
         printed(w, RPC_ERROR, SLICE_LIT("w\14system_limit"));
     else if (!begin_printing(w, buf_slice(&p->text)))
         printed(w, RPC_ERROR, SLICE_LIT("w\12terminated"));
+}
+
+void pages_start(struct server *s)
+{
+    list_init(&s->pages);
+}
+
+void pages_end(struct server *s)
+{
+    while (s->pages.next && !list_empty(&s->pages))
+        waiter_free(container_of(s->pages.next, struct page_waiter, all));
 }
 
 enum rpc_outcome page_print(struct page *p, const struct rpc_call *call, struct buf *out)

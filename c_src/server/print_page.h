@@ -64,5 +64,8 @@ struct page_waiter *page_wait(struct server *s, const struct rpc_call *call, voi
                               void *owner) MUST_CHECK;
 /* Sends the page and answers when it is printed. w is not the caller's any more. */
 void page_print_waiting(struct page_waiter *w, const struct page *p);
+/* Before and after there can be any. Who still waits at the end is forgotten, and no gone() is called. */
+void pages_start(struct server *s);
+void pages_end(struct server *s);
 
 #endif

@@ -13,6 +13,7 @@
 
 #include "diag.h"
 #include "observer.h"
+#include "print_page.h"
 #include "telemetry_handlers.h"
 
 enum { RPC_WAITERS_MAX = 10000 }; /* calls of other nodes that wait for their answer; more are told system_limit */
@@ -212,6 +213,7 @@ int server_rpc_start(struct server *s)
     size_t count = 0, used = 0;
     list_init(&s->executor.handed_over);
     diag_start(s);
+    pages_start(s);
     s->later = rpc_later_new(s->processes, s->cluster, RPC_WAITERS_MAX);
     s->telemetry_handlers = telemetry_handlers_new(s);
     for (size_t i = 0; i < ARRAY_SIZE(groups_of_entries); i++)
@@ -233,6 +235,7 @@ void server_rpc_end(struct server *s)
     rpc_table_fini(&s->rpc);
     free(s->rpc_joined);
     s->rpc_joined = NULL;
+    pages_end(s);
     rpc_later_free(s->later);
     s->later = NULL;
     telemetry_handlers_free(s->telemetry_handlers);

@@ -100,6 +100,7 @@ struct server {
     struct diag_last diag_last;
     struct list cluster_views; /* diag_cluster.c: views that wait for other nodes */
     uint32_t cluster_views_count;
+    struct list pages; /* print_page.c: pages that wait to be made, or for a screen */
     struct config_db *db;
     struct config_failed *failed;
     struct access access;

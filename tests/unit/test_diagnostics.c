@@ -2,6 +2,8 @@
  * number is made up. */
 #include "diag_rig.h"
 
+#include "../../c_src/server/print_page.h"
+
 #define MEMORY "total processes processes_used system atom atom_used binary code ets"
 #define PROCESS "pid registered_name node status memory message_queue_len reductions total_heap_size current_function"
 #define TABLE                                                                                                          \
@@ -639,6 +641,19 @@ static void the_traces_that_are_on_are_listed(void **state)
     expect_term(rig_answer("traces", "[]"), "[]");
 }
 
+/* What is left of it would be LeakSanitizer's to tell. */
+static void a_page_that_waits_when_the_server_ends_is_let_go(void **state)
+{
+    (void)state;
+    const struct rpc_call call = {.shape = RPC_SHAPE_REX, .group_leader = SLICE_LIT("a leader")};
+    struct page_waiter *w = page_wait(&server, &call, NULL, NULL);
+    assert_non_null(w);
+    w = NULL; /* the server's alone */
+    assert_int_equal(rpc_later_count(server.later), 1);
+    server_rpc_end(&server);
+    assert_null(server.later);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_start, rig_stop)
 
 int main(void)
@@ -684,6 +699,7 @@ int main(void)
         TEST(stopping_what_is_not_on_stops_nothing),
         TEST(functions_to_stop_are_read_and_named_once),
         TEST(the_traces_that_are_on_are_listed),
+        TEST(a_page_that_waits_when_the_server_ends_is_let_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
