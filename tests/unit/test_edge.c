@@ -581,7 +581,7 @@ static void out_of_descriptors_turns_away_and_recovers(void **state)
 
 /* --- budgets ------------------------------------------------------------------------------------------------------ */
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__clang__) /* which bring their own allocator */
+#if !defined(WITH_ASAN) && !defined(__clang__) /* which bring their own allocator */
 
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t n, size_t size);
