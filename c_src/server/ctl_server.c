@@ -36,6 +36,9 @@ struct ctl_server {
     struct server *s;
     uv_pipe_t listener;
     bool listening;
+    uv_pipe_t refused; /* a connection for which there was no memory, being closed */
+    bool refusing;
+    bool waiting; /* the next one waits for that */
     struct slots conns;
     uint32_t max_clients;
 };
@@ -336,13 +339,43 @@ static void admit(struct ctl_server *server, struct ctl_conn *c)
         close_conn(c);
 }
 
+static void on_connection(uv_stream_t *stream, int status);
+
+static void on_refused(uv_handle_t *h)
+{
+    struct ctl_server *server = h->data;
+    bool waiting = server->waiting;
+    server->refusing = server->waiting = false;
+    if (waiting)
+        on_connection((uv_stream_t *)&server->listener, 0);
+}
+
+/* libuv listens no more until the connection is accepted, so one that cannot be served is accepted and closed. */
+static void refuse(struct ctl_server *server)
+{
+    server->refusing = true;
+    log_limited(LOG_ERROR, "ctl", "no memory for a command line", "");
+    assert_always(uv_pipe_init(&server->s->loop, &server->refused, 0) == 0);
+    server->refused.data = server;
+    (void)uv_accept((uv_stream_t *)&server->listener, (uv_stream_t *)&server->refused);
+    uv_close((uv_handle_t *)&server->refused, on_refused);
+}
+
 /* One more than max_clients has a place, to be told that there is none. */
 static void on_connection(uv_stream_t *stream, int status)
 {
     struct ctl_server *server = stream->data;
-    struct ctl_conn *c = status == 0 ? calloc(1, sizeof(*c)) : NULL;
-    if (!c)
+    if (status != 0)
         return;
+    if (server->refusing) {
+        server->waiting = true;
+        return;
+    }
+    struct ctl_conn *c = calloc(1, sizeof(*c));
+    if (!c) {
+        refuse(server);
+        return;
+    }
     c->server = server;
     c->timer.fn = on_timer;
     buf_init(&c->in, CTL_REQUEST_MAX);
@@ -436,11 +469,12 @@ void ctl_server_free(struct ctl_server *c)
         return;
     for (uint32_t pos = 0; (conn = slots_next(&c->conns, &pos, NULL)) != NULL;)
         close_conn(conn);
+    c->waiting = false;
     if (c->listening) {
         c->listener.data = &closed;
         uv_close((uv_handle_t *)&c->listener, on_listener_closed);
     }
-    while (c->conns.count > 0 || (c->listening && !closed))
+    while (c->conns.count > 0 || c->refusing || (c->listening && !closed))
         uv_run(&c->s->loop, UV_RUN_NOWAIT);
     slots_fini(&c->conns);
     free(c);
