@@ -163,48 +163,63 @@ static struct slice raw_or_null(struct slice raw)
     return raw.len ? raw : SLICE_LIT("null");
 }
 
-static inline uint8_t *store(uint8_t *o, struct slice raw, char after)
+static inline uint8_t *store(uint8_t *o, struct slice text)
 {
-    text_copy(o, raw.ptr, raw.len);
-    o[raw.len] = (uint8_t)after;
-    return o + raw.len + 1;
+    text_copy(o, text.ptr, text.len);
+    return o + text.len;
 }
 
-/* Everything up to the event; of V2 in one step, since two frames answer each request. */
-static void put_head(struct buf *out, enum serializer v, struct slice join_ref, struct slice ref, struct slice topic)
+/* Everything of a V2 frame before its event. */
+static inline uint8_t *store_head(uint8_t *o, struct slice join_ref, struct slice ref, struct slice topic)
 {
-    ref = raw_or_null(ref);
-    if (v == SERIALIZER_V1) {
-        buf_puts(out, "{\"ref\":");
-        buf_add_slice(out, ref);
-        buf_puts(out, ",\"event\":");
-        return;
-    }
+    *o++ = '[';
+    o = store(o, join_ref);
+    *o++ = ',';
+    o = store(o, ref);
+    *o++ = ',';
+    o = store(o, topic);
+    *o++ = ',';
+    return o;
+}
+
+/* Heads of V2 are written in one step, since two frames answer each request. */
+static void put_head_v2(struct buf *out, struct slice join_ref, struct slice ref, struct slice topic, struct slice event)
+{
     join_ref = raw_or_null(join_ref);
+    ref = raw_or_null(ref);
     topic = raw_or_null(topic);
-    size_t n = join_ref.len + ref.len + topic.len + strlen("[,,,");
+    size_t before = join_ref.len + ref.len + topic.len + strlen("[,,,"), n = before + event.len + strlen("\"\",");
     uint8_t *o = buf_room(out, n);
     if (!o)
         return;
-    *o = '[';
-    store(store(store(o + 1, join_ref, ','), ref, ','), topic, ',');
+    o = store_head(o, join_ref, ref, topic);
+    if (!text_copy_plain(o + 1, event.ptr, event.len)) {
+        out->len += before;
+        json_put_text(out, event);
+        buf_putc(out, ',');
+        return;
+    }
+    o[0] = o[event.len + 1] = '"';
+    o[event.len + 2] = ',';
     out->len += n;
 }
 
-static void put_payload_key(struct buf *out, enum serializer v)
+static void put_head_v1(struct buf *out, struct slice ref, struct slice event)
 {
-    if (v == SERIALIZER_V2)
-        buf_putc(out, ',');
-    else
-        buf_puts(out, ",\"payload\":");
+    buf_puts(out, "{\"ref\":");
+    buf_add_slice(out, raw_or_null(ref));
+    buf_puts(out, ",\"event\":");
+    json_put_text(out, event);
+    buf_puts(out, ",\"payload\":");
 }
 
 void frame_put_push_head(struct buf *out, enum serializer v, struct slice join_ref, struct slice ref,
                          struct slice topic, struct slice event)
 {
-    put_head(out, v, join_ref, ref, topic);
-    json_put_text(out, event);
-    put_payload_key(out, v);
+    if (v == SERIALIZER_V2)
+        put_head_v2(out, join_ref, ref, topic, event);
+    else
+        put_head_v1(out, ref, event);
 }
 
 void frame_put_push_tail(struct buf *out, enum serializer v, struct slice topic)
@@ -218,12 +233,38 @@ void frame_put_push_tail(struct buf *out, enum serializer v, struct slice topic)
     buf_putc(out, '}');
 }
 
+#define STORE_LIT(o, lit) (memcpy(o, lit, sizeof(lit) - 1), (o) + sizeof(lit) - 1)
+
+/* All of it in one step. */
+static void put_reply_v2(struct buf *out, struct slice join_ref, struct slice ref, struct slice topic, struct slice status,
+                         struct slice response)
+{
+    static const char frame[] = "[,,,\"phx_reply\",{\"status\":\"\",\"response\":}]";
+    join_ref = raw_or_null(join_ref);
+    ref = raw_or_null(ref);
+    topic = raw_or_null(topic);
+    response = raw_or_null(response);
+    size_t n = join_ref.len + ref.len + topic.len + status.len + response.len + sizeof(frame) - 1;
+    uint8_t *o = buf_room(out, n);
+    if (!o)
+        return;
+    o = store_head(o, join_ref, ref, topic);
+    o = STORE_LIT(o, "\"phx_reply\",{\"status\":\"");
+    o = store(o, status);
+    o = STORE_LIT(o, "\",\"response\":");
+    o = store(o, response);
+    memcpy(o, "}]", 2);
+    out->len += n;
+}
+
 void frame_put_reply(struct buf *out, enum serializer v, struct slice join_ref, struct slice ref, struct slice topic,
                      const char *status, struct slice response)
 {
-    put_head(out, v, join_ref, ref, topic);
-    buf_puts(out, "\"phx_reply\"");
-    put_payload_key(out, v);
+    if (v == SERIALIZER_V2) {
+        put_reply_v2(out, join_ref, ref, topic, slice_str(status), response);
+        return;
+    }
+    put_head_v1(out, ref, SLICE_LIT("phx_reply"));
     buf_puts(out, "{\"status\":\"");
     buf_puts(out, status);
     buf_puts(out, "\",\"response\":");

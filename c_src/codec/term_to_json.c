@@ -17,6 +17,7 @@
 #include "bigint.h"
 #include "struct_json.h"
 #include "term_tags.h"
+#include "text_scan.h"
 
 enum frame_kind {
     FRAME_LIST,
@@ -521,6 +522,55 @@ static int put_key(struct decoder *d, bool comma)
     return BG_OK;
 }
 
+/* Steps over the texts that nearly all keys and most values are, atoms only where they are keys: a value may be nil. */
+static inline const uint8_t *plain_text(const uint8_t *p, const uint8_t *end, bool key, struct slice *text)
+{
+    size_t left = (size_t)(end - p), head, n;
+    if (left >= 5 && *p == TAG_BINARY)
+        head = 5, n = get_be32(p + 1);
+    else if (left >= 2 && *p == TAG_SMALL_ATOM_UTF8 && key)
+        head = 2, n = p[1];
+    else
+        return NULL;
+    if (n > left - head)
+        return NULL;
+    *text = slice_make(p + head, n);
+    return p + head + n;
+}
+
+/* Pairs of plain text, as many as come, each in one step. What is anything else, or near the end of the term or of the
+ * room, is left to next_pair(). */
+static void put_plain_pairs(struct decoder *d, struct frame *f)
+{
+    struct slice key, value;
+    const uint8_t *p = d->r.p, *end = d->r.end, *next;
+    if (!buf_ok(d->out))
+        return;
+    size_t room = d->out->cap - d->out->len;
+    uint8_t *o = d->out->data + d->out->len;
+    for (; f->left > 0; f->left--, f->some = true) {
+        next = plain_text(p, end, true, &key);
+        if (next)
+            next = plain_text(next, end, false, &value);
+        if (!next || end - next < TEXT_SLACK)
+            break;
+        size_t n = key.len + value.len + strlen("\"\":\"\"") + f->some;
+        if (room < n + TEXT_SLACK)
+            break;
+        uint8_t *k = o + f->some + 1, *v = k + key.len + 3;
+        if (!text_copy_plain_slack(k, key.ptr, key.len) || !text_copy_plain_slack(v, value.ptr, value.len))
+            break;
+        o[0] = ',';
+        k[-1] = k[key.len] = v[-1] = v[value.len] = '"';
+        k[key.len + 1] = ':';
+        o += n;
+        room -= n;
+        p = next;
+    }
+    d->out->len = (size_t)(o - d->out->data);
+    d->r.p = p;
+}
+
 /* Moves behind the key of the next pair, or over the whole pair when a struct does not show it. */
 static int next_pair(struct decoder *d, struct frame *f, bool *skipped)
 {
@@ -590,6 +640,8 @@ static int decode(struct decoder *d)
     while (rc == 0 && d->depth > 0) {
         struct frame *f = &d->frame[d->depth - 1];
         bool skipped = true;
+        if (f->kind == FRAME_MAP)
+            put_plain_pairs(d, f);
         rc = f->left == 0 ? close_frame(d) : next_element(d, f, &skipped);
         if (rc == 0 && !skipped)
             rc = put_value(d);
@@ -597,12 +649,10 @@ static int decode(struct decoder *d)
     return rc;
 }
 
-int term_to_json(struct slice term, struct buf *out, const struct term_to_json_options *opt, struct err *e)
+static int put_term(struct slice term, struct buf *out, const struct term_to_json_options *opt, struct err *e)
 {
     struct decoder d;
     unsigned depth = opt && opt->max_depth ? opt->max_depth : TERM_DEPTH_DEFAULT;
-    if (term.len >= UINT32_MAX)
-        return err_set(e, BG_ELIMIT, 0, "term too large");
     d.r = term_reader(term);
     d.start = d.r.p;
     d.out = out;
@@ -620,4 +670,26 @@ int term_to_json(struct slice term, struct buf *out, const struct term_to_json_o
     if (d.marks != d.marks_inline)
         free(d.marks);
     return rc;
+}
+
+/* A result that is one plain text and nothing else needs no decoder. */
+static bool put_lone_text(struct slice term, struct buf *out)
+{
+    const uint8_t *p = (const uint8_t *)term.ptr;
+    if (term.len < 5 || *p != TAG_BINARY || get_be32(p + 1) != term.len - 5)
+        return false;
+    size_t n = term.len - 5;
+    uint8_t *o = buf_room(out, n + 2);
+    if (!o || !text_copy_plain(o + 1, term.ptr + 5, n))
+        return false;
+    o[0] = o[n + 1] = '"';
+    out->len += n + 2;
+    return true;
+}
+
+int term_to_json(struct slice term, struct buf *out, const struct term_to_json_options *opt, struct err *e)
+{
+    if (term.len >= UINT32_MAX)
+        return err_set(e, BG_ELIMIT, 0, "term too large");
+    return put_lone_text(term, out) ? BG_OK : put_term(term, out, opt, e);
 }

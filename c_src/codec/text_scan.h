@@ -132,6 +132,16 @@ static inline void text_copy(uint8_t *dst, const char *src, size_t n)
 static inline bool text_copy_plain(uint8_t *dst, const char *src, size_t n)
 {
     uint64_t stop = 0;
+#ifdef __SSE2__
+    if (n >= 16) {
+        for (size_t i = 0; i + 16 <= n; i += 16) {
+            stop |= text_stop_mask(src + i);
+            memcpy(dst + i, src + i, 16);
+        }
+        memcpy(dst + n - 16, src + n - 16, 16);
+        return !(stop | text_stop_mask(src + n - 16));
+    }
+#endif
     if (n >= 8) {
         for (size_t i = 0; i + 8 <= n; i += 8) {
             uint64_t w = text_load8(src + i);
@@ -151,6 +161,24 @@ static inline bool text_copy_plain(uint8_t *dst, const char *src, size_t n)
         stop |= text_stop[dst[i]];
     }
     return !stop;
+}
+
+enum { TEXT_SLACK = 15 };
+
+/* The same where TEXT_SLACK bytes behind text may be read, and as many behind its place at dst written. */
+static inline bool text_copy_plain_slack(uint8_t *dst, const char *src, size_t n)
+{
+#ifdef __SSE2__
+    unsigned stop = 0;
+    for (; n > 16; n -= 16, dst += 16, src += 16) {
+        memcpy(dst, src, 16);
+        stop |= text_stop_mask(src);
+    }
+    memcpy(dst, src, 16);
+    return !(stop | (text_stop_mask(src) & ((1u << n) - 1)));
+#else
+    return text_copy_plain(dst, src, n);
+#endif
 }
 
 /* Length (2..4) of the well-formed UTF-8 sequence of more than one byte at p, or 0 (Unicode table 3-7:

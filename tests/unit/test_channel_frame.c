@@ -269,6 +269,16 @@ static void text_frames_hold_names_of_any_length(void **state)
                 assert_written(&out, want, (size_t)len);
             buf_fini(&out);
         }
+        for (int odd = 0; odd < 2; odd++) { /* an event with a quote in front */
+            struct buf out;
+            len = snprintf(want, sizeof(want), "[%.*s,%.*s,%.*s,\"%s%.*s\",", a ? a : 4, a ? names : "null", b ? b : 4,
+                           b ? names : "null", c ? c : 4, c ? names : "null", odd && a ? "\\\"" : "", odd && a ? a - 1 : a % 37,
+                           names + 1);
+            buf_init(&out, (size_t)len);
+            frame_put_push_head(&out, SERIALIZER_V2, jr, ref, topic, slice_make(names + !odd, (size_t)(odd ? a : a % 37)));
+            assert_written(&out, want, (size_t)len);
+            buf_fini(&out);
+        }
     }
 }
 

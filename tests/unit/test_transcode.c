@@ -1,6 +1,7 @@
 /* test_transcode.c: JSON to terms and back, against what a real node encodes (tests/data/gen_terms.exs). */
 #include "vectors.h"
 
+#include "json.h"
 #include "transcode.h"
 
 #define TERMS "tests/data/terms"
@@ -340,6 +341,101 @@ static void nesting_and_size_of_results_are_bounded(void **state)
     buf_fini(&out);
 }
 
+static struct slice text_of_length(char *text, size_t n, size_t odd_at, const char *odd)
+{
+    for (size_t i = 0; i < n; i++)
+        text[i] = (char)('a' + i % 26);
+    if (odd_at + strlen(odd) <= n)
+        memcpy(text + odd_at, odd, strlen(odd));
+    return slice_make(text, n);
+}
+
+/* One map in a list, with so much behind it, written into so much room, from and to memory of exact size. */
+static void assert_pair(struct slice key, struct slice value, bool atom, size_t behind, bool tight)
+{
+    static const char filler[64];
+    struct buf term, want, out;
+    struct err e;
+    buf_init(&term, 0);
+    buf_init(&want, 0);
+    term_put_list(&term, 2);
+    term_put_map(&term, 3);
+    buf_puts(&want, "[{");
+    int rc = json_put_key(&want, key, false) | json_put_string(&want, value);
+    for (int i = 0; i < 3; i++) {
+        if (i == 1)
+            term_put_text(&term, "plain");
+        else if (atom)
+            term_put_atom_slice(&term, key);
+        else
+            term_put_binary(&term, key);
+        if (i == 2)
+            term_put_atom(&term, "nil");
+        else
+            term_put_binary(&term, value);
+    }
+    buf_puts(&want, ",\"plain\":");
+    rc |= json_put_string(&want, value);
+    rc |= json_put_key(&want, key, true);
+    buf_puts(&want, "null},[");
+    for (size_t i = 0; i < behind; i++)
+        buf_puts(&want, i ? ",0" : "0");
+    buf_puts(&want, "]]");
+    if (behind > 0) {
+        buf_putc(&term, 107); /* STRING_EXT */
+        buf_putc(&term, 0);
+        buf_putc(&term, (int)behind);
+        buf_add(&term, filler, behind);
+    } else {
+        term_put_nil(&term);
+    }
+    term_put_nil(&term);
+    uint8_t *exact = malloc(term.len);
+    assert_non_null(exact);
+    memcpy(exact, term.data, term.len);
+    buf_init(&out, tight ? want.len : 0);
+    assert_int_equal(term_to_json(slice_make(exact, term.len), &out, NULL, &e), rc ? BG_EINVAL : BG_OK);
+    assert_true(rc || slice_eq(buf_slice(&out), buf_slice(&want)));
+    buf_fini(&out);
+    if (!rc) {
+        buf_init(&out, want.len - 1);
+        assert_int_equal(term_to_json(slice_make(exact, term.len), &out, NULL, &e), BG_ELIMIT);
+        buf_fini(&out);
+    }
+    free(exact);
+    buf_fini(&term);
+    buf_fini(&want);
+}
+
+/* Plain pairs are written in a way of their own, and so is a text that is the whole result. */
+static void pairs_of_any_text_are_written_as_keys_and_values_are(void **state)
+{
+    (void)state;
+    static const char *const odd[] = {"", "\"", "\\", "\x1f", "\xc3\xa9", "\xff"};
+    char key[64], value[64];
+    struct buf term, out, want;
+    struct err e;
+    for (size_t n = 0; n <= 35; n++) {
+        for (size_t o = 0; o < ARRAY_SIZE(odd); o++) {
+            for (size_t at = 0; at <= (o ? n : 0); at++) {
+                struct slice v = text_of_length(value, n, at, odd[o]), k = text_of_length(key, (n + 19) % 36, at % 36, odd[o]);
+                assert_pair(k, text_of_length(value, n, 0, ""), at % 2, at, n % 2);
+                assert_pair(text_of_length(key, (n + 19) % 36, 0, ""), text_of_length(value, n, at, odd[o]), at % 2, at, n % 2);
+                buf_init(&term, 0);
+                buf_init(&out, 0);
+                buf_init(&want, 0);
+                term_put_binary(&term, v);
+                int rc = json_put_string(&want, v);
+                assert_int_equal(term_to_json(buf_slice(&term), &out, NULL, &e), rc);
+                assert_true(rc || slice_eq(buf_slice(&out), buf_slice(&want)));
+                buf_fini(&term);
+                buf_fini(&out);
+                buf_fini(&want);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -347,6 +443,7 @@ int main(void)
         cmocka_unit_test(no_atom_is_made_of_what_a_client_sends),
         cmocka_unit_test(of_duplicate_keys_the_first_wins),
         cmocka_unit_test(large_objects_find_their_duplicates_too),
+        cmocka_unit_test(pairs_of_any_text_are_written_as_keys_and_values_are),
         cmocka_unit_test(bounds_of_the_output_and_of_nesting_hold),
         cmocka_unit_test(integers_of_any_size_keep_their_digits),
         cmocka_unit_test(size_is_counted_as_the_elixir_gateway_counts_it),
