@@ -1,35 +1,29 @@
 /*
  * connect.c: see connect.h.
  *
- * Invariants: a question is in `waiting` exactly while its call is; each ends in one done() or is forgotten, since the
- * call always ends (remote_call.h). Only a plain {ok, Assigns} lets a client in. The cache's key is everything that the
- * function should have looked at to be cached: parameters and token.
+ * Invariants: each question ends in one done() or is forgotten. Only a plain {ok, Assigns} lets a client in. The cache's
+ * key is everything that the function should have looked at to be cached: parameters and token.
  */
 #include "connect.h"
 
 #include <stdlib.h>
 
+#include "client_question.h"
 #include "log.h"
 #include "query_term.h"
 #include "remote_ask.h"
-#include "slots.h"
-#include "yes_cache.h"
 
-enum { WAITING_MAX = 100000, KEY_MAX = 64, REASON_MAX = 200 };
+enum { KEY_MAX = 64, REASON_MAX = 200 };
 
 struct question {
+    struct client_question base; /* about, empty: not to be kept; what is kept are the assigns */
     struct upgrade up;
     char key[KEY_MAX]; /* up.key points here: the request head has gone */
-    handle_t call;
-    handle_t client;
-    struct buf about; /* the cache's key; empty: not to be kept */
 };
 
 struct connects {
     struct connect_options o;
-    struct slots waiting;
-    uint32_t turn;
-    struct yes_cache known; /* with the assigns */
+    struct client_questions questions;
 };
 
 /* ---- the cache ---- */
@@ -50,10 +44,11 @@ static void put_about(struct buf *about, const struct upgrade *up, const struct 
 
 /* ---- questions ---- */
 
-static void question_free(struct question *q)
+static void question_free(struct client_question *base)
 {
+    struct question *q = container_of(base, struct question, base);
     identity_fini(&q->up.who);
-    buf_fini(&q->about);
+    buf_fini(&base->about);
     free(q);
 }
 
@@ -108,19 +103,19 @@ static bool judge(struct connects *cs, struct question *q, struct slice value)
     const char *why = identity_take_assigns(q->up.who.ask, assigns, &q->up.who);
     if (why)
         refuse(cs, &q->up, why);
-    else if (q->about.len)
-        yes_cache_keep(&cs->known, &q->about, assigns,
-                       cs->o.timers->now_us + (uint64_t)q->up.who.ask->remote.cache_ms * 1000);
+    else if (q->base.about.len)
+        client_question_keep(&cs->questions, &q->up.who.ask->remote, &q->base, assigns);
     return !why;
 }
 
 static void on_answer(void *owner, uint64_t tag, enum call_outcome outcome, struct slice value)
 {
     struct connects *cs = owner;
-    struct question *q = slots_remove(&cs->waiting, tag);
+    struct client_question *base = client_question_take(&cs->questions, tag);
     bool accepted = false;
-    if (!q)
+    if (!base)
         return;
+    struct question *q = container_of(base, struct question, base);
     if (outcome == CALL_RETURN) {
         accepted = judge(cs, q, value);
     } else {
@@ -129,10 +124,10 @@ static void on_answer(void *owner, uint64_t tag, enum call_outcome outcome, stru
         snprintf(reason, sizeof(reason), "the connect function %s", remote_outcome_text(outcome));
         refuse(cs, &q->up, reason);
     }
-    cs->o.done(cs->o.ctx, q->client, &q->up, accepted);
+    cs->o.done(cs->o.ctx, base->client, &q->up, accepted);
     if (accepted)
         identity_init(&q->up.who); /* taken over */
-    question_free(q);
+    question_free(base);
 }
 
 /* Takes up over. NULL without memory or room. */
@@ -141,7 +136,7 @@ static struct question *question_new(struct connects *cs, struct upgrade *up, ui
     struct question *q = up->key.len <= KEY_MAX ? calloc(1, sizeof(*q)) : NULL;
     if (!q)
         return NULL;
-    *tag = slots_add(&cs->waiting, q);
+    *tag = client_question_add(&cs->questions, &q->base);
     if (*tag == HANDLE_NONE) {
         free(q);
         return NULL;
@@ -153,31 +148,27 @@ static struct question *question_new(struct connects *cs, struct upgrade *up, ui
     return q;
 }
 
-/* function(Params, ConnectInfo). HANDLE_NONE when it could not be sent; *why tells. */
-static handle_t send_question(struct connects *cs, const struct question *q, const struct http_head *h,
-                              const struct client_source *from, uint64_t tag, const char **why)
+/* function(Params, ConnectInfo). False when it could not be sent; *why tells. */
+static bool send_question(struct connects *cs, struct question *q, const struct http_head *h,
+                          const struct client_source *from, uint64_t tag, const char **why)
 {
-    const struct call_ops *call = &cs->o.call;
     const struct remote_function *fn = &q->up.who.ask->remote;
-    enum call_outcome outcome;
-    struct buf *out = remote_ask_begin(call, fn, &cs->turn, 2, &outcome);
-    if (!out) {
-        *why = remote_outcome_text(outcome);
-        return HANDLE_NONE;
-    }
+    struct buf *out = client_question_begin(&cs->questions, fn, 2, why);
+    if (!out)
+        return false;
     *why = "got parameters that are not acceptable";
     if (query_to_term(h->query, out) != BG_OK) {
-        call->abort(call->ctx);
-        return HANDLE_NONE;
+        cs->o.call.abort(cs->o.call.ctx);
+        return false;
     }
     remote_put_connect_info(out, h, from, buf_slice(&q->up.who.token));
-    return call->commit(call->ctx, (uint64_t)fn->timeout_ms * 1000, on_answer, cs, tag);
+    return client_question_commit(&cs->questions, fn, &q->base, on_answer, cs, tag);
 }
 
 static bool accept_known(struct connects *cs, struct upgrade *up, const struct buf *about)
 {
     struct slice assigns;
-    return about->len && yes_cache_find(&cs->known, buf_slice(about), cs->o.timers->now_us, &assigns) &&
+    return about->len && client_question_known(&cs->questions, about, &assigns) &&
            !identity_take_assigns(up->who.ask, assigns, &up->who);
 }
 
@@ -192,11 +183,10 @@ int connects_ask(struct connects *cs, const struct http_head *h, const struct cl
     struct question *q = known ? NULL : question_new(cs, up, tag);
     if (q) {
         metric_inc(cs->o.metrics, METRIC_CONNECT_CALLS);
-        q->about = about;
-        q->call = send_question(cs, q, h, from, *tag, &why);
-        if (q->call != HANDLE_NONE)
+        q->base.about = about;
+        if (send_question(cs, q, h, from, *tag, &why))
             return BG_EMORE;
-        slots_remove(&cs->waiting, *tag);
+        client_question_take(&cs->questions, *tag);
     } else {
         buf_fini(&about);
     }
@@ -206,26 +196,18 @@ int connects_ask(struct connects *cs, const struct http_head *h, const struct cl
     snprintf(reason, sizeof(reason), "the connect function %s", why);
     refuse(cs, q ? &q->up : up, reason);
     if (q)
-        question_free(q);
+        question_free(&q->base);
     return BG_EINVAL;
 }
 
 void connects_hold(struct connects *cs, uint64_t tag, handle_t client)
 {
-    struct question *q = slots_get(&cs->waiting, tag);
-    if (q && client == HANDLE_NONE)
-        connects_forget(cs, tag);
-    else if (q)
-        q->client = client;
+    client_question_hold(&cs->questions, tag, client);
 }
 
 void connects_forget(struct connects *cs, uint64_t tag)
 {
-    struct question *q = slots_remove(&cs->waiting, tag);
-    if (!q)
-        return;
-    cs->o.call.cancel(cs->o.call.ctx, q->call);
-    question_free(q);
+    client_question_forget(&cs->questions, tag);
 }
 
 struct connects *connects_new(const struct connect_options *o)
@@ -234,20 +216,14 @@ struct connects *connects_new(const struct connect_options *o)
     if (!cs)
         return NULL;
     cs->o = *o;
-    slots_init(&cs->waiting, WAITING_MAX);
-    yes_cache_init(&cs->known);
+    client_questions_init(&cs->questions, &o->call, o->timers, question_free);
     return cs;
 }
 
 void connects_free(struct connects *cs)
 {
-    uint32_t pos = 0;
-    handle_t h;
     if (!cs)
         return;
-    while (slots_next(&cs->waiting, &pos, &h))
-        connects_forget(cs, h);
-    slots_fini(&cs->waiting);
-    yes_cache_fini(&cs->known);
+    client_questions_fini(&cs->questions);
     free(cs);
 }

@@ -1,10 +1,9 @@
 /*
  * origin_check.c: see origin_check.h.
  *
- * Invariants: a question is in `waiting` exactly while its call is; each ends in one done() or is forgotten, since the
- * call always ends (remote_call.h). Only the atom true allows: Phoenix takes whatever is neither false nor nil for a
- * yes, also {:error, _}, where its documentation wants a boolean. The cache's key is the socket and the Origin as it
- * came: all that the function is told.
+ * Invariants: each question ends in one done() or is forgotten. Only the atom true allows: Phoenix takes whatever is
+ * neither false nor nil for a yes, also {:error, _}, where its documentation wants a boolean. The cache's key is the
+ * socket and the Origin as it came: all that the function is told.
  *
  * Whether the client itself is still there, and what becomes of its request, is for edge.c.
  */
@@ -13,36 +12,31 @@
 #include <stdlib.h>
 
 #include "authenticate.h"
+#include "client_question.h"
 #include "origin.h"
 #include "remote_ask.h"
-#include "slots.h"
-#include "yes_cache.h"
 
-enum { WAITING_MAX = 100000, WHY_MAX = 96 };
+enum { WHY_MAX = 96 };
 
 struct question {
+    struct client_question base; /* about: the pointer `config`, and the Origin */
     const struct socket_config *config;
-    handle_t call;
-    handle_t client;
-    struct buf about; /* the cache's key: the pointer `config`, and the Origin */
 };
 
 struct origin_checks {
     struct origin_check_options o;
-    struct slots waiting;
-    uint32_t turn;
-    struct yes_cache known;
+    struct client_questions questions;
 };
 
 static struct slice origin_of(const struct question *q)
 {
-    return slice_make(q->about.data + sizeof(q->config), q->about.len - sizeof(q->config));
+    return slice_make(q->base.about.data + sizeof(q->config), q->base.about.len - sizeof(q->config));
 }
 
-static void question_free(struct question *q)
+static void question_free(struct client_question *base)
 {
-    buf_fini(&q->about);
-    free(q);
+    buf_fini(&base->about);
+    free(container_of(base, struct question, base));
 }
 
 static void refuse(const struct origin_checks *oc, const struct question *q, const char *what)
@@ -57,7 +51,7 @@ static bool judge(struct origin_checks *oc, struct question *q, enum call_outcom
     const struct remote_function *fn = &q->config->origin_function;
     if (outcome == CALL_RETURN && term_is_atom(value, "true")) {
         if (fn->cache_ms)
-            yes_cache_keep(&oc->known, &q->about, SLICE_NONE, oc->o.timers->now_us + (uint64_t)fn->cache_ms * 1000);
+            client_question_keep(&oc->questions, fn, &q->base, SLICE_NONE);
         return true;
     }
     if (outcome != CALL_RETURN) {
@@ -73,29 +67,26 @@ static bool judge(struct origin_checks *oc, struct question *q, enum call_outcom
 static void on_answer(void *owner, uint64_t tag, enum call_outcome outcome, struct slice value)
 {
     struct origin_checks *oc = owner;
-    struct question *q = slots_remove(&oc->waiting, tag);
+    struct client_question *q = client_question_take(&oc->questions, tag);
     if (!q)
         return;
-    bool allowed = judge(oc, q, outcome, value);
+    bool allowed = judge(oc, container_of(q, struct question, base), outcome, value);
     handle_t client = q->client;
     question_free(q);
     oc->o.done(oc->o.ctx, client, allowed);
 }
 
-/* Function(URI, ...Args). HANDLE_NONE when it could not be sent; *why tells. */
-static handle_t send_question(struct origin_checks *oc, const struct question *q, uint64_t tag, const char **why)
+/* Function(URI, ...Args). False when it could not be sent; *why tells. */
+static bool send_question(struct origin_checks *oc, struct question *q, uint64_t tag, const char **why)
 {
     const struct socket_config *config = q->config;
     const struct remote_function *fn = &config->origin_function;
-    enum call_outcome outcome;
-    struct buf *out = remote_ask_begin(&oc->o.call, fn, &oc->turn, 1 + config->origin_args_count, &outcome);
-    if (!out) {
-        *why = remote_outcome_text(outcome);
-        return HANDLE_NONE;
-    }
+    struct buf *out = client_question_begin(&oc->questions, fn, 1 + config->origin_args_count, why);
+    if (!out)
+        return false;
     remote_put_origin(out, origin_of(q));
     term_put_raw(out, config->origin_args);
-    return oc->o.call.commit(oc->o.call.ctx, (uint64_t)fn->timeout_ms * 1000, on_answer, oc, tag);
+    return client_question_commit(&oc->questions, fn, &q->base, on_answer, oc, tag);
 }
 
 /* NULL without memory. */
@@ -105,12 +96,12 @@ static struct question *question_new(const struct socket_config *config, struct 
     if (!q)
         return NULL;
     q->config = config;
-    buf_init(&q->about, YES_ABOUT_MAX);
-    buf_add(&q->about, &config, sizeof(config));
-    buf_add_slice(&q->about, origin);
-    if (buf_ok(&q->about))
+    buf_init(&q->base.about, YES_ABOUT_MAX);
+    buf_add(&q->base.about, &config, sizeof(config));
+    buf_add_slice(&q->base.about, origin);
+    if (buf_ok(&q->base.about))
         return q;
-    question_free(q);
+    question_free(&q->base);
     return NULL;
 }
 
@@ -118,15 +109,14 @@ static struct question *question_new(const struct socket_config *config, struct 
 static int ask(struct origin_checks *oc, struct question *q, uint64_t *tag)
 {
     const char *why = "finds no room";
-    if (yes_cache_find(&oc->known, buf_slice(&q->about), oc->o.timers->now_us, NULL))
+    if (client_question_known(&oc->questions, &q->base.about, NULL))
         return BG_OK;
-    *tag = slots_add(&oc->waiting, q);
+    *tag = client_question_add(&oc->questions, &q->base);
     if (*tag != HANDLE_NONE) {
         metric_inc(oc->o.metrics, METRIC_ORIGIN_CALLS);
-        q->call = send_question(oc, q, *tag, &why);
-        if (q->call != HANDLE_NONE)
+        if (send_question(oc, q, *tag, &why))
             return BG_EMORE;
-        slots_remove(&oc->waiting, *tag);
+        client_question_take(&oc->questions, *tag);
     }
     metric_inc(oc->o.metrics, METRIC_ORIGIN_FAILURES);
     refuse(oc, q, why);
@@ -142,26 +132,18 @@ int origin_checks_ask(struct origin_checks *oc, const struct socket_config *conf
     }
     int rc = ask(oc, q, tag);
     if (rc != BG_EMORE)
-        question_free(q);
+        question_free(&q->base);
     return rc;
 }
 
 void origin_checks_hold(struct origin_checks *oc, uint64_t tag, handle_t client)
 {
-    struct question *q = slots_get(&oc->waiting, tag);
-    if (q && client == HANDLE_NONE)
-        origin_checks_forget(oc, tag);
-    else if (q)
-        q->client = client;
+    client_question_hold(&oc->questions, tag, client);
 }
 
 void origin_checks_forget(struct origin_checks *oc, uint64_t tag)
 {
-    struct question *q = slots_remove(&oc->waiting, tag);
-    if (!q)
-        return;
-    oc->o.call.cancel(oc->o.call.ctx, q->call);
-    question_free(q);
+    client_question_forget(&oc->questions, tag);
 }
 
 struct origin_checks *origin_checks_new(const struct origin_check_options *o)
@@ -170,20 +152,14 @@ struct origin_checks *origin_checks_new(const struct origin_check_options *o)
     if (!oc)
         return NULL;
     oc->o = *o;
-    slots_init(&oc->waiting, WAITING_MAX);
-    yes_cache_init(&oc->known);
+    client_questions_init(&oc->questions, &o->call, o->timers, question_free);
     return oc;
 }
 
 void origin_checks_free(struct origin_checks *oc)
 {
-    uint32_t pos = 0;
-    handle_t h;
     if (!oc)
         return;
-    while (slots_next(&oc->waiting, &pos, &h))
-        origin_checks_forget(oc, h);
-    slots_fini(&oc->waiting);
-    yes_cache_fini(&oc->known);
+    client_questions_fini(&oc->questions);
     free(oc);
 }
