@@ -35,5 +35,7 @@ void *map_next(const struct map *m, size_t *pos, struct slice *key);
 
 /* SipHash-1-3 under the process's random key. */
 uint64_t hash_bytes(const void *data, size_t len);
+/* The same under a given key. */
+uint64_t hash_keyed(const uint64_t key[2], const void *data, size_t len);
 
 #endif

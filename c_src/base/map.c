@@ -11,7 +11,7 @@
 
 enum { MAP_FIRST = 16 };
 
-static uint64_t rotl(uint64_t x, int b)
+static inline uint64_t rotl(uint64_t x, int b)
 {
     return x << b | x >> (64 - b);
 }
@@ -20,18 +20,62 @@ struct sip {
     uint64_t v0, v1, v2, v3;
 };
 
-static void sip_round(struct sip *s)
+static inline struct sip sip_round(struct sip s)
 {
-    s->v0 += s->v1;
-    s->v1 = rotl(s->v1, 13) ^ s->v0;
-    s->v0 = rotl(s->v0, 32);
-    s->v2 += s->v3;
-    s->v3 = rotl(s->v3, 16) ^ s->v2;
-    s->v0 += s->v3;
-    s->v3 = rotl(s->v3, 21) ^ s->v0;
-    s->v2 += s->v1;
-    s->v1 = rotl(s->v1, 17) ^ s->v2;
-    s->v2 = rotl(s->v2, 32);
+    s.v0 += s.v1;
+    s.v1 = rotl(s.v1, 13) ^ s.v0;
+    s.v0 = rotl(s.v0, 32);
+    s.v2 += s.v3;
+    s.v3 = rotl(s.v3, 16) ^ s.v2;
+    s.v0 += s.v3;
+    s.v3 = rotl(s.v3, 21) ^ s.v0;
+    s.v2 += s.v1;
+    s.v1 = rotl(s.v1, 17) ^ s.v2;
+    s.v2 = rotl(s.v2, 32);
+    return s;
+}
+
+/* Eight bytes, the first one lowest. */
+static inline uint64_t word_at(const uint8_t *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof(word));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word = __builtin_bswap64(word);
+#endif
+    return word;
+}
+
+/* One word of what is hashed. */
+static inline struct sip sip_word(struct sip s, uint64_t word)
+{
+    s.v3 ^= word;
+    s = sip_round(s);
+    s.v0 ^= word;
+    return s;
+}
+
+/* SipHash-1-3 (Aumasson and Bernstein): the constants are its own, one round a word and three at the end. All of it is in
+ * place, so that the state stays in registers: every request looks up keys of a few words. */
+uint64_t hash_keyed(const uint64_t k[2], const void *data, size_t len)
+{
+    struct sip s = {k[0] ^ 0x736f6d6570736575u, k[1] ^ 0x646f72616e646f6du, k[0] ^ 0x6c7967656e657261u,
+                    k[1] ^ 0x7465646279746573u};
+    const uint8_t *p = data;
+    size_t left = len;
+    for (; left >= 8; left -= 8, p += 8)
+        s = sip_word(s, word_at(p));
+    /* The rest of the bytes, with the length on top, so that a text and the same with zeros behind it differ. */
+    uint64_t last = (uint64_t)len << 56;
+    if (left && len >= 8)
+        last |= word_at(p + left - 8) >> (8 * (8 - left));
+    else
+        for (size_t i = 0; i < left; i++)
+            last |= (uint64_t)p[i] << (8 * i);
+    s = sip_word(s, last);
+    s.v2 ^= 0xff;
+    s = sip_round(sip_round(sip_round(s)));
+    return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
 }
 
 /* Made at first use; a key half of which is 0 by chance is made again, which harms nobody. */
@@ -43,33 +87,9 @@ static const uint64_t *hash_key(void)
     return key;
 }
 
-/* SipHash-1-3 (Aumasson and Bernstein): the constants are its own, one round a word and three at the end. */
 uint64_t hash_bytes(const void *data, size_t len)
 {
-    const uint64_t *k = hash_key();
-    struct sip s = {k[0] ^ 0x736f6d6570736575u, k[1] ^ 0x646f72616e646f6du, k[0] ^ 0x6c7967656e657261u,
-                    k[1] ^ 0x7465646279746573u};
-    const uint8_t *p = data;
-    size_t left = len;
-    for (; left >= 8; left -= 8, p += 8) {
-        uint64_t word;
-        memcpy(&word, p, 8);
-        s.v3 ^= word;
-        sip_round(&s);
-        s.v0 ^= word;
-    }
-    /* The rest of the bytes, with the length on top, so that a text and the same with zeros behind it differ. */
-    uint64_t last = (uint64_t)len << 56;
-    for (size_t i = 0; i < left; i++)
-        last |= (uint64_t)p[i] << (8 * i);
-    s.v3 ^= last;
-    sip_round(&s);
-    s.v0 ^= last;
-    s.v2 ^= 0xff;
-    sip_round(&s);
-    sip_round(&s);
-    sip_round(&s);
-    return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
+    return hash_keyed(hash_key(), data, len);
 }
 
 void map_init(struct map *m)
