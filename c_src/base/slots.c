@@ -57,14 +57,6 @@ handle_t slots_add(struct slots *s, void *object)
     return handle_make(index, slot->generation);
 }
 
-void *slots_get(const struct slots *s, handle_t h)
-{
-    uint32_t index = handle_index(h);
-    if (index >= s->cap || s->slot[index].generation != handle_generation(h))
-        return NULL;
-    return s->slot[index].object;
-}
-
 void *slots_remove(struct slots *s, handle_t h)
 {
     void *object = slots_get(s, h);
