@@ -30,7 +30,7 @@ enum {
 /* One call. Taken from a pool that only grows to the most that were ever in flight: the steady state allocates nothing.
  */
 struct call {
-    struct timer timer;
+    struct timeout timeout;
     struct list by_link;
     struct call *next_free; /* in the pool */
     struct remote_calls *calls;
@@ -127,7 +127,7 @@ void remote_calls_free(struct remote_calls *rc)
     uint32_t pos = 0;
     struct call *call;
     while ((call = slots_next(&rc->slots, &pos, NULL)))
-        timer_disarm(rc->timers, &call->timer);
+        timer_disarm(rc->timers, &call->timeout.timer);
     struct callee *callee;
     for (pos = 0; (callee = peer_next(&rc->callees, &pos));)
         callee_free(callee);
@@ -206,7 +206,7 @@ static struct call *call_new(struct remote_calls *rc, struct callee *callee, boo
     struct call *call = pool_take(rc);
     if (!call)
         return NULL;
-    *call = (struct call){.timer = {.fn = on_timeout}, .calls = rc, .callee = callee, .spawned = spawned};
+    *call = (struct call){.timeout.timer.fn = on_timeout, .calls = rc, .callee = callee, .spawned = spawned};
     list_init(&call->by_link);
     call->self = slots_add(&rc->slots, call);
     if (call->self != HANDLE_NONE)
@@ -218,7 +218,7 @@ static struct call *call_new(struct remote_calls *rc, struct callee *callee, boo
 /* Undoes call_new() at any stage: an unarmed timer and an unlinked node are left alone. */
 static void call_free(struct remote_calls *rc, struct call *call)
 {
-    timer_disarm(rc->timers, &call->timer);
+    timer_disarm(rc->timers, &call->timeout.timer);
     list_remove(&call->by_link);
     slots_remove(&rc->slots, call->self);
     pool_give(rc, call);
@@ -297,7 +297,7 @@ static void stop_work(struct remote_calls *rc, const struct call *call)
 /* The work is stopped before the callback, which may well call the same node again. */
 static void on_timeout(struct timer *t)
 {
-    struct call *call = container_of(t, struct call, timer);
+    struct call *call = container_of(t, struct call, timeout.timer);
     stop_work(call->calls, call);
     finish(call->calls, call, CALL_TIMEOUT, SLICE_NONE);
 }
@@ -449,7 +449,7 @@ handle_t remote_call_commit(struct remote_calls *rc, uint64_t timeout_us, call_d
     assert_always(call != NULL);
     rc->open = NULL;
     put_tail(rc->open_buf, call, rc->open_nargs);
-    if (timer_arm_in(rc->timers, &call->timer, timeout_us) != BG_OK) {
+    if (timeout_arm_in(rc->timers, &call->timeout, timeout_us) != BG_OK) {
         dist_link_abort(l);
         call_free(rc, call);
         return HANDLE_NONE;

@@ -230,6 +230,76 @@ static void timers_fire_in_order_of_their_deadline(void **state)
     timers_fini(&ts);
 }
 
+struct waiter {
+    struct timeout timeout;
+    unsigned id;
+};
+
+static void on_waited(struct timer *t)
+{
+    fired[fired_count++] = container_of(t, struct waiter, timeout.timer)->id;
+}
+
+static void armed_timers_are_those_of_a_plain_list(void **state)
+{
+    (void)state;
+    enum { N = 48, ROUNDS = 40000, DELAYS = 12 };
+    struct timers ts;
+    struct waiter t[N] = {0};
+    uint64_t due[N]; /* UINT64_MAX: unarmed */
+    unsigned long ran = 0, seen_lanes = 0;
+    timers_init(&ts, 1000);
+    for (unsigned i = 0; i < N; i++) {
+        t[i] = (struct waiter){.timeout.timer.fn = on_waited, .id = i};
+        due[i] = UINT64_MAX;
+    }
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        uint64_t r = random_u64(), next = UINT64_MAX;
+        unsigned i = (unsigned)(r % N), what = (unsigned)(r >> 8) % 16, armed = 0;
+        uint64_t delay = (r >> 16) % DELAYS * 50;
+        if (what < 8) { /* also such that are armed */
+            assert_int_equal(timeout_arm_in(&ts, &t[i].timeout, delay), BG_OK);
+            due[i] = ts.now_us + delay;
+        } else if (what < 10) {
+            assert_int_equal(timer_arm_in(&ts, &t[i].timeout.timer, delay), BG_OK);
+            due[i] = ts.now_us + delay;
+        } else if (what < 14) {
+            timer_disarm(&ts, &t[i].timeout.timer);
+            due[i] = UINT64_MAX;
+        } else {
+            /* Once in a while the clock goes back, or not all get their turn. */
+            uint64_t now = what == 14 && (r >> 32) % 32 == 0 ? ts.now_us - 100 : ts.now_us + (r >> 40) % 64;
+            unsigned max = (unsigned)(r >> 48) % 4, count;
+            fired_count = 0;
+            count = timers_run(&ts, now, max);
+            assert_int_equal(count, fired_count);
+            for (unsigned f = 0; f < count; f++) {
+                uint64_t at = due[fired[f]];
+                assert_true(at <= now);
+                due[fired[f]] = UINT64_MAX;
+                for (unsigned k = 0; k < N; k++) /* nobody was due before it */
+                    assert_true(due[k] >= at);
+            }
+            ran += count;
+            for (unsigned k = 0; k < N && (max == 0 || count < max); k++)
+                assert_true(due[k] > now);
+        }
+        for (unsigned k = 0; k < N; k++) {
+            armed += due[k] != UINT64_MAX;
+            next = due[k] < next ? due[k] : next;
+            assert_int_equal(timer_armed(&t[k].timeout.timer), due[k] != UINT64_MAX);
+        }
+        assert_int_equal(ts.count, armed);
+        assert_true(timers_next(&ts) == next);
+        seen_lanes += armed > ts.heap_count;
+    }
+    assert_true(ran > ROUNDS / 20 && seen_lanes > ROUNDS / 2);
+    for (unsigned i = 0; i < N; i++)
+        timer_disarm(&ts, &t[i].timeout.timer);
+    assert_int_equal(ts.count, 0);
+    timers_fini(&ts);
+}
+
 struct stepper {
     struct timer timer;
     struct timers *ts;
@@ -270,6 +340,7 @@ int main(void)
         cmocka_unit_test(the_hash_is_siphash_1_3),
         cmocka_unit_test(stale_handle_finds_nothing),
         cmocka_unit_test(timers_fire_in_order_of_their_deadline),
+        cmocka_unit_test(armed_timers_are_those_of_a_plain_list),
         cmocka_unit_test(a_timer_armed_for_now_by_a_timer_is_run_by_the_next_call),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
