@@ -4,12 +4,16 @@
  *
  * Open addressing with linear steps: a look-up touches one cache line more often than not. The hash is SipHash-1-3
  * with a key of the process, because keys come from clients and services, who could otherwise choose them to collide.
+ *
+ * The same few keys are asked for again and again: functions, nodes. So behind its slots a map keeps hints, where a key that
+ * falls to the hint was found last. A hint is only ever the first slot to look at: it need not be right, need not be put
+ * right when entries move, and who chooses keys to share one gains that the map looks them up by their hash as before.
  */
 #include "map.h"
 
 #include <stdlib.h>
 
-enum { MAP_FIRST = 16 };
+enum { MAP_FIRST = 16, HINTS = 64, HINT_KEY = 8 };
 
 static inline uint64_t rotl(uint64_t x, int b)
 {
@@ -114,17 +118,35 @@ static struct map_slot *map_find(const struct map *m, struct slice key, uint64_t
     }
 }
 
+/* The hint for a key of at least HINT_KEY bytes, by its beginning, middle and end. A hint is an index below cap. cap > 0. */
+static uint32_t *hint_for(const struct map *m, struct slice key)
+{
+    uint32_t *hints = (uint32_t *)(void *)(m->slots + m->cap);
+    const uint8_t *p = (const uint8_t *)key.ptr;
+    uint64_t words = word_at(p) ^ rotl(word_at(p + (key.len - HINT_KEY) / 2), 21) ^ rotl(word_at(p + key.len - HINT_KEY), 42);
+    return &hints[(words + key.len) * 0x9e3779b97f4a7c15u >> 58];
+}
+
 void *map_get(const struct map *m, struct slice key)
 {
     if (m->count == 0)
         return NULL;
-    return map_find(m, key, hash_bytes(key.ptr, key.len))->value;
+    if (key.len < HINT_KEY)
+        return map_find(m, key, hash_bytes(key.ptr, key.len))->value;
+    uint32_t *hint = hint_for(m, key);
+    const struct map_slot *s = &m->slots[*hint];
+    if (!slice_eq(s->key, key)) {
+        s = map_find(m, key, hash_bytes(key.ptr, key.len));
+        *hint = (uint32_t)(s - m->slots);
+    }
+    return s->value;
 }
 
+/* The new hints are 0, which is a slot like any other. */
 static int map_grow(struct map *m)
 {
     struct map bigger = {.cap = m->cap ? m->cap * 2 : MAP_FIRST, .count = m->count};
-    bigger.slots = calloc(bigger.cap, sizeof(*bigger.slots));
+    bigger.slots = calloc(1, bigger.cap * sizeof(*bigger.slots) + HINTS * sizeof(uint32_t));
     if (!bigger.slots)
         return BG_ENOMEM;
     for (size_t i = 0; i < m->cap; i++)

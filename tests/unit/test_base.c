@@ -130,6 +130,41 @@ static void map_keeps_what_was_put_and_forgets_what_was_deleted(void **state)
     map_fini(&m);
 }
 
+/* Against a plain table, with keys that begin and end alike, and lengths around that of a word. */
+static void map_finds_what_a_plain_table_finds(void **state)
+{
+    (void)state;
+    enum { N = 300, ROUNDS = 200000 };
+    static char keys[N][40];
+    static bool in[N];
+    struct map m;
+    size_t count = 0;
+    map_init(&m);
+    for (int i = 0; i < N; i++)
+        snprintf(keys[i], sizeof(keys[i]), i % 3 ? "get_%d_of_the_service" : i % 2 ? "%d" : "a_long_key%d", i);
+    for (int round = 0; round < ROUNDS; round++) {
+        uint64_t r = random_u64();
+        /* Now few keys, again and again, now all of them. */
+        size_t i = (r >> 8) % (r & 64 ? N : 5);
+        struct slice key = slice_str(keys[i]);
+        if (r % 16 == 0) {
+            assert_int_equal(map_put(&m, key, keys[i]), BG_OK);
+            count += !in[i];
+            in[i] = true;
+        } else if (r % 16 == 1) {
+            assert_ptr_equal(map_del(&m, key), in[i] ? keys[i] : NULL);
+            count -= in[i];
+            in[i] = false;
+        } else {
+            char copy[40]; /* the bytes count, not where they are */
+            memcpy(copy, keys[i], sizeof(copy));
+            assert_ptr_equal(map_get(&m, slice_make(copy, key.len)), in[i] ? keys[i] : NULL);
+        }
+        assert_int_equal(m.count, count);
+    }
+    map_fini(&m);
+}
+
 /* Byte by byte, as the paper has it. */
 static uint64_t plain_sip13(const uint64_t k[2], const uint8_t *p, size_t len)
 {
@@ -337,6 +372,7 @@ int main(void)
         cmocka_unit_test(a_text_that_cannot_be_printed_fails_the_buffer),
         cmocka_unit_test(an_arena_remembers_that_a_piece_could_not_be_had),
         cmocka_unit_test(map_keeps_what_was_put_and_forgets_what_was_deleted),
+        cmocka_unit_test(map_finds_what_a_plain_table_finds),
         cmocka_unit_test(the_hash_is_siphash_1_3),
         cmocka_unit_test(stale_handle_finds_nothing),
         cmocka_unit_test(timers_fire_in_order_of_their_deadline),
