@@ -55,6 +55,8 @@ bool process_adopt(struct process_table *pt, handle_t p, const struct process_op
 const struct process_ops *process_ops(const struct process_table *pt, handle_t p);
 /* What it was started or adopted with; NULL on a stale handle. */
 void *process_owner(const struct process_table *pt, handle_t p);
+/* The owner, if it is still that of these operations; else NULL. */
+void *process_owned(const struct process_table *pt, handle_t p, const struct process_ops *ops);
 /* Ends it: monitors fire with reason, links get exit signals, names are free. reason: an encoded term. Harmless on a
  * stale handle; the owner is not called. */
 void process_end(struct process_table *pt, handle_t p, struct slice reason);

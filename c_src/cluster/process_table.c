@@ -115,6 +115,12 @@ void *process_owner(const struct process_table *pt, handle_t h)
     return p ? p->owner : NULL;
 }
 
+void *process_owned(const struct process_table *pt, handle_t h, const struct process_ops *ops)
+{
+    const struct process *p = process_find(pt, h);
+    return p && p->ops == ops ? p->owner : NULL;
+}
+
 bool process_alive(const struct process_table *pt, handle_t p)
 {
     return process_find(pt, p) != NULL;

@@ -173,7 +173,7 @@ static void put_answer(const struct waiter *w, enum rpc_outcome outcome, struct 
 
 void rpc_later_answer(struct rpc_later *rl, handle_t waiter, enum rpc_outcome outcome, struct slice value)
 {
-    struct waiter *w = process_ops(rl->processes, waiter) == &waiter_ops ? process_owner(rl->processes, waiter) : NULL;
+    struct waiter *w = process_owned(rl->processes, waiter, &waiter_ops);
     struct buf b;
     if (!w)
         return;

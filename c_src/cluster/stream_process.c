@@ -184,7 +184,7 @@ static const struct process_ops stream_ops = {.kind = "stream",
 
 static struct stream *stream_of(const struct stream_processes *sp, handle_t h)
 {
-    return process_ops(sp->processes, h) == &stream_ops ? process_owner(sp->processes, h) : NULL;
+    return process_owned(sp->processes, h, &stream_ops);
 }
 
 handle_t stream_process_open(struct stream_processes *sp, uint64_t tag)

@@ -342,7 +342,7 @@ static const struct process_ops socket_ops = {
 /* NULL when the channel has ended, also when another process has its place now. */
 static struct channel *channel_by_handle(const struct phoenix *px, handle_t h)
 {
-    return process_ops(px->processes, h) == &channel_ops ? process_owner(px->processes, h) : NULL;
+    return process_owned(px->processes, h, &channel_ops);
 }
 
 /* P-050: the first that is declared wins. topic: a raw JSON value. *match: whether it is also this user's. */

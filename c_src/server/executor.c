@@ -94,7 +94,7 @@ static const struct process_ops run_ops = {.kind = "request", .exit = on_exit_si
 /* NULL for channels, and for whatever else bears a handle: then the edge is meant. */
 static struct run *run_of(const struct server *s, handle_t h)
 {
-    return process_ops(s->processes, h) == &run_ops ? process_owner(s->processes, h) : NULL;
+    return process_owned(s->processes, h, &run_ops);
 }
 
 /* ---- as the gateway's client ---- */

@@ -45,16 +45,10 @@ handle_t process_start(struct process_table *pt, const struct process_ops *ops, 
     return h;
 }
 
-const struct process_ops *process_ops(const struct process_table *pt, handle_t h)
+void *process_owned(const struct process_table *pt, handle_t h, const struct process_ops *ops)
 {
     const struct fake_process *p = slots_get(&pt->slots, h);
-    return p ? p->ops : NULL;
-}
-
-void *process_owner(const struct process_table *pt, handle_t h)
-{
-    const struct fake_process *p = slots_get(&pt->slots, h);
-    return p ? p->owner : NULL;
+    return p && p->ops == ops ? p->owner : NULL;
 }
 
 void process_end(struct process_table *pt, handle_t h, struct slice reason)
