@@ -24,7 +24,11 @@ void buf_init(struct buf *b, size_t limit);
 /* Frees the memory and forgets content and failure; the limit stays, so that b may be filled again. */
 void buf_fini(struct buf *b);
 /* Forgets content and failure, keeps the memory. */
-void buf_reset(struct buf *b);
+static inline void buf_reset(struct buf *b)
+{
+    b->len = 0;
+    b->failed = false;
+}
 /* Forgets content and failure and gives back the memory when more than keep bytes are held. */
 void buf_shrink(struct buf *b, size_t keep);
 /* Cuts back to len bytes (len <= b->len) and clears the failure: undoes what was appended since. */

@@ -18,6 +18,12 @@ enum permission {
 enum permission permission_check(const struct fun_config *fc, struct slice user_id, const struct slice *roles,
                                  uint32_t roles_count, struct slice args);
 
+/* Anybody may call it: then nobody need be looked at. */
+static inline bool permission_is_free(const struct fun_config *fc)
+{
+    return fc->permission == PERMIT_ALL && !fc->permission_callback.present;
+}
+
 /* The same as a yes or no, for configs without a callback: what a callback would decide is denied. */
 static inline bool permission_allows(const struct fun_config *fc, struct slice user_id, const struct slice *roles,
                                      uint32_t roles_count, struct slice args)

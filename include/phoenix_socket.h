@@ -27,6 +27,7 @@ struct phoenix {
     struct slice roles[ROLES_MAX];
     struct session session; /* of the socket whose request is being worked on */
     struct buf scratch;     /* names of the message at hand, when they had to be rewritten */
+    struct buf event;       /* the text of its event, when that had escapes */
 };
 
 /* call: for the functions that decide about joins. 0 or BG_ENOMEM; phoenix_fini() in either case. */

@@ -106,6 +106,9 @@ struct rate_result {
     uint32_t dry_count;          /* how many of them would have */
 };
 
+/* There are no limits: rate_limiter_check() would allow everything and count nothing. */
+bool rate_limiter_is_idle(const struct rate_limiter *rl);
+
 /* E-072: global limits in list order, then those of the function in list order; the first that is exhausted refuses.
  * Counts the request everywhere when all pass; dry-run limits that are exhausted count it as refused. now_us: a
  * monotonic clock. */

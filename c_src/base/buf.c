@@ -29,12 +29,6 @@ void buf_fini(struct buf *b)
     *b = (struct buf){.limit = b->limit};
 }
 
-void buf_reset(struct buf *b)
-{
-    b->len = 0;
-    b->failed = false;
-}
-
 void buf_shrink(struct buf *b, size_t keep)
 {
     buf_reset(b);

@@ -656,16 +656,15 @@ static void stop_stream(struct phoenix_socket *s, struct channel *ch, const stru
 }
 
 /* True when the event is the channel's, followed by suffix. */
-static bool is_own_event(const struct channel *ch, struct slice raw, const char *suffix)
+static bool is_own_event(const struct channel *ch, struct slice event, struct slice suffix)
 {
-    char name[256];
-    int n = snprintf(name, sizeof(name), "%s%s", ch->config->event, suffix);
-    return json_kind(raw) == JSON_STRING && n > 0 && (size_t)n < sizeof(name) &&
-           json_string_is(raw, slice_make(name, (size_t)n));
+    struct slice own = slice_str(ch->config->event);
+    return event.len == own.len + suffix.len && slice_eq(slice_make(event.ptr, own.len), own) &&
+           slice_eq(slice_make(event.ptr + own.len, suffix.len), suffix);
 }
 
-/* Any other event: the channel's own, or one that it has no clause for, which ends it (P-057). */
-static void on_event(struct phoenix_socket *s, struct channel *ch, const struct channel_frame *f)
+/* Any other event: the channel's own, or one that it has no clause for, which ends it (P-057). event: its text. */
+static void on_event(struct phoenix_socket *s, struct channel *ch, const struct channel_frame *f, struct slice event)
 {
     if (!ch) {
         send_error(s, json_null, f, unmatched_topic);
@@ -674,11 +673,11 @@ static void on_event(struct phoenix_socket *s, struct channel *ch, const struct 
     if (!join_ref_matches(ch, f->join_ref))
         return;
     ch->messages++;
-    if (json_kind(f->event) == JSON_STRING && json_string_is(f->event, slice_str(ch->config->event))) {
+    if (is_own_event(ch, event, SLICE_NONE)) {
         request(s, ch, f);
         return;
     }
-    if (is_own_event(ch, f->event, ":stop")) {
+    if (is_own_event(ch, event, SLICE_LIT(":stop"))) {
         stop_stream(s, ch, f);
         return;
     }
@@ -698,13 +697,15 @@ static const struct {
 static void dispatch(struct phoenix_socket *s, const struct channel_frame *f)
 {
     struct channel *ch = channel_find(s, f->topic);
+    bool named = json_kind(f->event) == JSON_STRING;
+    struct slice event = named ? json_string_in(f->event, &s->px->event) : SLICE_NONE;
     for (size_t i = 0; i < ARRAY_SIZE(protocol_events); i++) {
-        if (json_kind(f->event) == JSON_STRING && json_string_is(f->event, protocol_events[i].event)) {
+        if (slice_eq(event, protocol_events[i].event)) {
             protocol_events[i].fn(s, ch, f);
             return;
         }
     }
-    on_event(s, ch, f);
+    on_event(s, ch, f, event);
 }
 
 /* P-040: join_ref null in the answer, whatever was sent. */
@@ -814,9 +815,10 @@ static void on_message(struct ws_conn *c, bool binary, struct slice message)
 {
     struct phoenix_socket *s = socket_of(c);
     struct channel_frame f;
-    struct err e = {.text = "no memory"};
+    struct err e; /* set only where it is needed: it is long */
     s->messages++;
-    if (parse(s, binary, message, &f, &e) != BG_OK || normalize(s->px, &f) != BG_OK)
+    if (parse(s, binary, message, &f, &e) != BG_OK ||
+        (normalize(s->px, &f) != BG_OK && err_set(&e, BG_ENOMEM, 0, "no memory")))
         close_bad(s, binary, message, &e);
     else if (is_heartbeat(&f))
         send_reply(s, json_null, f.ref, f.topic, "ok", json_empty);
@@ -1063,6 +1065,7 @@ int phoenix_init(struct phoenix *px, struct process_table *processes, const stru
     const struct join_options o = {.call = *call, .metrics = m, .done = on_join_decided, .message = on_late_message};
     *px = (struct phoenix){.processes = processes, .metrics = m, .json = &json_limits_default, .joins = joins_new(&o)};
     buf_init(&px->scratch, 0);
+    buf_init(&px->event, 0);
     map_init(&px->ids);
     return px->joins ? BG_OK : BG_ENOMEM;
 }
@@ -1070,6 +1073,7 @@ int phoenix_init(struct phoenix *px, struct process_table *processes, const stru
 void phoenix_fini(struct phoenix *px)
 {
     buf_fini(&px->scratch);
+    buf_fini(&px->event);
     map_fini(&px->ids);
     joins_free(px->joins);
 }

@@ -448,13 +448,18 @@ static void begin(struct rate_limiter *rl, uint64_t now_us)
         rl->serial = 1; /* 0 is what has never been checked */
 }
 
+bool rate_limiter_is_idle(const struct rate_limiter *rl)
+{
+    return rl->global.count + rl->api.count == 0;
+}
+
 enum rate_verdict rate_limiter_check(struct rate_limiter *rl, uint64_t now_us, const struct rate_subject *s,
                                      struct rate_result *res)
 {
     struct pass p = {.subject = s, .res = res};
     size_t count = 0;
     *res = (struct rate_result){0};
-    if (rl->global.count + rl->api.count == 0)
+    if (rate_limiter_is_idle(rl))
         return RATE_ALLOWED;
     begin(rl, now_us);
     struct limit *const *own = rate_limits_of(rl, &s->function, &count);

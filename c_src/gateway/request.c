@@ -233,7 +233,8 @@ void request_finish(struct request *r)
     /* A stream may end, and a client leave, while a call is on its way. */
     call_cancel(r);
     leave_channel(r);
-    stream_release(r);
+    if (r->stream != HANDLE_NONE)
+        stream_release(r);
     fun_config_unref(r->fc);
     r->fc = NULL;
     node_list_unref(r->nodes);
@@ -321,12 +322,9 @@ static bool node_up(void *ctx, struct slice node)
     return gw->o.call.node_up(gw->o.call.ctx, node);
 }
 
-/* E-160..E-169. Before the hooks, which run on the node of the call (E-057 want). */
-static bool stage_nodes(struct request *r, struct asked *a)
+static uint16_t choose_nodes(struct request *r, const struct asked *a)
 {
     struct gateway *gw = r->gw;
-    if (!nodes_resolve(r, a))
-        return false;
     uint32_t count;
     const struct slice *nodes = request_nodes(r, &count);
     const struct node_choice choice = {
@@ -344,18 +342,28 @@ static bool stage_nodes(struct request *r, struct asked *a)
         .node_up = node_up,
         .ctx = gw,
     };
+    return (uint16_t)node_selector_choose(gw->selector, r->fc, &choice, r->candidate, CANDIDATES_MAX);
+}
+
+/* E-160..E-169. Before the hooks, which run on the node of the call (E-057 want). */
+static bool stage_nodes(struct request *r, struct asked *a)
+{
+    if (r->fc->nodes_kind == NODES_MFA && !nodes_resolve(r, a))
+        return false;
     if (r->candidate_count == 0)
-        r->candidate_count = (uint16_t)node_selector_choose(gw->selector, r->fc, &choice, r->candidate, CANDIDATES_MAX);
+        r->candidate_count = choose_nodes(r, a);
     return true;
 }
 
 static bool stage_before_hook(struct request *r, struct asked *a)
 {
-    return hook_before(r, a);
+    return !r->fc->before_execute.present || hook_before(r, a);
 }
 
 static bool stage_permission(struct request *r, struct asked *a)
 {
+    if (permission_is_free(r->fc))
+        return true;
     switch (permission_check(r->fc, request_user(r->gw, a), a->who->roles, a->who->roles_count, a->f.args)) {
     case PERMISSION_ALLOWED:
         return true;
@@ -369,7 +377,8 @@ static bool stage_permission(struct request *r, struct asked *a)
 
 static bool stage_rate_limit(struct request *r, struct asked *a)
 {
-    return limit_rate(r, a);
+    const struct rate_limiter *limiter = r->gw->o.limiter;
+    return !limiter || (!r->told && rate_limiter_is_idle(limiter)) || limit_rate(r, a);
 }
 
 /* E-138: no room for another request, or for another that runs beside the channel. */

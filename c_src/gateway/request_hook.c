@@ -258,8 +258,6 @@ static void on_before_done(void *owner, uint64_t tag, enum call_outcome outcome,
 bool hook_before(struct request *r, const struct asked *a)
 {
     const struct mfa *hook = &r->fc->before_execute;
-    if (!hook->present)
-        return true;
     struct buf *out = may_ask(r) ? hook_begin(r, hook, 2) : NULL;
     if (out) {
         put_request(out, a, &r->gw->o.json);

@@ -170,7 +170,7 @@ void finish_stream_failure(struct request *r, struct slice reason);
 void request_log(const struct request *r, const char *msg, struct slice value);
 
 /* request_hook.c */
-/* E-040..E-046: asks before_execute. False: the request waits or has been answered. */
+/* E-040..E-046: asks before_execute, which there is. False: the request waits or has been answered. */
 bool hook_before(struct request *r, const struct asked *a);
 /* E-044: tells after_execute what was answered; nobody waits for it. */
 void hook_after(const struct request *r, const struct response *resp);
@@ -186,7 +186,7 @@ void put_request(struct buf *out, const struct asked *a, const struct json_limit
 void put_response(struct buf *out, const struct request *r, const struct response *resp);
 
 /* request_limit.c */
-/* E-070..E-077: asks the rate limiter, if there is one. False: the request has been answered. */
+/* E-070..E-077: asks the rate limiter, which there is. False: the request has been answered. */
 bool limit_rate(struct request *r, const struct asked *a);
 
 /* request_call.c */
@@ -217,6 +217,7 @@ bool stream_open(struct request *r);
 void stream_called(struct request *r, struct slice value);
 /* The call goes to a node: what the producer of an earlier one has sent is not this one's. */
 void stream_calling(struct request *r);
+/* Ends its stream. */
 void stream_release(struct request *r);
 
 /* request_trace.c: called only when there is somebody to tell. */

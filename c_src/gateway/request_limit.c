@@ -65,8 +65,6 @@ bool limit_rate(struct request *r, const struct asked *a)
 {
     struct gateway *gw = r->gw;
     struct rate_result res;
-    if (!gw->o.limiter)
-        return true;
     const struct rate_subject s = subject_of(r, a);
     uint64_t since_us = r->told ? clock_now_us() : 0;
     enum rate_verdict verdict = rate_limiter_check(gw->o.limiter, gw->o.timers->now_us, &s, &res);

@@ -184,7 +184,7 @@ static struct node_list *connected_nodes(struct gateway *gw, const struct fun_co
 bool nodes_resolve(struct request *r, const struct asked *a)
 {
     struct gateway *gw = r->gw;
-    if (r->fc->nodes_kind != NODES_MFA || r->nodes)
+    if (r->nodes)
         return true;
     struct node_list *l = find_list(gw, r->fc);
     if (!l && means_connected_nodes(&r->fc->nodes_mfa))

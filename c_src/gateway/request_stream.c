@@ -246,8 +246,7 @@ void stream_called(struct request *r, struct slice value)
 void stream_release(struct request *r)
 {
     const struct stream_ops *ops = &r->gw->o.stream;
-    if (r->stream != HANDLE_NONE)
-        ops->close(ops->ctx, r->stream);
+    ops->close(ops->ctx, r->stream);
     r->stream = HANDLE_NONE;
     r->streaming = r->producer_gone = false;
     buf_fini(&r->early);
