@@ -183,7 +183,23 @@ int dist_message_parse(struct slice packet, struct dist_message *m, struct err *
     return rc;
 }
 
-/* The result is inside one tuple already, hence the depth. */
+/* The whole result, which is inside one tuple already: hence the depth. {ok, Value} is what services answer, and often
+ * Value is a leaf. */
+static bool check_result(const uint8_t *p, const uint8_t *end)
+{
+    static const char ok[] = "h\2w\2ok";
+    enum { OK = sizeof(ok) - 1 };
+    unsigned depth = TERM_DEPTH_DEFAULT - 1;
+    if (end - p > OK && memcmp(p, ok, OK) == 0) {
+        p += OK;
+        depth--;
+    }
+    if (term_check_leaf(p, end) == end)
+        return true;
+    size_t used, len = (size_t)(end - p);
+    return term_check(p, len, depth, &used, NULL) == BG_OK && used == len;
+}
+
 bool dist_message_answer(struct slice packet, struct slice to, struct dist_answer *a)
 {
     static const char control[] = "p\203h\3a\26", message[] = "\203h\2";
@@ -203,8 +219,7 @@ bool dist_message_answer(struct slice packet, struct slice to, struct dist_answe
     if (!term_check_leaf(r.p, r.end) || term_read_int(&r, &a->tag) != BG_OK)
         return false;
     a->result = slice_make(r.p, (size_t)(r.end - r.p));
-    size_t used;
-    return term_check(r.p, a->result.len, TERM_DEPTH_DEFAULT - 1, &used, NULL) == BG_OK && used == a->result.len;
+    return check_result(r.p, r.end);
 }
 
 int dist_message_mfa(struct slice mfa, struct slice *module, struct slice *function, uint32_t *arity)

@@ -161,7 +161,7 @@ int term_skip(struct term_reader *r, struct slice *term)
     return BG_OK;
 }
 
-int term_read_int(struct term_reader *r, int64_t *v)
+static int read_int(struct term_reader *r, int64_t *v)
 {
     const uint8_t *p = take_leaf(r, TERM_INT);
     if (p && int_at(p, v))
@@ -169,6 +169,18 @@ int term_read_int(struct term_reader *r, int64_t *v)
     if (p)
         r->p = p;
     return BG_EINVAL;
+}
+
+int term_read_int(struct term_reader *r, int64_t *v)
+{
+    const uint8_t *p = r->p;
+    size_t left = (size_t)(r->end - p);
+    if (left < 3 || *p != TAG_SMALL_BIG || p[1] > sizeof(*v) || p[1] > left - 3)
+        return read_int(r, v);
+    if (!magnitude_to_int(p + 3, p[1], p[2] != 0, v))
+        return BG_EINVAL;
+    r->p = p + 3 + p[1];
+    return BG_OK;
 }
 
 /* Takes any integer in one of the two big encodings, also one that would fit int64_t. */
@@ -494,19 +506,28 @@ void term_put_float(struct buf *b, double v)
         put_be64(p, bits);
 }
 
+static void put_long_atom(struct buf *b, struct slice name)
+{
+    assert_always(name.len <= UINT16_MAX);
+    uint8_t *p = put_tag(b, TAG_ATOM_UTF8, 2 + name.len);
+    if (!p)
+        return;
+    put_be16(p, (uint16_t)name.len);
+    memcpy(p + 2, name.ptr, name.len);
+}
+
 /* UTF-8 atoms only: every node that a link accepts knows them. */
 void term_put_atom_slice(struct buf *b, struct slice name)
 {
-    bool is_small = name.len <= UINT8_MAX;
-    assert_always(name.len <= UINT16_MAX);
-    uint8_t *p = put_tag(b, is_small ? TAG_SMALL_ATOM_UTF8 : TAG_ATOM_UTF8, (is_small ? 1u : 2u) + name.len);
+    if (name.len > UINT8_MAX) {
+        put_long_atom(b, name);
+        return;
+    }
+    uint8_t *p = put_tag(b, TAG_SMALL_ATOM_UTF8, 1 + name.len);
     if (!p)
         return;
-    if (is_small)
-        *p++ = (uint8_t)name.len;
-    else
-        put_be16(p, (uint16_t)name.len), p += 2;
-    text_copy(p, name.ptr, name.len);
+    *p = (uint8_t)name.len;
+    text_copy(p + 1, name.ptr, name.len);
 }
 
 void term_put_atom(struct buf *b, const char *name)

@@ -40,8 +40,12 @@ int response_put(struct buf *out, struct slice request_id, const struct response
         return rc;
     buf_puts(out, ",\"request_id\":");
     buf_add_slice(out, request_id);
-    buf_puts(out, resp->can_retry ? ",\"can_retry\":true" : ",\"can_retry\":false");
-    buf_puts(out, resp->has_more ? ",\"has_more\":true}" : ",\"has_more\":false}");
+    if (resp->can_retry)
+        buf_puts(out, resp->has_more ? ",\"can_retry\":true,\"has_more\":true}" : ",\"can_retry\":true,\"has_more\":false}");
+    else if (resp->has_more)
+        buf_puts(out, ",\"can_retry\":false,\"has_more\":true}");
+    else
+        buf_puts(out, ",\"can_retry\":false,\"has_more\":false}");
     if (!buf_ok(out))
         return err_set(e, BG_ELIMIT, 0, "the answer is larger than a client may have waiting");
     return BG_OK;

@@ -275,6 +275,10 @@ static void an_answer_is_what_the_whole_message_says(void **state)
     } sends[] = {
         {"{22," A "," B "}", "{7,ok}", true},
         {"{22," A "," B "}", "{7000,{ok,<<\"text\">>}}", true},
+        {"{22," A "," B "}", "{7,{ok,x}}", true},
+        {"{22," A "," B "}", "{7,{ok,[[1],2]}}", true},
+        {"{22," A "," B "}", "{7,{ok}}", true},
+        {"{22," A "," B "}", "{7,{ok,1,2}}", true},
         {"{22," A "," B "}", "{1234567890123,{badrpc,{'EXIT',{undef,[{no,such,[1000],[]}]}}}}", true},
         {"{22," A "," B "}", "{9223372036854775807,#{a=>[1,2],b=>" REF "}}", true},
         {"{22," A "," B "}", "{-1,ok}", true},
@@ -319,12 +323,14 @@ static void an_answer_may_nest_as_deep_as_any_message(void **state)
     struct buf to;
     buf_init(&to, 0);
     put_text(&to, B);
-    for (int n = TERM_DEPTH_DEFAULT - 2; n <= TERM_DEPTH_DEFAULT; n++) {
+    for (int i = 0; i < 6; i++) {
+        int n = TERM_DEPTH_DEFAULT - i % 3;
+        bool ok = i / 3;
         struct dist_message m;
         struct err e;
-        put_send("{22," A "," B "}", "{7,x}");
+        put_send("{22," A "," B "}", ok ? "{7,{ok,x}}" : "{7,x}");
         packet.len -= 3; /* x */
-        for (int i = 0; i < n; i++)
+        for (int k = ok; k < n; k++)
             term_put_tuple(&packet, 1);
         term_put_nil(&packet);
         assert_true(answer_agrees(buf_slice(&packet), buf_slice(&to)) == (n < TERM_DEPTH_DEFAULT));

@@ -188,6 +188,34 @@ static void lost_link_ends_its_calls_and_no_others(void **state)
     assert_int_equal(remote_calls_in_flight(world.rc), 0);
 }
 
+/* The link that a name was found to lead to is remembered by the name's place; the name itself decides. */
+static void the_name_decides_whose_link_it_is(void **state)
+{
+    (void)state;
+    struct dist_link *other = fake_link_up(1, "other@h"), *again;
+    enum call_outcome why;
+    char name[16] = "svc@h";
+    for (int round = 0; round < 3; round++) {
+        struct dist_link *to = round == 1 ? other : world.l;
+        struct slice node = slice_str(strcpy(name, round == 1 ? "other@h" : "svc@h"));
+        unsigned before = to->count;
+        for (unsigned i = 0; i < 2; i++) {
+            assert_non_null(remote_call_begin(world.rc, node, CALL_REX, SLICE_LIT("m"), SLICE_LIT("f"), 0, &why));
+            assert_true(remote_call_commit(world.rc, 1000000, done, &res, 42) != HANDLE_NONE);
+        }
+        assert_int_equal(to->count, before + 2);
+    }
+    link_down(world.l);
+    assert_null(remote_call_begin(world.rc, slice_str(name), CALL_REX, SLICE_LIT("m"), SLICE_LIT("f"), 0, &why));
+    assert_int_equal(why, CALL_NODEDOWN);
+    again = fake_link_up(2, "svc@h");
+    assert_non_null(remote_call_begin(world.rc, slice_str(name), CALL_REX, SLICE_LIT("m"), SLICE_LIT("f"), 0, &why));
+    assert_true(remote_call_commit(world.rc, 1000000, done, &res, 42) != HANDLE_NONE);
+    assert_int_equal(again->count, 1);
+    link_down(other);
+    link_down(again);
+}
+
 static unsigned again_count;
 static void call_again(void *owner, uint64_t tag, enum call_outcome outcome, struct slice value)
 {
@@ -610,6 +638,7 @@ int main(void)
         TEST(late_double_and_foreign_answers_are_counted_and_dropped),
         TEST(call_that_is_not_answered_times_out_once),
         TEST(lost_link_ends_its_calls_and_no_others),
+        TEST(the_name_decides_whose_link_it_is),
         TEST(callback_that_calls_again_on_a_lost_link_is_refused),
         TEST(cancelled_call_has_no_callback),
         TEST(aborted_call_leaves_no_trace),
