@@ -52,6 +52,8 @@ struct pass {
     struct slice value;
     struct rate_result *res;
     size_t hits;
+    struct slice hashed; /* the value of the subject's own that was hashed last */
+    uint64_t hash;
 };
 
 /* -- times ----------------------------------------------------------------------------------------------- */
@@ -135,11 +137,17 @@ static size_t counter_bytes(size_t value_len)
     return chunk(sizeof(struct counter) + value_len);
 }
 
-static uint32_t hash_value(const struct limit *l, struct slice value)
+/* From the hash of a value that of a limit's counter for it. */
+static uint32_t hash_in(const struct limit *l, uint64_t hash)
 {
-    uint64_t h = hash_bytes(value.ptr, value.len) + l->id * 0x9e3779b97f4a7c15u;
+    uint64_t h = hash + l->id * 0x9e3779b97f4a7c15u;
     h = (h ^ h >> 32) * 0xd6e8feb86659fd93u;
     return (uint32_t)(h ^ h >> 32);
+}
+
+static uint32_t hash_value(const struct limit *l, struct slice value)
+{
+    return hash_in(l, hash_bytes(value.ptr, value.len));
 }
 
 static struct counter *find(const struct rate_limiter *rl, const struct limit *l, struct slice value, uint32_t hash)
@@ -361,13 +369,18 @@ static bool on_exhausted(const struct rate_limiter *rl, struct limit *l, struct 
 
 /* With a million values each step of a search is a line from memory: the searches of all limits of a request are begun
  * before the first is waited for. Only for keys whose value costs nothing to find. */
-static void look_ahead(struct rate_limiter *rl, struct limit *const *at, size_t count, const struct pass *p)
+static void look_ahead(struct rate_limiter *rl, struct limit *const *at, size_t count, struct pass *p)
 {
     for (size_t i = 0; i < count; i++) {
         enum rate_key_kind kind = at[i]->set.key.kind;
         if (kind != RATE_KEY_USER_ID && kind != RATE_KEY_IP_ADDRESS)
             continue;
-        at[i]->ahead_hash = hash_value(at[i], value_of(rl, p, &at[i]->set.key));
+        struct slice value = kind == RATE_KEY_USER_ID ? p->subject->user_id : p->subject->ip_address;
+        if (value.ptr != p->hashed.ptr || value.len != p->hashed.len) { /* most limits are by user */
+            p->hashed = value;
+            p->hash = hash_bytes(value.ptr, value.len);
+        }
+        at[i]->ahead_hash = hash_in(at[i], p->hash);
         at[i]->ahead_serial = rl->serial;
         __builtin_prefetch(&rl->bucket[at[i]->ahead_hash & rl->mask]);
     }
