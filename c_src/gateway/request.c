@@ -327,6 +327,10 @@ static uint16_t choose_nodes(struct request *r, const struct asked *a)
     struct gateway *gw = r->gw;
     uint32_t count;
     const struct slice *nodes = request_nodes(r, &count);
+    if (count == 1) { /* nothing to choose, and no turn of anybody's (E-166) */
+        r->candidate[0] = 0;
+        return 1;
+    }
     const struct node_choice choice = {
         .request_id = a->f.request_id,
         .user_id = a->f.user_id,
@@ -598,11 +602,15 @@ static bool refuse_undecodable(struct request *r, const struct asked *a, const s
 void gateway_request(struct gateway *gw, handle_t channel, struct request_list *waiting, const struct session *who,
                      const struct channel_rules *rules, struct slice ref, struct slice payload)
 {
-    struct asked a = {.who = who, .payload = payload};
+    struct asked a; /* all of it is set below, and once: it is long */
     struct request *r = request_take(gw, channel, waiting, who);
     metric_inc(gw->o.metrics, METRIC_REQUESTS);
+    a.who = who;
+    a.payload = payload;
     if (payload.ptr && json_kind(payload) == JSON_OBJECT)
         request_fields_read(payload, &a.f);
+    else
+        a.f = (struct request_fields){0};
     r->waiting = waiting;
     r->override = rules->override_user_id;
     take_session(r, &a);
