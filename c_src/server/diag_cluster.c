@@ -62,28 +62,38 @@ static void put_registered(const struct server *s, struct buf *out)
     list_close(out, &m);
 }
 
-static bool names_node(const struct fun_config *fc, struct slice node)
+/* The services of one node, as far as its configs tell. */
+struct node_services {
+    struct buf list;
+    struct list_mark mark;
+    struct slice last; /* put last: each once, since the configs come sorted by service */
+};
+
+/* node: what a config names, connected or not. */
+static void add_service(const struct map *by_node, struct slice node, const struct fun_config *fc, struct slice service)
 {
-    for (uint32_t i = 0; i < fc->nodes_count; i++)
-        if (slice_eq(fc->nodes[i], node))
-            return true;
-    return slice_eq(fc->origin, node);
+    struct node_services *of = map_get(by_node, node);
+    if (!of || (of->last.ptr && slice_eq(of->last, fc->service)))
+        return;
+    of->last = fc->service;
+    term_put_raw(&of->list, service);
+    of->mark.count++;
 }
 
-/* Each service once: the configs come sorted by service. */
-static void put_services_of(struct fun_config *const *all, size_t count, struct slice node, struct buf *out)
+/* One walk over the configs for all the nodes. */
+static void add_services(const struct server *s, const struct map *by_node)
 {
-    struct list_mark m = list_open(out);
-    struct slice last = SLICE_NONE, service;
+    struct slice service;
+    size_t count = 0;
+    struct fun_config **all = rpc_sorted_configs(s, SLICE_NONE, &count);
     for (size_t i = 0; i < count; i++) {
-        if ((last.ptr && slice_eq(all[i]->service, last)) || !names_node(all[i], node) ||
-            !fun_config_field(all[i]->term, "service", &service))
+        if (!fun_config_field(all[i]->term, "service", &service))
             continue;
-        last = all[i]->service;
-        term_put_raw(out, service);
-        m.count++;
+        for (uint32_t n = 0; n < all[i]->nodes_count; n++)
+            add_service(by_node, all[i]->nodes[n], all[i], service);
+        add_service(by_node, all[i]->origin, all[i], service);
     }
-    list_close(out, &m);
+    free(all);
 }
 
 static uint32_t count_nodes(const struct server *s)
@@ -103,23 +113,51 @@ static const struct buf *answer_of(const struct cluster_view *v, struct slice no
     return NULL;
 }
 
-/* #{Node => Services}; an answer that is [] is no more than what is known here. */
-static void put_services(const struct server *s, const struct cluster_view *v, uint32_t nodes, struct buf *out)
+/* A list for each node, under its name. Without memory out has failed. */
+static void begin_services(const struct server *s, uint32_t nodes, struct node_services *of, struct map *by_node,
+                           struct buf *out)
 {
-    size_t count = 0;
-    struct fun_config **all = rpc_sorted_configs(s, SLICE_NONE, &count);
     struct dist_link *l;
     uint32_t pos = 0;
+    for (uint32_t i = 0; i < nodes && (l = cluster_next_link(s->cluster, &pos)) != NULL; i++) {
+        buf_init(&of[i].list, 0);
+        of[i].mark = list_open(&of[i].list);
+        if (map_put(by_node, dist_link_node(l), &of[i]) != BG_OK)
+            out->failed = true;
+    }
+}
+
+/* told: the node's own answer, or NULL. One that is [] is no more than what is known here. */
+static void end_services(struct node_services *of, const struct buf *told, struct buf *out)
+{
+    list_close(&of->list, &of->mark);
+    if (!buf_ok(&of->list))
+        out->failed = true;
+    term_put_raw(out, buf_slice(told ? told : &of->list));
+    buf_fini(&of->list);
+}
+
+/* #{Node => Services} */
+static void put_services(const struct server *s, const struct cluster_view *v, uint32_t nodes, struct buf *out)
+{
+    struct node_services *of = calloc(nodes + 1, sizeof(*of));
+    struct map by_node;
+    struct dist_link *l;
+    uint32_t pos = 0;
+    if (!of) {
+        out->failed = true;
+        return;
+    }
+    map_init(&by_node);
+    begin_services(s, nodes, of, &by_node, out);
+    add_services(s, &by_node);
     term_put_map(out, nodes);
     for (uint32_t i = 0; i < nodes && (l = cluster_next_link(s->cluster, &pos)) != NULL; i++) {
-        const struct buf *told = answer_of(v, dist_link_node(l), ASK_SERVICES);
         term_put_atom_slice(out, dist_link_node(l));
-        if (told)
-            term_put_raw(out, buf_slice(told));
-        else
-            put_services_of(all, count, dist_link_node(l), out);
+        end_services(&of[i], answer_of(v, dist_link_node(l), ASK_SERVICES), out);
     }
-    free(all);
+    map_fini(&by_node);
+    free(of);
 }
 
 /* #{Node => Names}: of this node, and of those that have told theirs. */

@@ -115,7 +115,7 @@ static enum rpc_outcome rig_run(const char *module, const char *function, const 
 }
 
 /* Of Diagnostics: one well-formed term, which is returned. */
-static struct slice rig_answer(const char *function, const char *args)
+static inline struct slice rig_answer(const char *function, const char *args)
 {
     size_t used;
     assert_int_equal(rig_run(DIAG, function, args), RPC_RETURN);
@@ -125,7 +125,7 @@ static struct slice rig_answer(const char *function, const char *args)
     return buf_slice(&out);
 }
 
-static void rig_refuses(const char *function, const char *args)
+static inline void rig_refuses(const char *function, const char *args)
 {
     assert_int_equal(rig_run(DIAG, function, args), RPC_ERROR);
     assert_true(term_is_atom(buf_slice(&out), "function_clause"));
@@ -155,7 +155,7 @@ static const char *shown(struct slice value)
     return (const char *)text.data;
 }
 
-static void expect_at(struct slice map, const char *path, const char *want)
+static inline void expect_at(struct slice map, const char *path, const char *want)
 {
     const char *got = shown(at(map, path));
     if (strcmp(got, want) != 0)
@@ -163,7 +163,7 @@ static void expect_at(struct slice map, const char *path, const char *want)
 }
 
 /* The same term, whatever the order of its maps' keys. */
-static void expect_term(struct slice got, const char *want)
+static inline void expect_term(struct slice got, const char *want)
 {
     struct buf b;
     buf_init(&b, 0);
@@ -173,7 +173,7 @@ static void expect_term(struct slice got, const char *want)
 }
 
 /* The map at path has exactly these keys, separated by blanks. */
-static void expect_keys(struct slice map, const char *path, const char *keys)
+static inline void expect_keys(struct slice map, const char *path, const char *keys)
 {
     struct slice m = at(map, path), value;
     struct term_reader r = term_reader(m);
@@ -192,7 +192,7 @@ static void expect_keys(struct slice map, const char *path, const char *keys)
         fail_msg("%s has %u keys, not %u: %s", path, n, found, shown(m));
 }
 
-static int64_t number_at(struct slice map, const char *path)
+static inline int64_t number_at(struct slice map, const char *path)
 {
     struct term_reader r = term_reader(at(map, path));
     int64_t v;
@@ -202,7 +202,7 @@ static int64_t number_at(struct slice map, const char *path)
 }
 
 /* A function in the store: fields as Elixir writes them, besides service and request_type. */
-static void rig_put(const char *service, const char *type, const char *more)
+static inline void rig_put(const char *service, const char *type, const char *more)
 {
     static struct fun_config_reasons why;
     char source[4000];
