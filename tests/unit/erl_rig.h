@@ -1,6 +1,8 @@
 /*
  * erl_rig.h: real Erlang nodes for unit tests: an epmd on a port of its own and `erl` nodes that evaluate what they are
  * sent. Only processes started here are ever signalled.
+ *
+ * How long is waited for them is patience, not a measure: a busy machine takes many seconds to start a node.
  */
 #ifndef BEAMGATE_ERL_RIG_H
 #define BEAMGATE_ERL_RIG_H
@@ -13,11 +15,16 @@
 
 #include "cluster_rig.h"
 
+enum { ERL_NODES = 8, ERL_PATIENCE_S = 60 };
+
 struct erl {
     pid_t pid;
     int in;
     int out;
 };
+
+/* Those that run. */
+static struct erl erl_running[ERL_NODES];
 
 /* Reads expressions from stdin, answers each with one line that begins with '='. */
 #define ERL_LOOP                                                                                                       \
@@ -66,7 +73,7 @@ static inline pid_t epmd_start(unsigned port, const char *address)
         _exit(127);
     }
     assert_true(pid > 0);
-    for (int i = 0; i < 200 && !port_answers(port); i++)
+    for (int i = 0; i < ERL_PATIENCE_S * 100 && !port_answers(port); i++)
         usleep(10 * 1000);
     assert_true(port_answers(port));
     return pid;
@@ -101,7 +108,15 @@ static inline struct erl erl_start(const char *name, const char *cookie, const c
     close(in[0]);
     close(out[1]);
     fcntl(out[0], F_SETFL, O_NONBLOCK);
-    return (struct erl){pid, in[1], out[0]};
+    struct erl e = {pid, in[1], out[0]};
+    for (size_t i = 0; i < ERL_NODES; i++) {
+        if (erl_running[i].pid == 0) {
+            erl_running[i] = e;
+            return e;
+        }
+    }
+    fail_msg("more than %d nodes", ERL_NODES);
+    return e;
 }
 
 /* Evaluates text (without the full stop) and returns what it printed, while the loop turns. */
@@ -109,7 +124,7 @@ static inline const char *erl_eval(struct rig *r, struct erl *e, const char *tex
 {
     static char line[4096];
     size_t n = 0;
-    uint64_t until = clock_now_us() + 15u * 1000000u;
+    uint64_t until = clock_now_us() + ERL_PATIENCE_S * UINT64_C(1000000);
     assert_true(dprintf(e->in, "%s.\n", text) > 0);
     while (n == 0 || line[n - 1] != '\n') {
         ssize_t got = n < sizeof(line) - 1 ? read(e->out, line + n, 1) : 0;
@@ -126,12 +141,26 @@ static inline const char *erl_eval(struct rig *r, struct erl *e, const char *tex
     return line + 1;
 }
 
+/* For what begins with the start of a node, or waits for one to act. */
+#define erl_patiently(r, cond) rig_until(r, ERL_PATIENCE_S * 1000, cond)
+
 static inline void erl_stop(struct erl *e, int sig)
 {
+    for (size_t i = 0; i < ERL_NODES; i++)
+        if (&erl_running[i] != e && erl_running[i].pid == e->pid)
+            erl_running[i].pid = 0;
     end_process(e->pid, sig);
     close(e->in);
     close(e->out);
     e->pid = 0;
+}
+
+/* What a test that failed has left running must not be met by the next. */
+static inline void erl_stop_all(void)
+{
+    for (size_t i = 0; i < ERL_NODES; i++)
+        if (erl_running[i].pid)
+            erl_stop(&erl_running[i], SIGKILL);
 }
 
 #endif
