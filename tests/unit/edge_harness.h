@@ -327,19 +327,26 @@ static inline void http_exchange(struct rig *r, const char *request, char *answe
     close(fd);
 }
 
+/* The head of an answer, byte by byte: what follows stays in the socket. */
+static inline void http_read_head(struct rig *r, int fd, char *answer, size_t size)
+{
+    size_t n = 0;
+    answer[0] = '\0';
+    while (!strstr(answer, "\r\n\r\n") && n + 1 < size && tcp_recv(r, fd, answer + n, 1))
+        answer[++n] = '\0';
+}
+
 /* An open WebSocket for a query such as "vsn=2.0.0". */
 static inline int ws_open(struct rig *r, const char *query)
 {
-    char head[512], answer[512] = "";
+    char head[512], answer[512];
     int fd = tcp_open(r);
-    size_t n = 0;
     snprintf(head, sizeof(head),
              "GET /socket/websocket%s%s HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\n"
              "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
              query[0] ? "?" : "", query);
     tcp_send(r, fd, head, strlen(head));
-    while (!strstr(answer, "\r\n\r\n") && n + 1 < sizeof(answer) && tcp_recv(r, fd, answer + n, 1))
-        answer[++n] = '\0';
+    http_read_head(r, fd, answer, sizeof(answer));
     if (strncmp(answer, "HTTP/1.1 101 ", 13) != 0)
         fail_msg("no upgrade for ?%s: %s", query, answer);
     return fd;

@@ -118,14 +118,12 @@ static void upgrade_answer_offers_nothing_that_was_not_meant(void **state)
         /* P-017: any subprotocol is accepted and none is answered; tokens are longer than lws could take */
         "Sec-WebSocket-Protocol: phoenix, base64url.bearer.phx." X130 X130 "\r\n\r\n";
     struct rig r;
-    char answer[1024] = "";
-    size_t n = 0;
+    char answer[1024];
     rig_init(&r);
     rig_start(&r);
     int fd = tcp_open(&r);
     tcp_send(&r, fd, request, strlen(request));
-    while (!strstr(answer, "\r\n\r\n") && tcp_recv(&r, fd, answer + n, 1))
-        answer[++n] = '\0';
+    http_read_head(&r, fd, answer, sizeof(answer));
     assert_int_equal(strncmp(answer, "HTTP/1.1 101 Switching Protocols\r\n", 34), 0);
     /* The accept value of RFC 6455 section 1.3. */
     assert_non_null(strstr(answer, "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
@@ -140,16 +138,15 @@ static void frames_right_behind_the_request_are_read(void **state)
 {
     (void)state;
     struct rig r;
-    char bytes[1024], answer[512] = "";
+    char bytes[1024], answer[512];
     static const char beat[] = "[null,\"1\",\"phoenix\",\"heartbeat\",{}]";
     rig_init(&r);
     rig_start(&r);
     int fd = tcp_open(&r);
-    size_t n = (size_t)snprintf(bytes, sizeof(bytes), "%s", GET_WS("?vsn=2.0.0", HOST UPGRADE)), got = 0;
+    size_t n = (size_t)snprintf(bytes, sizeof(bytes), "%s", GET_WS("?vsn=2.0.0", HOST UPGRADE));
     n += frame_make((uint8_t *)bytes + n, 0x81, beat, strlen(beat));
     tcp_send(&r, fd, bytes, n);
-    while (!strstr(answer, "\r\n\r\n") && tcp_recv(&r, fd, answer + got, 1))
-        answer[++got] = '\0';
+    http_read_head(&r, fd, answer, sizeof(answer));
     expect_text(&r, fd, "[null,\"1\",\"phoenix\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]");
     close(fd);
     rig_stop(&r);
@@ -160,8 +157,7 @@ static void request_head_may_come_byte_by_byte(void **state)
     (void)state;
     static const char request[] = GET_WS("?vsn=2.0.0", HOST UPGRADE);
     struct rig r;
-    char answer[512] = "";
-    size_t got = 0;
+    char answer[512];
     rig_init(&r);
     rig_start(&r);
     int fd = tcp_open(&r);
@@ -169,8 +165,7 @@ static void request_head_may_come_byte_by_byte(void **state)
         tcp_send(&r, fd, request + i, 1);
         rig_turn(&r);
     }
-    while (!strstr(answer, "\r\n\r\n") && tcp_recv(&r, fd, answer + got, 1))
-        answer[++got] = '\0';
+    http_read_head(&r, fd, answer, sizeof(answer));
     expect_heartbeat(&r, fd, false);
     close(fd);
     rig_stop(&r);

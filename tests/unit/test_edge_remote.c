@@ -161,10 +161,8 @@ static int ask(const char *query, const char *headers)
 
 static void expect_status(int fd, const char *want)
 {
-    char answer[512] = "";
-    size_t n = 0;
-    while (!strstr(answer, "\r\n\r\n") && n + 1 < sizeof(answer) && tcp_recv(&r, fd, answer + n, 1))
-        answer[++n] = '\0';
+    char answer[512];
+    http_read_head(&r, fd, answer, sizeof(answer));
     if (strncmp(answer + 9, want, 3) != 0)
         fail_msg("want %s, got %s", want, answer);
 }

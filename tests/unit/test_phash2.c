@@ -89,36 +89,58 @@ static void big_integers(void **state)
     assert_int_equal(hash, 1643812671);
 }
 
-/* Terms that a BEAM hashed: tests/data/phash2/generate.escript makes them; PHASH2_VECTORS names another file. */
-static void thousands_of_terms_hash_as_on_a_beam(void **state)
+/* Reads a file of vectors, "HASH what" a line: decode() makes the term of what, which must have that hash. At least so
+ * many lines; the environment may name another file. */
+static void hash_vectors(const char *variable, const char *file, size_t at_least,
+                         void (*decode)(const char *what, struct buf *term))
 {
-    (void)state;
-    const char *path = getenv("PHASH2_VECTORS");
-    FILE *f = fopen(path ? path : "tests/data/phash2/vectors.txt", "r");
-    assert_non_null(f);
     static char line[1 << 20];
+    const char *path = getenv(variable);
+    FILE *f = fopen(path ? path : file, "r");
     struct buf b;
-    buf_init(&b, 0);
     size_t n = 0;
+    assert_non_null(f);
+    buf_init(&b, 0);
     for (; fgets(line, sizeof(line), f); n++) {
-        char *hex;
-        unsigned long want = strtoul(line, &hex, 10);
-        buf_reset(&b);
-        unsigned byte;
-        for (hex++; sscanf(hex, "%2x", &byte) == 1; hex += 2)
-            buf_putc(&b, (int)byte);
-        size_t used;
+        char *what;
         uint32_t hash;
-        struct err e = {0};
-        if (term_check(b.data, b.len, TERM_DEPTH_DEFAULT, &used, &e) != BG_OK)
-            fail_msg("line %zu: %s: %s", n + 1, e.text, line);
+        line[strcspn(line, "\n")] = '\0';
+        unsigned long want = strtoul(line, &what, 10);
+        buf_reset(&b);
+        decode(what + 1, &b);
         int rc = phash2_term(buf_slice(&b), &hash);
         if (rc != BG_OK || hash != want)
             fail_msg("line %zu: %d, got %u, want %s", n + 1, rc, hash, line);
     }
-    assert_true(n >= 500);
+    assert_true(n >= at_least);
     buf_fini(&b);
     fclose(f);
+}
+
+static void decode_hex(const char *hex, struct buf *term)
+{
+    unsigned byte;
+    size_t used;
+    struct err e = {0};
+    for (const char *p = hex; sscanf(p, "%2x", &byte) == 1; p += 2)
+        buf_putc(term, (int)byte);
+    if (term_check(term->data, term->len, TERM_DEPTH_DEFAULT, &used, &e) != BG_OK)
+        fail_msg("%s: %s", e.text, hex);
+}
+
+static void decode_json(const char *json, struct buf *term)
+{
+    struct slice raw;
+    struct json_reader r = json_reader(slice_str(json));
+    assert_int_equal(json_value(&r, &json_limits_default, &raw, NULL), BG_OK);
+    assert_int_equal(json_to_term(raw, term, &json_limits_default, NULL), BG_OK);
+}
+
+/* Terms that a BEAM hashed: tests/data/phash2/generate.escript makes them; PHASH2_VECTORS names another file. */
+static void thousands_of_terms_hash_as_on_a_beam(void **state)
+{
+    (void)state;
+    hash_vectors("PHASH2_VECTORS", "tests/data/phash2/vectors.txt", 500, decode_hex);
 }
 
 /* E-165, E-169: from a client's JSON to the hash of the term that an Elixir gateway would have read from it; made by a BEAM
@@ -126,30 +148,7 @@ static void thousands_of_terms_hash_as_on_a_beam(void **state)
 static void arguments_hash_as_on_an_elixir_gateway(void **state)
 {
     (void)state;
-    const char *path = getenv("PHASH2_JSON");
-    FILE *f = fopen(path ? path : "tests/data/phash2/json.txt", "r");
-    assert_non_null(f);
-    static char line[1 << 20];
-    struct buf b;
-    buf_init(&b, 0);
-    size_t n = 0;
-    for (; fgets(line, sizeof(line), f); n++) {
-        char *json;
-        unsigned long want = strtoul(line, &json, 10);
-        uint32_t hash;
-        struct slice raw;
-        json[strcspn(json, "\n")] = '\0';
-        struct json_reader r = json_reader(slice_str(json + 1));
-        buf_reset(&b);
-        assert_int_equal(json_value(&r, &json_limits_default, &raw, NULL), BG_OK);
-        assert_int_equal(json_to_term(raw, &b, &json_limits_default, NULL), BG_OK);
-        int rc = phash2_term(buf_slice(&b), &hash);
-        if (rc != BG_OK || hash != want)
-            fail_msg("line %zu: %d, got %u, want %s", n + 1, rc, hash, line);
-    }
-    assert_true(n >= 1500);
-    buf_fini(&b);
-    fclose(f);
+    hash_vectors("PHASH2_JSON", "tests/data/phash2/json.txt", 1500, decode_json);
 }
 
 static void what_json_cannot_carry_is_refused(void **state)
