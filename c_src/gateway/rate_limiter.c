@@ -392,6 +392,8 @@ static void fetch_ahead(const struct rate_limiter *rl, struct limit *const *at, 
         if (at[i]->ahead_serial != rl->serial)
             continue;
         const char *c = (const char *)rl->bucket[at[i]->ahead_hash & rl->mask];
+        if (!c)
+            continue;
         __builtin_prefetch(c);
         __builtin_prefetch(c + 64);
     }
