@@ -135,7 +135,9 @@ int fun_config_args(struct arena *a, struct slice list, struct slice *args, uint
 /* As a FunConfig writes them: "list_string", "async". Constants. */
 const char *arg_type_name(enum arg_type type);
 const char *response_type_name(enum response_type type);
-/* The argument called name, by binary search, or NULL. *index may be NULL. */
+/* The argument called name, or NULL. *index may be NULL. */
 const struct arg_spec *fun_config_arg(const struct fun_config *fc, struct slice name, uint32_t *index);
+/* The argument that a raw key of checked JSON names, or NULL. */
+const struct arg_spec *fun_config_arg_of_key(const struct fun_config *fc, struct slice raw_key, uint32_t *index);
 
 #endif

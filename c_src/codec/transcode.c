@@ -48,6 +48,12 @@ struct frame {
     struct key_index index;
 };
 
+/* What only containers need, on the stack of encode_container(). */
+struct nesting {
+    struct key keys[KEYS_INLINE];
+    struct frame frame[JSON_DEPTH_MAX];
+};
+
 struct encoder {
     const char *p; /* in the text */
     const char *end;
@@ -56,21 +62,25 @@ struct encoder {
     size_t base; /* where in the output we began */
     struct buf *out;
     struct err *e;
+    struct frame *frame; /* of the open containers; these and the keys only while there are some */
     struct key *keys;
     uint32_t key_count;
     uint32_t key_cap;
     unsigned depth;
     unsigned max_depth;
     size_t string_saves; /* bytes that STRING_EXT would save: see json_term_size() */
-    struct key keys_inline[KEYS_INLINE];
-    struct frame frame[JSON_DEPTH_MAX];
 };
 
 /* The buffer refused: its bound when it has one, else memory. */
+static int no_room_in(const struct buf *out, struct err *e)
+{
+    bool bound = out->limit != 0;
+    return err_set(e, bound ? BG_ELIMIT : BG_ENOMEM, 0, bound ? "term is larger than the bound" : "no memory");
+}
+
 static int no_room(const struct encoder *c)
 {
-    bool bound = c->out->limit != 0;
-    return err_set(c->e, bound ? BG_ELIMIT : BG_ENOMEM, 0, bound ? "term is larger than the bound" : "no memory");
+    return no_room_in(c->out, c->e);
 }
 
 /* ---- output ---- */
@@ -87,7 +97,7 @@ static bool grow(struct encoder *c, size_t n)
     struct buf *b = c->out;
     if (c->o)
         b->len = (size_t)(c->o - b->data);
-    c->o = buf_reserve(b, n);
+    c->o = buf_room(b, n);
     if (!c->o)
         return false;
     c->o_end = b->data + b->cap;
@@ -265,12 +275,12 @@ static int index_grow(struct encoder *c, struct frame *f)
 static int keys_grow(struct encoder *c)
 {
     uint32_t cap = c->key_cap * 2;
-    bool inside = c->keys == c->keys_inline;
+    bool inside = c->key_cap == KEYS_INLINE;
     struct key *keys = realloc(inside ? NULL : c->keys, cap * sizeof(*keys));
     if (!keys)
         return err_set(c->e, BG_ENOMEM, 0, "no memory");
     if (inside)
-        memcpy(keys, c->keys_inline, sizeof(c->keys_inline));
+        memcpy(keys, c->keys, KEYS_INLINE * sizeof(*keys));
     c->keys = keys;
     c->key_cap = cap;
     return BG_OK;
@@ -410,12 +420,10 @@ static int put_element(struct encoder *c, struct frame *f)
 }
 
 /* Elements until all that was opened is closed. */
-static int encode(struct encoder *c)
+static int put_elements(struct encoder *c)
 {
-    int rc;
-    if (*c->p != '{' && *c->p != '[')
-        return put_scalar(c);
-    for (rc = open_container(c, *c->p == '{'); rc == 0 && c->depth > 0;) {
+    int rc = open_container(c, *c->p == '{');
+    while (rc == 0 && c->depth > 0) {
         c->p = skip_space(c->p, c->end);
         if (c->p >= c->end)
             return err_set(c->e, BG_EINVAL, 0, "the text has not been checked");
@@ -426,51 +434,75 @@ static int encode(struct encoder *c)
     return rc;
 }
 
-/* Sets up, encodes, and gives back whatever memory was taken, also after a failure half way. */
-static int run(struct encoder *c, struct slice raw, struct buf *out, const struct json_limits *lim, struct err *e)
+/* Gives back whatever memory was taken, also after a failure half way. */
+static int encode_container(struct encoder *c, const struct json_limits *lim)
 {
-    if (raw.len == 0)
-        return err_set(e, BG_EINVAL, 0, "no value");
-    if (raw.len > UINT32_MAX / 4) /* the offsets above; a term takes at most three times its text */
-        return err_set(e, BG_ELIMIT, 0, "value too large");
+    struct nesting own;
+    c->frame = own.frame;
+    c->keys = own.keys;
+    c->key_count = 0;
+    c->key_cap = KEYS_INLINE;
+    c->depth = 0;
+    c->max_depth = lim->max_depth < JSON_DEPTH_MAX ? lim->max_depth : JSON_DEPTH_MAX;
+    int rc = put_elements(c);
+    while (c->depth > 0) /* after a failure */
+        free(c->frame[--c->depth].index.slots);
+    if (c->key_cap > KEYS_INLINE)
+        free(c->keys);
+    return rc;
+}
+
+static int encode(struct encoder *c, struct slice raw, struct buf *out, const struct json_limits *lim, struct err *e)
+{
     c->p = raw.ptr;
     c->end = raw.ptr + raw.len;
     c->o = c->o_end = NULL;
     c->base = out->len;
     c->out = out;
     c->e = e;
-    c->keys = c->keys_inline;
-    c->key_count = 0;
-    c->key_cap = KEYS_INLINE;
-    c->depth = 0;
-    c->max_depth = lim->max_depth < JSON_DEPTH_MAX ? lim->max_depth : JSON_DEPTH_MAX;
     c->string_saves = 0;
     if (!grow(c, 1))
         return no_room(c);
-    int rc = encode(c);
+    int rc = *c->p == '{' || *c->p == '[' ? encode_container(c, lim) : put_scalar(c);
     if (c->o)
         out->len = (size_t)(c->o - out->data);
-    while (c->depth > 0) /* after a failure */
-        free(c->frame[--c->depth].index.slots);
-    if (c->keys != c->keys_inline)
-        free(c->keys);
     return rc;
+}
+
+/* A string without escapes, as most arguments are, is written without an encoder. */
+static int put_plain(struct slice text, struct buf *out, struct err *e)
+{
+    uint8_t *o = buf_room(out, text.len + 5);
+    if (!o)
+        return no_room_in(out, e);
+    o[0] = TAG_BINARY;
+    put_be32(o + 1, (uint32_t)text.len);
+    text_copy(o + 5, text.ptr, text.len);
+    out->len += text.len + 5;
+    return BG_OK;
 }
 
 int json_to_term(struct slice raw, struct buf *out, const struct json_limits *lim, struct err *e)
 {
     struct encoder c;
-    return run(&c, raw, out, lim, e);
+    struct slice text;
+    if (raw.len == 0)
+        return err_set(e, BG_EINVAL, 0, "no value");
+    if (raw.len > UINT32_MAX / 4) /* the offsets above; a term takes at most three times its text */
+        return err_set(e, BG_ELIMIT, 0, "value too large");
+    if (*raw.ptr == '"' && json_string_plain(raw, &text))
+        return put_plain(text, out, e);
+    return encode(&c, raw, out, lim, e);
 }
 
 /* Encodes and measures: it is called only near a bound (see the header), and so it cannot differ from what is
  * sent. */
 size_t json_term_size(struct slice raw, const struct json_limits *lim)
 {
-    struct encoder c;
+    struct encoder c = {.string_saves = 0};
     struct buf b;
     buf_init(&b, 0);
-    int rc = run(&c, raw, &b, lim, NULL);
+    int rc = encode(&c, raw, &b, lim, NULL);
     size_t size = rc ? SIZE_MAX : 1 + b.len - c.string_saves;
     buf_fini(&b);
     return size;

@@ -266,22 +266,49 @@ static int compare_specs(const void *a, const void *b)
     return slice_compare(((const struct arg_spec *)a)->name, ((const struct arg_spec *)b)->name);
 }
 
-const struct arg_spec *fun_config_arg(const struct fun_config *fc, struct slice name, uint32_t *index)
+/* The index of the argument called name, or args_count. */
+static uint32_t index_by_halving(const struct fun_config *fc, struct slice name)
 {
     uint32_t low = 0, high = fc->args_count;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
         int c = slice_compare(name, fc->args[mid].name);
-        if (c == 0) {
-            if (index)
-                *index = mid;
-            return &fc->args[mid];
-        }
+        if (c == 0)
+            return mid;
         if (c < 0)
             high = mid;
         else
             low = mid + 1;
     }
+    return fc->args_count;
+}
+
+/* Of a few names most differ from this one in length, so looking at each costs less than halving. */
+const struct arg_spec *fun_config_arg(const struct fun_config *fc, struct slice name, uint32_t *index)
+{
+    enum { FEW = 8 };
+    uint32_t i = 0;
+    if (fc->args_count > FEW)
+        i = index_by_halving(fc, name);
+    else
+        while (i < fc->args_count && !slice_eq(name, fc->args[i].name))
+            i++;
+    if (i == fc->args_count)
+        return NULL;
+    if (index)
+        *index = i;
+    return &fc->args[i];
+}
+
+/* Escapes are resolved only where there are some. */
+const struct arg_spec *fun_config_arg_of_key(const struct fun_config *fc, struct slice raw_key, uint32_t *index)
+{
+    struct slice text;
+    if (json_string_plain(raw_key, &text))
+        return fun_config_arg(fc, text, index);
+    for (*index = 0; *index < fc->args_count; ++*index)
+        if (json_string_is(raw_key, fc->args[*index].name))
+            return &fc->args[*index];
     return NULL;
 }
 

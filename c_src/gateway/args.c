@@ -135,13 +135,15 @@ static struct slice string_text(struct slice raw, struct buf *room)
     return json_string_in(raw, room);
 }
 
-/* Bytes of a raw string once unescaped. */
-static uint64_t string_bytes(struct slice raw)
+/* Whether a raw string has more than max bytes once unescaped, which never makes it longer. */
+static bool string_over(struct slice raw, uint64_t max)
 {
     struct buf room;
-    uint64_t n = string_text(raw, &room).len;
+    if (raw.len - 2 <= max)
+        return false;
+    bool over = string_text(raw, &room).len > max;
     buf_fini(&room);
-    return n;
+    return over;
 }
 
 static int put_value(const struct build *b, struct slice raw)
@@ -160,7 +162,7 @@ static int check_string(const struct build *b, const struct arg_spec *spec, stru
     if (json_kind(raw) != JSON_STRING)
         return fail_type(b, spec, raw, "");
     uint64_t max = limit_of(spec->max_bytes, b->lim->string_max_bytes);
-    if (raw.len - 2 > max && string_bytes(raw) > max) {
+    if (string_over(raw, max)) {
         fail_named(b, "invalid argument size for ", spec->name, ", max ");
         buf_printf(b->message, "%llu bytes", (unsigned long long)max);
         return BG_EINVAL;
@@ -181,34 +183,32 @@ static int check_boolean(const struct build *b, const struct arg_spec *spec, str
     return kind == JSON_TRUE || kind == JSON_FALSE ? put_value(b, raw) : fail_type(b, spec, raw, "");
 }
 
-static bool all_of(struct slice s, bool (*is)(char c))
-{
-    for (size_t i = 0; i < s.len; i++)
-        if (!is(s.ptr[i]))
-            return false;
-    return true;
-}
+/* What a character may be part of. */
+enum { HEX = 1, BASE64URL = 2 };
+static const uint8_t char_class[256] = {
+    ['0' ... '9'] = HEX | BASE64URL,
+    ['a' ... 'f'] = HEX | BASE64URL,
+    ['A' ... 'F'] = HEX | BASE64URL,
+    ['g' ... 'z'] = BASE64URL,
+    ['G' ... 'Z'] = BASE64URL,
+    ['-'] = BASE64URL,
+    ['_'] = BASE64URL,
+};
 
-static bool is_hex(char c)
+/* Whether n characters are all of a class. */
+static inline bool all_are(const char *p, size_t n, uint8_t class)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
-static bool is_base64url(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
+    uint8_t common = class;
+    for (size_t i = 0; i < n; i++)
+        common &= char_class[(uint8_t)p[i]];
+    return common != 0;
 }
 
 static bool is_canonical_uuid(struct slice s)
 {
-    if (s.len != 36)
-        return false;
-    for (size_t i = 0; i < s.len; i++) {
-        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-        if (dash ? s.ptr[i] != '-' : !is_hex(s.ptr[i]))
-            return false;
-    }
-    return true;
+    const char *p = s.ptr;
+    return s.len == 36 && p[8] == '-' && p[13] == '-' && p[18] == '-' && p[23] == '-' && all_are(p, 8, HEX) &&
+           all_are(p + 9, 4, HEX) && all_are(p + 14, 4, HEX) && all_are(p + 19, 4, HEX) && all_are(p + 24, 12, HEX);
 }
 
 /* E-113: canonical, 32 hex digits, urn:uuid:…, 22-character slug, or 16 raw bytes. */
@@ -217,8 +217,8 @@ static bool is_uuid(struct slice s)
     static const char urn[] = "urn:uuid:";
     if (s.len > sizeof(urn) - 1 && memcmp(s.ptr, urn, sizeof(urn) - 1) == 0)
         return is_canonical_uuid(slice_make(s.ptr + sizeof(urn) - 1, s.len - (sizeof(urn) - 1)));
-    return is_canonical_uuid(s) || (s.len == 32 && all_of(s, is_hex)) || (s.len == 22 && all_of(s, is_base64url)) ||
-           s.len == 16;
+    return is_canonical_uuid(s) || (s.len == 32 && all_are(s.ptr, 32, HEX)) ||
+           (s.len == 22 && all_are(s.ptr, 22, BASE64URL)) || s.len == 16;
 }
 
 static bool raw_is_uuid(struct slice raw)
@@ -289,22 +289,20 @@ static uint64_t count_items(struct slice raw)
     return n;
 }
 
-/* E-116: what an untyped list may hold. */
-static int check_list_item(const struct build *b, struct slice item)
+/* E-116: why an untyped list may not hold the item, or NULL. */
+static const char *item_refusal(struct slice item)
 {
     switch (json_kind(item)) {
     case JSON_ARRAY:
-        return fail(b, "nested list is not supported yet");
+        return "nested list is not supported yet";
     case JSON_OBJECT:
-        return fail(b, "nested map is not supported yet");
+        return "nested map is not supported yet";
     case JSON_NULL:
-        return fail(b, "unsupported type nil");
+        return "unsupported type nil";
     case JSON_STRING:
-        if (string_bytes(item) > INNER_STRING_MAX)
-            return fail(b, "string item in list exceeds max byte size");
-        return BG_OK;
+        return string_over(item, INNER_STRING_MAX) ? "string item in list exceeds max byte size" : NULL;
     default:
-        return BG_OK;
+        return NULL;
     }
 }
 
@@ -314,7 +312,7 @@ static bool typed_item_fits(const struct build *b, const struct arg_spec *spec, 
     switch (spec->type) {
     case ARG_LIST_STRING:
         return json_kind(item) == JSON_STRING &&
-               string_bytes(item) <= limit_of(spec->max_item_bytes, b->lim->string_max_bytes);
+               !string_over(item, limit_of(spec->max_item_bytes, b->lim->string_max_bytes));
     case ARG_LIST_NUM:
         return json_kind(item) == JSON_NUMBER;
     case ARG_LIST_UUID:
@@ -324,26 +322,25 @@ static bool typed_item_fits(const struct build *b, const struct arg_spec *spec, 
     }
 }
 
+/* A list that is too long is refused for that, whatever it holds: so the first bad item waits for the last one. */
 static int check_list(const struct build *b, const struct arg_spec *spec, struct slice raw)
 {
     struct json_iter it;
-    struct slice key, item;
+    struct slice key, item, bad = SLICE_NONE;
+    uint64_t max = limit_of(spec->max_items, b->lim->list_max_items), n = 0;
+    bool untyped = spec->type == ARG_LIST;
     if (json_kind(raw) != JSON_ARRAY)
         return fail_type(b, spec, raw, "");
-    uint64_t max = limit_of(spec->max_items, b->lim->list_max_items);
-    if (count_items(raw) > max)
-        return fail_items(b, spec, max);
     json_iter_init(&it, raw);
     while (json_iter_next(&it, &key, &item)) {
-        if (spec->type == ARG_LIST) {
-            int rc = check_list_item(b, item);
-            if (rc != BG_OK)
-                return rc;
-        } else if (!typed_item_fits(b, spec, item)) {
-            return fail_value(b, "unsupported type of ", item, " in list");
-        }
+        if (n++ == max)
+            return fail_items(b, spec, max);
+        if (!bad.ptr && (untyped ? item_refusal(item) != NULL : !typed_item_fits(b, spec, item)))
+            bad = item;
     }
-    return put_value(b, raw);
+    if (!bad.ptr)
+        return put_value(b, raw);
+    return untyped ? fail(b, item_refusal(bad)) : fail_value(b, "unsupported type of ", bad, " in list");
 }
 
 static bool object_has(struct slice raw, struct slice name)
@@ -439,7 +436,7 @@ static int check_map_value(const struct build *b, struct slice key, struct slice
     case JSON_NULL:
         return fail_key(b, "unsupported type nil in map for key ", key);
     case JSON_STRING:
-        if (string_bytes(value) > INNER_STRING_MAX)
+        if (string_over(value, INNER_STRING_MAX))
             return fail_key(b, "nested map string value exceeds max byte size for key ", key);
         return BG_OK;
     case JSON_ARRAY:
@@ -447,9 +444,8 @@ static int check_map_value(const struct build *b, struct slice key, struct slice
             return fail_key(b, "nested map list value exceeds max items for key ", key);
         json_iter_init(&it, value);
         while (json_iter_next(&it, &none, &item)) {
-            int rc = check_list_item(b, item);
-            if (rc != BG_OK)
-                return rc;
+            if (item_refusal(item))
+                return fail(b, item_refusal(item));
         }
         return BG_OK;
     default:
@@ -494,12 +490,10 @@ static int check_any(const struct build *b, const struct arg_spec *spec, struct 
 }
 
 static int (*const check_type[])(const struct build *, const struct arg_spec *, struct slice raw) = {
-    [ARG_STRING] = check_string,       [ARG_NUM] = check_num,
-    [ARG_BOOLEAN] = check_boolean,     [ARG_UUID] = check_uuid,
-    [ARG_DATETIME] = check_datetime,   [ARG_NAIVE_DATETIME] = check_naive_datetime,
-    [ARG_LIST] = check_list,           [ARG_LIST_STRING] = check_list,
-    [ARG_LIST_NUM] = check_list,       [ARG_LIST_UUID] = check_list,
-    [ARG_LIST_MAP] = check_list,       [ARG_MAP] = check_map,
+    [ARG_STRING] = check_string,  [ARG_NUM] = check_num,           [ARG_BOOLEAN] = check_boolean,
+    [ARG_UUID] = check_uuid,      [ARG_DATETIME] = check_datetime, [ARG_NAIVE_DATETIME] = check_naive_datetime,
+    [ARG_LIST] = check_list,      [ARG_LIST_STRING] = check_list,  [ARG_LIST_NUM] = check_list,
+    [ARG_LIST_UUID] = check_list, [ARG_LIST_MAP] = check_list,     [ARG_MAP] = check_map,
     [ARG_ANY] = check_any,
 };
 
@@ -515,15 +509,14 @@ static int fail_extra(const struct build *b, struct slice args)
     struct json_iter it;
     struct slice key, value;
     struct names extra;
-    struct buf room, text;
+    struct buf room;
+    uint32_t index;
     extra.count = 0;
     buf_init(&room, 0);
     (void)buf_reserve(&room, args.len);
     json_iter_init(&it, args);
     while (json_iter_next(&it, &key, &value)) {
-        bool known = fun_config_arg(b->fc, string_text(key, &text), NULL) != NULL;
-        buf_fini(&text);
-        if (!known)
+        if (!fun_config_arg_of_key(b->fc, key, &index))
             add_name(&extra, key, &room);
     }
     fail_named(b, "extra arguments for ", b->fc->request_type, ", extra: ");
@@ -537,14 +530,11 @@ static int collect(const struct build *b, struct slice args, struct given *g)
 {
     struct json_iter it;
     struct slice key, value;
-    struct buf room;
+    uint32_t index;
     memset(g, 0, sizeof(g->value[0]) * b->fc->args_count);
     json_iter_init(&it, args);
     while (json_iter_next(&it, &key, &value)) {
-        uint32_t index = 0;
-        bool known = fun_config_arg(b->fc, string_text(key, &room), &index) != NULL;
-        buf_fini(&room);
-        if (!known)
+        if (!fun_config_arg_of_key(b->fc, key, &index))
             return fail_extra(b, args);
         if (!g->value[index].ptr)
             g->value[index] = value;

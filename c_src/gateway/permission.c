@@ -34,18 +34,6 @@ static bool is_nothing(struct slice raw)
     return kind == JSON_NULL || kind == JSON_FALSE;
 }
 
-/* The declared argument of that raw key; escapes are resolved only where there are some. */
-static const struct arg_spec *declared(const struct fun_config *fc, struct slice raw_key, uint32_t *index)
-{
-    struct slice text;
-    if (json_string_plain(raw_key, &text))
-        return fun_config_arg(fc, text, index);
-    for (*index = 0; *index < fc->args_count; ++*index)
-        if (json_string_is(raw_key, fc->args[*index].name))
-            return &fc->args[*index];
-    return NULL;
-}
-
 /* E-052 in map mode: the first value that is not nil under Name inside an object argument, in key order. */
 static enum permission search_nested(const struct fun_config *fc, struct slice user_id, struct slice args)
 {
@@ -55,7 +43,7 @@ static enum permission search_nested(const struct fun_config *fc, struct slice u
     uint32_t at;
     json_iter_init(&it, args);
     while (json_iter_next(&it, &key, &value))
-        if (declared(fc, key, &at) && !first[at].ptr)
+        if (fun_config_arg_of_key(fc, key, &at) && !first[at].ptr)
             first[at] = value;
     for (at = 0; at < fc->args_count; at++)
         if (first[at].ptr && json_kind(first[at]) == JSON_OBJECT && object_get(first[at], fc->permission_arg, &value) &&

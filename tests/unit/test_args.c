@@ -154,6 +154,13 @@ static void lists(void **state)
         /* E-116 */ {"%{\"v\" => :list}", "[\"v\"]", "{\"v\":[[1]]}", "nested list is not supported yet"},
         /* E-116 */ {"%{\"v\" => :list}", "[\"v\"]", "{\"v\":[{}]}", "nested map is not supported yet"},
         /* E-116 */ {"%{\"v\" => :list}", "[\"v\"]", "{\"v\":[null]}", "unsupported type nil"},
+        /* E-116: the first bad item */ {"%{\"v\" => :list}", "[\"v\"]", "{\"v\":[1,{},null,[]]}", "nested map is not supported yet"},
+        /* E-116: too long comes first */ {"%{\"v\" => {:list, 2}}", "[\"v\"]", "{\"v\":[null,1,2]}", "invalid argument size for \"v\" in \"rt\", max 2 items"},
+        /* E-116 */ {"%{\"v\" => {:list, 2}}", "[\"v\"]", "{\"v\":[1,null]}", "unsupported type nil"},
+        /* E-116 */ {"%{\"v\" => {:list, 2}}", "[\"v\"]", "{\"v\":[]}", "[[]]"},
+        /* E-117: too long comes first */ {"%{\"v\" => {:list_num, 2}}", "[\"v\"]", "{\"v\":[\"a\",1,2]}", "invalid argument size for \"v\" in \"rt\", max 2 items"},
+        /* E-117: escapes do not count */ {"%{\"v\" => {:list_string, 2, 4}}", "[\"v\"]", "{\"v\":[\"\\u0061bcd\"]}", "[[\"abcd\"]]"},
+        /* E-117 */ {"%{\"v\" => {:list_string, 2, 4}}", "[\"v\"]", "{\"v\":[\"\\u0061bcde\"]}", "unsupported type of \"abcde\" in list"},
         /* E-117 */ {"%{\"v\" => :list_string}", "[\"v\"]", "{\"v\":[\"a\",1]}", "unsupported type of 1 in list"},
         /* E-117 */ {"%{\"v\" => [{:type, :list_string}, {:max_items, 2}, {:max_item_bytes, 4}]}", "[\"v\"]", "{\"v\":[\"abcde\"]}", "unsupported type of \"abcde\" in list"},
         /* E-117 */ {"%{\"v\" => [{:type, :list_string}, {:max_items, 2}]}", "[\"v\"]", "{\"v\":[\"a\",\"b\",\"c\"]}",
@@ -188,11 +195,76 @@ static void maps(void **state)
     check_rows(rows, ARRAY_SIZE(rows));
 }
 
+/* E-113: any character at any place of the four forms that are told by their characters. */
+static void each_character_of_a_uuid_is_judged(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *more; /* characters that may stand beside the hexadecimal digits */
+    } forms[] = {
+        {"7b9d6b2c-1a0e-4c55-9a3e-0f2f3b7a1c11", ""},
+        {"urn:uuid:7b9d6b2c-1a0e-4c55-9a3e-0f2f3b7a1c11", ""},
+        {"7b9d6b2c1a0e4c559a3e0f2f3b7a1c11", ""},
+        {"0123456789abcdefABCDEF", "ghijklmnopqrstuvwxyzGHIJKLMNOPQRSTUVWXYZ-_"},
+    };
+    struct fun_config *fc = config("%{\"v\" => :uuid}", "[\"v\"]");
+    struct buf out, message;
+    uint32_t count;
+    buf_init(&out, 0);
+    buf_init(&message, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(forms); i++)
+        for (size_t at = 0; at < strlen(forms[i].text); at++)
+            for (char c = ' '; c < 127; c++) {
+                char args[80], good = forms[i].text[at];
+                if (c == '"' || c == '\\')
+                    continue;
+                int n = snprintf(args, sizeof(args), "{\"v\":\"%s\"}", forms[i].text);
+                args[6 + at] = c;
+                bool digit = strchr("0123456789abcdefABCDEF", c) || strchr(forms[i].more, c);
+                bool fixed = good == '-' || (i == 1 && at < strlen("urn:uuid:"));
+                int rc = args_build(fc, slice_make(args, n), &limits, &out, &count, &message);
+                if ((rc == BG_OK) != (fixed ? c == good : digit))
+                    fail_msg("%s is %s", args, rc == BG_OK ? "accepted" : "refused");
+                buf_reset(&out);
+                buf_reset(&message);
+            }
+    buf_fini(&out);
+    buf_fini(&message);
+    fun_config_unref(fc);
+}
+
+/* Few names are compared one by one, many are found by halving. */
+static void any_number_of_names_is_found(void **state)
+{
+    (void)state;
+    for (int count = 1; count <= 20; count++) {
+        char types[1024] = "%{", orders[256] = "[", args[512] = "{", want[256] = "[", one[64];
+        for (int i = 0; i < count; i++) {
+            const char *comma = i ? ", " : "";
+            snprintf(one, sizeof(one), "%s\"a%d\" => :num", comma, i);
+            strcat(types, one);
+            snprintf(one, sizeof(one), "%s\"a%d\"", comma, i);
+            strcat(orders, one);
+            snprintf(one, sizeof(one), "%s\"%s%d\":%d", comma, i % 3 ? "a" : "\\u0061", count - 1 - i, 1000 - i);
+            strcat(args, one);
+            snprintf(one, sizeof(one), "%s%d", comma, 1000 - (count - 1 - i));
+            strcat(want, one);
+        }
+        check(strcat(types, "}"), strcat(orders, "]"), strcat(args, "}"), strcat(want, "]"));
+        args[strlen(args) - 1] = '\0';
+        strcat(args, ",\"a\":1,\"a99\":1,\"b0\":1,\"\\u0061\\u0030x\":1}");
+        check(types, orders, args, "extra arguments for \"rt\", extra: [\"a\", \"a0x\", \"a99\", \"b0\"]");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_and_order), cmocka_unit_test(scalar_types), cmocka_unit_test(dates),
         cmocka_unit_test(lists),           cmocka_unit_test(maps),
+        cmocka_unit_test(each_character_of_a_uuid_is_judged),
+        cmocka_unit_test(any_number_of_names_is_found),
     };
     return cmocka_run_group_tests_name("args", tests, NULL, NULL);
 }

@@ -204,7 +204,8 @@ static const char *refusal_of(uint8_t c)
     return c < 0x80 ? NULL : "invalid UTF-8 in a string";
 }
 
-/* ["xxxCxxx"] with C at pos of len, followed by blanks; in memory of its own, so that tools see a read behind its end. */
+/* ["xxxCxxx"] with C at pos of len, followed by blanks; in memory of its own, so that tools see a read behind its end.
+ */
 static struct slice one_string(size_t len, size_t pos, uint8_t c, size_t blanks)
 {
     size_t n = len + 4 + blanks;
@@ -335,6 +336,25 @@ static void string_text_resolves_escapes(void **state)
     assert_false(json_string_is(SLICE_LIT("\"a\\\\\""), SLICE_LIT("a\\\\"))); /* the raw text is not the text */
     assert_true(json_string_is(SLICE_LIT("\"a\\\\\""), SLICE_LIT("a\\")));
     buf_fini(&b);
+}
+
+static void a_backslash_is_found_wherever_it_stands(void **state)
+{
+    (void)state;
+    for (size_t len = 1; len <= 40; len++) {
+        char *raw = malloc(len + 2);
+        struct slice text;
+        memset(raw, 'x', len + 2);
+        raw[0] = raw[len + 1] = '"';
+        for (size_t pos = 0; pos < len; pos++) {
+            for (int c = 1; c < 256; c++) {
+                raw[1 + pos] = (char)c;
+                assert_int_equal(json_string_plain(slice_make(raw, len + 2), &text), c != '\\');
+            }
+            raw[1 + pos] = 'x';
+        }
+        free(raw);
+    }
 }
 
 static const char *put(struct buf *b, struct slice text)
@@ -582,6 +602,7 @@ int main(void)
         cmocka_unit_test(walks_find_the_end_behind_what_is_not_plain),
         cmocka_unit_test(containers_are_walked_key_by_key),
         cmocka_unit_test(string_text_resolves_escapes),
+        cmocka_unit_test(a_backslash_is_found_wherever_it_stands),
         cmocka_unit_test(a_text_is_copied_only_where_it_has_escapes),
         cmocka_unit_test(strings_are_written_with_the_escapes_of_the_elixir_gateway),
         cmocka_unit_test(special_characters_are_found_wherever_they_stand),
