@@ -19,6 +19,7 @@ struct channel_frame {
     struct slice topic;
     struct slice event;
     struct slice payload;
+    struct json_members members; /* of the payload; whole only where a V2 text frame has an object of not too many */
 };
 
 /* Parses one whole message. BG_EINVAL: the socket closes with 1011 (P-070); BG_ELIMIT likewise. */

@@ -75,6 +75,19 @@ enum json_kind json_peek(struct json_reader *r);
  * 0, BG_EINVAL, or BG_ELIMIT (depth, keys, digits of a number); *e (may be NULL) says what and at which byte
  * of the reader's text. On failure the reader does not move. Depth is bounded without recursion. */
 int json_value(struct json_reader *r, const struct json_limits *lim, struct slice *raw, struct err *e) MUST_CHECK;
+/* The members of one object as they were found while it was checked, for who needs them and need not look for them again. */
+enum { JSON_MEMBERS_MAX = 16 };
+struct json_members {
+    bool whole; /* these are all; false for an object of none or more, and for what is no object */
+    unsigned count;
+    struct {
+        struct slice key; /* raw, as value is */
+        struct slice value;
+    } at[JSON_MEMBERS_MAX];
+};
+/* json_value() that also remembers the members of the value itself, not of what is inside it. */
+int json_value_members(struct json_reader *r, const struct json_limits *lim, struct slice *raw, struct json_members *m,
+                       struct err *e) MUST_CHECK;
 /* 0 when nothing but white space is left. */
 int json_finish(struct json_reader *r, struct err *e) MUST_CHECK;
 

@@ -133,9 +133,10 @@ static inline void request_list_init(struct request_list *l)
 }
 
 /* A message with the channel's event. ref and payload are raw JSON, checked; payload may be any kind (E-009); a
- * binary frame comes with payload.ptr NULL. The answers come through client_ops, now or later. */
+ * binary frame comes with payload.ptr NULL. members: of the payload, where they are known, or NULL. The answers come through client_ops, now or later. */
 void gateway_request(struct gateway *gw, handle_t channel, struct request_list *waiting, const struct session *who,
-                     const struct channel_rules *rules, struct slice ref, struct slice payload);
+                     const struct channel_rules *rules, struct slice ref, struct slice payload,
+                     const struct json_members *members);
 /* The channel ends: its waiting requests are dropped, their results ignored. Must be called before the
  * list's memory goes. */
 void gateway_channel_closed(struct gateway *gw, struct request_list *waiting);

@@ -21,6 +21,9 @@ struct request_fields {
 /* Reads a checked raw JSON object. The first of duplicate keys wins (E-234); unknown keys are ignored (E-026). */
 void request_fields_read(struct slice payload, struct request_fields *f);
 
+/* The same from the object's members, which must be whole. */
+void request_fields_take(const struct json_members *m, struct request_fields *f);
+
 /* True when request_id can be echoed: a non-empty string or a number. */
 bool request_id_usable(struct slice request_id);
 

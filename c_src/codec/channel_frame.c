@@ -43,13 +43,14 @@ static int parse_v2(struct slice message, const struct json_limits *lim, struct 
 {
     struct json_reader r = json_reader(message);
     struct slice *const element[V2_ELEMENTS] = {&f->join_ref, &f->ref, &f->topic, &f->event, &f->payload};
-    struct slice ignored;
+    struct slice ignored = SLICE_NONE;
     size_t n = 0;
     if (next_char(&r) != '[')
         return frame_error(&r, e, "not an array");
     r.p++;
     for (int more = 1; more; n++) {
-        int rc = json_value(&r, lim, n < V2_ELEMENTS ? element[n] : &ignored, e);
+        struct slice *into = n < V2_ELEMENTS ? element[n] : &ignored;
+        int rc = into == &f->payload ? json_value_members(&r, lim, into, &f->members, e) : json_value(&r, lim, into, e);
         if (rc != BG_OK)
             return rc;
         more = next_member(&r, ']', e);
@@ -148,7 +149,9 @@ static int parse_binary_push(struct slice m, struct channel_frame *f, struct err
 int channel_frame_parse(enum serializer v, bool binary_opcode, struct slice message, const struct json_limits *lim,
                         struct channel_frame *f, struct err *e)
 {
-    *f = (struct channel_frame){.binary = binary_opcode && v == SERIALIZER_V2};
+    f->binary = binary_opcode && v == SERIALIZER_V2;
+    f->join_ref = f->ref = f->topic = f->event = f->payload = SLICE_NONE;
+    f->members.whole = false;
     if (f->binary)
         return parse_binary_push(message, f, e);
     /* V1 reads JSON from a binary frame too (P-022). */

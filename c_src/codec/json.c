@@ -31,8 +31,9 @@ struct scan {
     size_t max_keys;
     unsigned max_depth;
     unsigned depth;
-    uint32_t keys[JSON_DEPTH_MAX + 1]; /* by depth */
-    char close[JSON_DEPTH_MAX + 1];    /* what the container ends with; 0: there is none */
+    char close;                    /* what the innermost container ends with; 0: there is none */
+    char outer[JSON_DEPTH_MAX];    /* the same of those around it */
+    uint32_t keys[JSON_DEPTH_MAX]; /* by depth */
 };
 
 /* Malformed text, with its position in the text of the reader (not of the value). */
@@ -398,7 +399,7 @@ static inline const char *check_key(struct scan *s, const char *p)
     p = json_skip_space(p, s->end);
     if (p == s->end || *p != '"')
         return fail(s, p, "expected a key");
-    if (s->max_keys && s->keys[s->depth]++ >= s->max_keys)
+    if (s->max_keys && s->keys[s->depth - 1]++ >= s->max_keys)
         return fail_limit(s, p, json_too_many_keys);
     p = check_string(s, p + 1);
     if (!p)
@@ -413,9 +414,10 @@ static inline const char *check_open(struct scan *s, const char *p, bool *more)
     char close = *p == '{' ? '}' : ']';
     if (s->depth >= s->max_depth)
         return fail_limit(s, p, json_too_deep);
-    s->depth++;
-    s->close[s->depth] = close;
+    s->outer[s->depth] = s->close;
     s->keys[s->depth] = 0;
+    s->depth++;
+    s->close = close;
     p = json_skip_space(p + 1, s->end);
     *more = p == s->end || *p != close;
     return p;
@@ -426,7 +428,7 @@ static inline const char *check_open(struct scan *s, const char *p, bool *more)
 static inline const char *check_start(struct scan *s, const char *p, bool *more)
 {
     *more = false;
-    if (s->close[s->depth] == '}' && !(p = check_key(s, p)))
+    if (s->close == '}' && !(p = check_key(s, p)))
         return NULL;
     p = json_skip_space(p, s->end);
     if (p == s->end)
@@ -440,15 +442,16 @@ static inline const char *check_start(struct scan *s, const char *p, bool *more)
 static inline const char *check_after(struct scan *s, const char *p, bool *more)
 {
     *more = false;
-    for (; s->depth > 0; s->depth--, p++) {
-        char close = s->close[s->depth];
+    for (; s->depth > 0; p++) {
         p = json_skip_space(p, s->end);
         if (p < s->end && *p == ',') {
             *more = true;
             return p + 1;
         }
-        if (p == s->end || *p != close)
-            return fail(s, p, close == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
+        if (p == s->end || *p != s->close)
+            return fail(s, p, s->close == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
+        s->depth--;
+        s->close = s->outer[s->depth];
     }
     return p;
 }
@@ -471,10 +474,11 @@ static int check_value(struct json_reader *r, const struct json_limits *lim, con
     s.end = r->end;
     s.start = r->start;
     s.e = e;
+    s.rc = BG_OK;
     s.max_keys = lim->max_keys;
     s.max_depth = lim->max_depth < JSON_DEPTH_MAX ? lim->max_depth : JSON_DEPTH_MAX;
     s.depth = 0;
-    s.close[0] = '\0';
+    s.close = '\0';
     for (bool more = true; more;) {
         p = check_start(&s, p, &more);
         if (p && !more)
@@ -485,16 +489,65 @@ static int check_value(struct json_reader *r, const struct json_limits *lim, con
     return value_found(r, from, p, raw);
 }
 
-/* Most elements of a message are plain strings, which need no walk. */
+/* The end of the string at p when it is plain, as most are, and so needs no walk; else NULL. */
+static inline const char *plain_string(const char *p, const char *end)
+{
+    if (p == end || *p != '"')
+        return NULL;
+    p = text_run(p + 1, end);
+    return p < end && *p == '"' ? p + 1 : NULL;
+}
+
 int json_value(struct json_reader *r, const struct json_limits *lim, struct slice *raw, struct err *e)
 {
-    const char *from = json_skip_space(r->p, r->end);
-    if (from < r->end && *from == '"') {
-        const char *p = text_run(from + 1, r->end);
-        if (p < r->end && *p == '"')
-            return value_found(r, from, p + 1, raw);
-    }
-    return check_value(r, lim, from, raw, e);
+    const char *from = json_skip_space(r->p, r->end), *p = plain_string(from, r->end);
+    return p ? value_found(r, from, p, raw) : check_value(r, lim, from, raw, e);
+}
+
+/* A whole value at p to *raw; returns what follows it and white space, or NULL. */
+static inline const char *member_part(struct json_reader *r, const struct json_limits *lim, const char *p,
+                                      struct slice *raw)
+{
+    const char *end = plain_string(p, r->end);
+    if (end)
+        *raw = slice_make(p, (size_t)(end - p));
+    else if (check_value(r, lim, p, raw, NULL) == BG_OK)
+        end = r->p;
+    return end ? json_skip_space(end, r->end) : NULL;
+}
+
+/* The members of the object at p. What follows it; or NULL when it is more than fits or anything is wrong, which
+ * check_value() then says. */
+static const char *read_members(struct json_reader r, const struct json_limits *lim, const char *p,
+                                struct json_members *m)
+{
+    unsigned depth = lim->max_depth < JSON_DEPTH_MAX ? lim->max_depth : JSON_DEPTH_MAX;
+    const struct json_limits inner = {depth - 1, lim->max_keys};
+    size_t most = lim->max_keys && lim->max_keys < JSON_MEMBERS_MAX ? lim->max_keys : JSON_MEMBERS_MAX;
+    do {
+        p = json_skip_space(p + 1, r.end);
+        if (depth == 0 || m->count == most || p == r.end || *p != '"')
+            return NULL;
+        p = member_part(&r, &inner, p, &m->at[m->count].key);
+        if (!p || p == r.end || *p != ':')
+            return NULL;
+        p = member_part(&r, &inner, json_skip_space(p + 1, r.end), &m->at[m->count].value);
+        if (!p || p == r.end)
+            return NULL;
+        m->count++;
+    } while (*p == ',');
+    return *p == '}' ? p + 1 : NULL;
+}
+
+int json_value_members(struct json_reader *r, const struct json_limits *lim, struct slice *raw, struct json_members *m,
+                       struct err *e)
+{
+    const char *from = json_skip_space(r->p, r->end), *p = NULL;
+    m->count = 0;
+    if (from < r->end && *from == '{')
+        p = read_members(*r, lim, from, m);
+    m->whole = p != NULL;
+    return p ? value_found(r, from, p, raw) : check_value(r, lim, from, raw, e);
 }
 
 int json_finish(struct json_reader *r, struct err *e)

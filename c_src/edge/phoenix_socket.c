@@ -640,7 +640,7 @@ static void request(struct phoenix_socket *s, struct channel *ch, const struct c
     const struct session *who = session_of(s, ch);
     s->px->session.topic = channel_topic(ch);
     gateway_request(s->px->gateway, ch->process, &ch->waiting, who, &ch->config->rules, f->ref,
-                    f->binary ? SLICE_NONE : f->payload);
+                    f->binary ? SLICE_NONE : f->payload, &f->members);
 }
 
 /* Beyond the library (E-152 want): the event EVENT:stop with {"request_id": id} ends a stream of this channel; its last

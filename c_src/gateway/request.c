@@ -600,14 +600,17 @@ static bool refuse_undecodable(struct request *r, const struct asked *a, const s
 }
 
 void gateway_request(struct gateway *gw, handle_t channel, struct request_list *waiting, const struct session *who,
-                     const struct channel_rules *rules, struct slice ref, struct slice payload)
+                     const struct channel_rules *rules, struct slice ref, struct slice payload,
+                     const struct json_members *members)
 {
     struct asked a; /* all of it is set below, and once: it is long */
     struct request *r = request_take(gw, channel, waiting, who);
     metric_inc(gw->o.metrics, METRIC_REQUESTS);
     a.who = who;
     a.payload = payload;
-    if (payload.ptr && json_kind(payload) == JSON_OBJECT)
+    if (members && members->whole)
+        request_fields_take(members, &a.f);
+    else if (payload.ptr && json_kind(payload) == JSON_OBJECT)
         request_fields_read(payload, &a.f);
     else
         a.f = (struct request_fields){0};

@@ -41,22 +41,40 @@ static struct slice *field_of_key(struct request_fields *f, struct slice raw_key
     return field_named(f, (const char *)name, json_unescape(text.ptr, slice_end(text), name));
 }
 
+static void no_fields(struct request_fields *f)
+{
+    f->request_type = f->request_id = f->service = f->version = f->user_id = f->device_id = f->args = SLICE_NONE;
+}
+
+/* seen has a bit for each field that had a key before this one. */
+static inline void take_member(struct request_fields *f, unsigned *seen, struct slice key, struct slice value)
+{
+    struct slice *field = field_of_key(f, key);
+    if (!field)
+        return;
+    unsigned bit = 1u << ((char *)field - (char *)f) / sizeof(*field);
+    if (!(*seen & bit) && json_kind(value) != JSON_NULL)
+        *field = value;
+    *seen |= bit;
+}
+
+void request_fields_take(const struct json_members *m, struct request_fields *f)
+{
+    unsigned seen = 0;
+    no_fields(f);
+    for (unsigned i = 0; i < m->count; i++)
+        take_member(f, &seen, m->at[i].key, m->at[i].value);
+}
+
 void request_fields_read(struct slice payload, struct request_fields *f)
 {
     unsigned seen = 0;
     struct json_iter it;
     struct slice key, value;
-    f->request_type = f->request_id = f->service = f->version = f->user_id = f->device_id = f->args = SLICE_NONE;
+    no_fields(f);
     json_iter_init(&it, payload);
-    while (json_iter_next(&it, &key, &value)) {
-        struct slice *field = field_of_key(f, key);
-        if (!field)
-            continue;
-        unsigned bit = 1u << ((char *)field - (char *)f) / sizeof(*field);
-        if (!(seen & bit) && json_kind(value) != JSON_NULL)
-            *field = value;
-        seen |= bit;
-    }
+    while (json_iter_next(&it, &key, &value))
+        take_member(f, &seen, key, value);
 }
 
 static bool missing(struct slice raw)

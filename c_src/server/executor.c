@@ -198,7 +198,7 @@ handle_t executor_run(struct server *s, struct slice payload, const struct sessi
         return HANDLE_NONE;
     }
     handle_t h = r->process;
-    gateway_request(s->gateway, h, &r->waiting, &r->who, rules, SLICE_LIT("null"), payload);
+    gateway_request(s->gateway, h, &r->waiting, &r->who, rules, SLICE_LIT("null"), payload, NULL);
     return h;
 }
 

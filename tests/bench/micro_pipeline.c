@@ -288,7 +288,7 @@ void pipeline_forget(void)
 static void whole_of(struct world *w, struct request_list *list, const char *text, size_t len)
 {
     timers.now_us += 200; /* 5,000 requests a second */
-    gateway_request(w->gw, 7, list, &session, &rules, SLICE_LIT("\"12345678\""), slice_make(text, len));
+    gateway_request(w->gw, 7, list, &session, &rules, SLICE_LIT("\"12345678\""), slice_make(text, len), NULL);
     w->done(w->owner, w->tag, CALL_RETURN, result);
     assert_always(gateway_in_flight(w->gw) == 0 && w->push.len > 0);
 }

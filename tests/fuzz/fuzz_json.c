@@ -61,11 +61,35 @@ static struct slice walk(struct slice raw)
     return inner;
 }
 
+/* Whether members are remembered changes nothing else, and they are those that the walk finds. */
+static void check_members(struct slice text, const struct json_limits *lim)
+{
+    struct json_reader r = json_reader(text), q = r;
+    struct json_members m;
+    struct json_iter it;
+    struct slice raw, same, key, value;
+    struct err e = {0}, f = {0};
+    unsigned n = 0;
+    int rc = json_value(&r, lim, &raw, &e);
+    assert_always(json_value_members(&q, lim, &same, &m, &f) == rc && q.p == r.p && e.pos == f.pos &&
+                  strcmp(e.text, f.text) == 0);
+    assert_always(rc == 0 || !m.whole);
+    if (!m.whole)
+        return;
+    assert_always(same.ptr == raw.ptr && same.len == raw.len);
+    for (json_iter_init(&it, raw); json_iter_next(&it, &key, &value); n++)
+        assert_always(n < m.count && key.ptr == m.at[n].key.ptr && key.len == m.at[n].key.len &&
+                      value.ptr == m.at[n].value.ptr && value.len == m.at[n].value.len);
+    assert_always(n == m.count);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct slice text = slice_make(data, size), raw;
     struct json_reader r = json_reader(text);
     int rc = json_value(&r, &json_limits_default, &raw, NULL);
+    check_members(text, &json_limits_default);
+    check_members(text, &(struct json_limits){.max_depth = size % 4, .max_keys = size % 3});
     if (rc == 0)
         rc = json_finish(&r, NULL);
     if (rc == BG_ELIMIT) /* jansson has other bounds */

@@ -182,7 +182,7 @@ static void send_request(struct sim *s, struct sim_client *c, struct sim_request
     sim_trace(s, "client %u asks, ref %s: %.*s", q->client, ref, payload.ptr ? (int)payload.len : 13,
               payload.ptr ? payload.ptr : "(binary frame)");
     s->current = q;
-    gateway_request(s->gw, c->handle, &c->channel->waiting, &c->session, &c->rules, slice_str(ref), payload);
+    gateway_request(s->gw, c->handle, &c->channel->waiting, &c->session, &c->rules, slice_str(ref), payload, NULL);
     s->current = NULL;
 }
 

@@ -694,7 +694,7 @@ static void run_request(void)
     static const struct channel_rules rules = {true, true};
     world_up();
     heap_on();
-    gateway_request(world.gw, 7, &world.waiting, &session, &rules, SLICE_LIT("\"9\""), slice_str(row->payload));
+    gateway_request(world.gw, 7, &world.waiting, &session, &rules, SLICE_LIT("\"9\""), slice_str(row->payload), NULL);
     stream_says("{:result, \"early\"}");
     for (unsigned i = 0; i < 50 && (answer_all(row->outcome, row->result) || timers_next(&world.timers) != UINT64_MAX);
          i++) {
@@ -730,7 +730,7 @@ static void run_queue(void)
     world_up();
     heap_on();
     for (unsigned i = 0; i < 4; i++)
-        gateway_request(world.gw, 7, &world.waiting, &session, &rules, SLICE_LIT("1"), slice_str(rows[7].payload));
+        gateway_request(world.gw, 7, &world.waiting, &session, &rules, SLICE_LIT("1"), slice_str(rows[7].payload), NULL);
     for (unsigned i = 0; i < 50 && answer_all(CALL_RETURN, "{:ok, 1}"); i++)
         ;
     heap_off();

@@ -141,9 +141,11 @@ static inline void fake_push(struct gateway *gw, handle_t channel, struct slice 
 }
 
 void gateway_request(struct gateway *gw, handle_t channel, struct request_list *waiting, const struct session *who,
-                     const struct channel_rules *rules, struct slice ref, struct slice payload)
+                     const struct channel_rules *rules, struct slice ref, struct slice payload,
+                     const struct json_members *members)
 {
     (void)waiting;
+    (void)members;
     (void)rules;
     gw->requests++;
     if (slice_is(payload, "\"later\"")) {

@@ -256,7 +256,7 @@ static inline void fake_function(struct fake_world *w, const char *request_type,
 
 static inline void fake_request(struct fake_world *w, const char *ref, const char *payload)
 {
-    gateway_request(w->gw, 7, &w->waiting, &w->session, &w->rules, slice_str(ref), payload ? slice_str(payload) : SLICE_NONE);
+    gateway_request(w->gw, 7, &w->waiting, &w->session, &w->rules, slice_str(ref), payload ? slice_str(payload) : SLICE_NONE, NULL);
 }
 
 /* Ends call number n (0 is the first ever begun) with a term written as text. */

@@ -313,6 +313,49 @@ static void containers_are_walked_key_by_key(void **state)
     assert_false(json_iter_next(&it, &key, &value));
 }
 
+/* They are what the walk finds. */
+static void members_are_remembered_as_they_are_checked(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "{\"a\":1}",
+        "{ \"a\" : {} , \"b\":[{\"c\":{\"d\":1},\"e\":[]}],\"\\u0066\":\"g\\\"\" , \"a\" : null , \"h\":-1.5e1 }",
+        "{\"a\":{\"b\":{}},\"c\":[]}",
+        "{\"0\":0,\"1\":0,\"2\":0,\"3\":0,\"4\":0,\"5\":0,\"6\":0,\"7\":0,\"8\":0,\"9\":0,\"a\":0,\"b\":0,\"c\":0,\"d\":0,\"e\":0,\"f\":0}",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        struct json_reader r = json_reader(slice_str(texts[i]));
+        struct json_members m;
+        struct json_iter it;
+        struct slice raw, key, value;
+        unsigned n = 0;
+        assert_int_equal(json_value_members(&r, &json_limits_default, &raw, &m, NULL), BG_OK);
+        assert_true(m.whole);
+        for (json_iter_init(&it, raw); json_iter_next(&it, &key, &value); n++) {
+            assert_true(n < m.count && m.at[n].key.ptr == key.ptr && m.at[n].key.len == key.len);
+            assert_true(m.at[n].value.ptr == value.ptr && m.at[n].value.len == value.len);
+        }
+        assert_int_equal(m.count, n);
+    }
+}
+
+static void members_of_what_has_none_or_too_many_are_not_whole(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "[]", "[{\"a\":1}]", "1", "\"a\"", "{ }",
+        "{\"0\":0,\"1\":0,\"2\":0,\"3\":0,\"4\":0,\"5\":0,\"6\":0,\"7\":0,\"8\":0,\"9\":0,\"a\":0,\"b\":0,\"c\":0,\"d\":0,\"e\":0,\"f\":0,\"g\":0}",
+        "{\"a\":1,}", "{\"a\"", "", "{\"a\":1",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        struct json_reader r = json_reader(slice_str(texts[i]));
+        struct json_members m;
+        struct slice raw;
+        assert_int_equal(json_value_members(&r, &json_limits_default, &raw, &m, NULL), i < 6 ? BG_OK : BG_EINVAL);
+        assert_false(m.whole);
+    }
+}
+
 static void string_text_resolves_escapes(void **state)
 {
     (void)state;
@@ -601,6 +644,8 @@ int main(void)
         cmocka_unit_test(each_byte_is_judged_alike_wherever_it_stands),
         cmocka_unit_test(walks_find_the_end_behind_what_is_not_plain),
         cmocka_unit_test(containers_are_walked_key_by_key),
+        cmocka_unit_test(members_are_remembered_as_they_are_checked),
+        cmocka_unit_test(members_of_what_has_none_or_too_many_are_not_whole),
         cmocka_unit_test(string_text_resolves_escapes),
         cmocka_unit_test(a_backslash_is_found_wherever_it_stands),
         cmocka_unit_test(a_text_is_copied_only_where_it_has_escapes),

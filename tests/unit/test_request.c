@@ -295,7 +295,7 @@ static void requests_in_flight_are_bounded(void **state)
     struct request_list other;
     request_list_init(&other);
     for (int i = 0; i < 2; i++)
-        gateway_request(w->gw, 8, &other, &w->session, &w->rules, SLICE_LIT("1"), slice_str(ASK("echo", "r", "")));
+        gateway_request(w->gw, 8, &other, &w->session, &w->rules, SLICE_LIT("1"), slice_str(ASK("echo", "r", "")), NULL);
     assert_int_equal(w->calls, 3);
     assert_int_equal(w->frames, 4);
     fake_answer(w, 0, CALL_RETURN, "1");
@@ -363,17 +363,17 @@ static void requests_in_flight_are_bounded_for_a_socket_and_for_a_user(void **st
     for (unsigned i = 0; i < 3; i++) {
         for (unsigned k = 0; k < 3; k++)
             gateway_request(w->gw, 8, &list[i], &w->session, &w->rules, SLICE_LIT("1"),
-                            slice_str(ASK("echo", "r", "")));
+                            slice_str(ASK("echo", "r", "")), NULL);
         assert_int_equal(w->calls, 2 + i);
         assert_true(limit_metrics.value[limit_rows[refused[i]].counter] > 0);
     }
     assert_int_equal(socket.count + second.count, user.count);
     assert_int_equal(user.count, 4);
     few.dry_run[LIMIT_USER_IN_FLIGHT] = true;
-    gateway_request(w->gw, 8, &list[2], &w->session, &w->rules, SLICE_LIT("1"), slice_str(ASK("echo", "r", "")));
+    gateway_request(w->gw, 8, &list[2], &w->session, &w->rules, SLICE_LIT("1"), slice_str(ASK("echo", "r", "")), NULL);
     assert_int_equal(user.count, 5);
     few.dry_run[LIMIT_CHANNEL_IN_FLIGHT] = few.dry_run[LIMIT_SOCKET_IN_FLIGHT] = true;
-    gateway_request(w->gw, 8, &list[0], &w->session, &w->rules, SLICE_LIT("1"), slice_str(ASK("echo", "r", "")));
+    gateway_request(w->gw, 8, &list[0], &w->session, &w->rules, SLICE_LIT("1"), slice_str(ASK("echo", "r", "")), NULL);
     assert_int_equal(socket.count, 4);
     assert_int_equal(list[0].count, 3);
     fake_answer(w, 0, CALL_RETURN, "1");
@@ -408,7 +408,7 @@ static void an_oversized_payload_is_refused_with_its_size(void **state)
     for (int i = 0; i < 1100; i++)
         buf_printf(&payload, "%01000d", 0);
     buf_puts(&payload, "\"}}");
-    gateway_request(w->gw, 7, &w->waiting, &w->session, &w->rules, SLICE_LIT("\"182\""), buf_slice(&payload));
+    gateway_request(w->gw, 7, &w->waiting, &w->session, &w->rules, SLICE_LIT("\"182\""), buf_slice(&payload), NULL);
     assert_frame(w, 1,
                  "reply 7 \"182\" error \"Request payload exceeds maximum size of 1000000 bytes (got 1100138 bytes)\"");
     buf_fini(&payload);

@@ -5,15 +5,22 @@
 
 #include "request_decode.h"
 
-/* The fields of one payload, with a value of its own under each name. */
+/* The fields of one payload, which are the same from its text and from its members. */
 static struct request_fields read_fields(const char *payload)
 {
-    struct request_fields f;
+    struct request_fields f, g;
     struct json_reader r = json_reader(slice_str(payload));
+    struct json_members m;
     struct slice raw;
-    if (json_value(&r, &json_limits_default, &raw, NULL) != BG_OK)
+    if (json_value_members(&r, &json_limits_default, &raw, &m, NULL) != BG_OK)
         fail_msg("no JSON: %s", payload);
     request_fields_read(raw, &f);
+    if (m.whole) {
+        request_fields_take(&m, &g);
+        assert_memory_equal(&f, &g, sizeof(f));
+    } else {
+        assert_slice_is(raw, "{}");
+    }
     return f;
 }
 
