@@ -256,7 +256,8 @@ static void put_reply_v2(struct buf *out, struct slice join_ref, struct slice re
     o = store(o, status);
     o = STORE_LIT(o, "\",\"response\":");
     o = store(o, response);
-    memcpy(o, "}]", 2);
+    o[0] = '}';
+    o[1] = ']';
     out->len += n;
 }
 

@@ -463,12 +463,14 @@ static int open_struct(struct decoder *d, struct slice module)
 static int open_map(struct decoder *d)
 {
     struct slice module;
-    uint32_t n;
+    uint64_t children;
     if (struct_module(d, offset(d, d->r.p), &module))
         return open_struct(d, module);
-    if (term_read_map(&d->r, &n))
+    const uint8_t *next = term_open(d->r.p, d->r.end, &children);
+    if (!next)
         return fail(d, "a malformed map");
-    return push(d, FRAME_MAP, n);
+    d->r.p = next;
+    return push(d, FRAME_MAP, (uint32_t)(children / 2));
 }
 
 /* A scalar is written whole; of a container only the opening, its elements come by next_element(). */

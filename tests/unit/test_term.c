@@ -194,6 +194,14 @@ static void assert_short_ways_agree(struct slice t)
     assert_true(!next || children == want);
     next = term_check_leaf(at.p, at.end);
     assert_true(!next || (term_check(at.p, t.len, 0, &used, NULL) == BG_OK && at.p + used == next));
+    uint8_t padded[64] = {0}; /* with more behind it, texts are looked at in larger steps */
+    size_t used_padded;
+    int rc = term_check(at.p, t.len, 3, &used, NULL);
+    memcpy(padded, t.ptr, t.len);
+    if (rc == BG_OK)
+        assert_true(term_check(padded, sizeof(padded), 3, &used_padded, NULL) == BG_OK && used_padded == used);
+    else if (whole)
+        assert_int_equal(term_check(padded, sizeof(padded), 3, &used_padded, NULL), rc);
     assert_true((term_skip(&r, &text) == BG_OK) == (whole != NULL));
     assert_true(!whole || r.p == whole);
     r = at;
@@ -215,7 +223,8 @@ static void usual_terms_are_read_as_all_others(void **state)
     const struct slice terms[] = {
         TERM(97, 7), TERM(98, 0, 0, 1, 0), TERM(110, 3, 0, 1, 2, 3), TERM(110, 8, 1, 0, 0, 0, 0, 0, 0, 0, 128),
         TERM(110, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0), TERM(70, 63, 248, 0, 0, 0, 0, 0, 0), TERM(106), TERM(119, 2, 'o', 'k'),
-        TERM(118, 0, 2, 'o', 'k'), TERM(100, 0, 2, 'o', 'k'), TERM(119, 2, 0xc3, 0xa9), TERM(109, 0, 0, 0, 2, 'h', 'i'),
+        TERM(118, 0, 2, 'o', 'k'), TERM(100, 0, 2, 'o', 'k'), TERM(119, 2, 0xc3, 0xa9),
+        TERM(119, 17, 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l', 'm', 'n', 'o', 'p', 'q'), TERM(109, 0, 0, 0, 2, 'h', 'i'),
         TERM(104, 2, 119, 2, 'o', 'k', 97, 1), TERM(104, 2, 118, 0, 2, 'o', 'k', 97, 1), TERM(104, 1, 119, 2, 'o', 'k'),
         TERM(105, 0, 0, 0, 1, 119, 2, 'o', 'k'), TERM(104, 0), TERM(104, 1, 104, 1, 104, 0),
         TERM(108, 0, 0, 0, 1, 97, 1, 106), TERM(116, 0, 0, 0, 1, 97, 1, 97, 2), TERM(107, 0, 1, 5),
