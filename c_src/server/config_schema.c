@@ -4,8 +4,9 @@
  * what is wrong with it; so the two cannot disagree.
  *
  * To add an option: a member in include/config.h, a row here, a comment block in rel/beamgate.yml and a
- * row in docs/configuration.md (test_config fails until both name it with its default and range). A row begins with LIVE_
- * when a part listed in reload.c takes the new value at run time; its meaning in the documents then ends in "(live)".
+ * row in docs/configuration.md (test_config fails until both name it with its default and range). A row begins with
+ * LIVE_ when a part listed in reload.c takes the new value at run time; its meaning in the documents then ends in
+ * "(live)".
  *
  * Why rules beside libcyaml 1.3.1's schema: it knows no number ranges and no defaults, takes any
  * unknown word for true, lets the second of two equal keys win and names no near key.
@@ -241,7 +242,8 @@ enum { MiB = 1024 * 1024, TEXT_MAX = 1024, ITEMS_MAX = 10000 };
     CYAML_FIELD_SEQUENCE(#m, OPTIONAL | CYAML_FLAG_POINTER, struct s, m, &text_value, 0, ITEMS_MAX),
 #define FIELD_TERMS(s, m) CYAML_FIELD_IGNORE(#m, OPTIONAL),
 
-/* The same rows with LIVE_ before the kind may change at a reload; all that is inside a list that is live is live too. */
+/* The same rows with LIVE_ before the kind may change at a reload; all that is inside a list that is live is live
+ * too. */
 #define FIELD_LIVE_TEXT(s, m, req, most, def, chk) FIELD_TEXT(s, m, req, most, def, chk)
 #define FIELD_LIVE_NUMBER(s, m, req, lo, hi, def) FIELD_NUMBER(s, m, req, lo, hi, def)
 #define FIELD_LIVE_SWITCH(s, m, def) FIELD_SWITCH(s, m, def)

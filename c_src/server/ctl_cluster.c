@@ -1,6 +1,6 @@
 /*
- * ctl_cluster.c: `beamgate ctl cluster`: cluster_view as PhoenixGenApi.Diagnostics gives it, with what the connected nodes
- * say of themselves. The command line waits for them as one who asks by rpc does.
+ * ctl_cluster.c: `beamgate ctl cluster`: cluster_view as PhoenixGenApi.Diagnostics gives it, with what the connected
+ * nodes say of themselves. The command line waits for them as one who asks by rpc does.
  */
 #include "ctl.h"
 

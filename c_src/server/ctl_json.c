@@ -1,6 +1,6 @@
 /*
- * ctl_json.c: terms as JSON for operators. What clients get is the affair of term_to_json(), which refuses what JSON has
- * no form for; here everything has one, since a person or a script only reads it.
+ * ctl_json.c: terms as JSON for operators. What clients get is the affair of term_to_json(), which refuses what JSON
+ * has no form for; here everything has one, since a person or a script only reads it.
  *
  * Works without recursion: a stack of open containers as deep as a checked term can be.
  */

@@ -1,5 +1,6 @@
 /*
- * ctl_print.c: see ctl_print.h. Works on what jansson has read, at the client's side only: nothing here runs in a gateway.
+ * ctl_print.c: see ctl_print.h. Works on what jansson has read, at the client's side only: nothing here runs in a
+ * gateway.
  *
  * Invariant: all text goes through ctl_put_safe(), since names of services, users and errors are other people's.
  */

@@ -1,7 +1,7 @@
 /*
- * ctl_server.c: the socket that `beamgate ctl` talks to. A connection carries one request line and its answer; the answer
- * is made piece by piece, the next piece only when the one before has been written, so that a slow reader holds memory
- * for one piece and the loop is never held for long.
+ * ctl_server.c: the socket that `beamgate ctl` talks to. A connection carries one request line and its answer; the
+ * answer is made piece by piece, the next piece only when the one before has been written, so that a slow reader holds
+ * memory for one piece and the loop is never held for long.
  *
  * Invariants: only the gateway's own user and root get past the accept (SO_PEERCRED, besides the file's mode); a
  * connection is in slots from accept to its close callback; a job's end() runs exactly once.

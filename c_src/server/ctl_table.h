@@ -1,6 +1,7 @@
 /*
- * ctl_table.h: what `beamgate ctl` can do, as one const table for both of its ends, which are in one binary: the gateway
- * runs a command's step function, the client parses its arguments and prints what comes back. ctl.h has the wire.
+ * ctl_table.h: what `beamgate ctl` can do, as one const table for both of its ends, which are in one binary: the
+ * gateway runs a command's step function, the client parses its arguments and prints what comes back. ctl.h has the
+ * wire.
  */
 #ifndef BEAMGATE_CTL_TABLE_H
 #define BEAMGATE_CTL_TABLE_H

@@ -1,6 +1,6 @@
 /*
- * ctl_trace.c: `beamgate ctl trace`: requests as they happen, until Ctrl-C. What is traced and how much of it is tracer.c's
- * affair; here the messages wait for the command line to read them.
+ * ctl_trace.c: `beamgate ctl trace`: requests as they happen, until Ctrl-C. What is traced and how much of it is
+ * tracer.c's affair; here the messages wait for the command line to read them.
  *
  * Invariant: for one that reads slowly KEPT_MAX bytes are kept; what does not fit is left out and counted.
  */

@@ -3,8 +3,8 @@
  * a process whose handle the pipeline knows it by.
  *
  * Invariant: a run is in the list, has a live process and is found by its handle, all three or none. It is freed from a
- * timer, by a signal to its process, or when it is cancelled: never under the pipeline's feet, which still holds its list
- * while it answers.
+ * timer, by a signal to its process, or when it is cancelled: never under the pipeline's feet, which still holds its
+ * list while it answers.
  */
 #include "executor.h"
 

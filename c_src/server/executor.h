@@ -12,7 +12,8 @@ enum { EXECUTOR_RUNS_MAX = 10000 }; /* at once; beside them the pipeline's own l
 
 /* What the asker hears, in this order, some of it before executor_run() returns. */
 struct executor_ops {
-    /* One Response: the answer, or the acknowledgement of async and stream and later their parts. request_id: raw JSON. */
+    /* One Response: the answer, or the acknowledgement of async and stream and later their parts. request_id: raw
+     * JSON. */
     void (*response)(void *owner, struct slice request_id, const struct response *resp);
     /* Once, behind the first Response if there is one (E-004..E-007). ok: the request was accepted or answered, text is
      * its request type; else text is why it was not run. text: raw JSON. */
@@ -26,7 +27,8 @@ struct executor_ops {
  * then nothing is called. */
 handle_t executor_run(struct server *s, struct slice payload, const struct session *who,
                       const struct channel_rules *rules, const struct executor_ops *ops, void *owner) MUST_CHECK;
-/* The run ends with the process pid of that link's node: it is dropped, and done is called. False: it cannot be watched. */
+/* The run ends with the process pid of that link's node: it is dropped, and done is called. False: it cannot be
+ * watched. */
 bool executor_watch(struct server *s, handle_t run, struct dist_link *l, struct slice pid) MUST_CHECK;
 /* Nobody wants it any more: its calls are cancelled, nothing is called from now on. Harmless on a stale handle. */
 void executor_cancel(struct server *s, handle_t run);

@@ -1,8 +1,8 @@
 /*
  * key_watch.c: see key_watch.h.
  *
- * Invariant: a method always has keys that can be used: new ones take the place of the old in one step on the loop, and a
- * file that cannot be used changes nothing but the log and a counter. One read at a time; a change during it starts
+ * Invariant: a method always has keys that can be used: new ones take the place of the old in one step on the loop, and
+ * a file that cannot be used changes nothing but the log and a counter. One read at a time; a change during it starts
  * another, so that the last state of the file is what counts in the end.
  */
 #include "key_watch.h"
@@ -59,7 +59,8 @@ void key_watch_now(struct key_watch *w)
         w->reading = uv_queue_work(w->poll.loop, &w->work, read_keys, on_read) == 0;
 }
 
-/* Also called when the file goes away or comes back; a file that is gone is no news, since the next change will tell. */
+/* Also called when the file goes away or comes back; a file that is gone is no news, since the next change will
+ * tell. */
 static void on_change(uv_fs_poll_t *poll, int status, const uv_stat_t *before, const uv_stat_t *after)
 {
     struct key_watch *w = container_of(poll, struct key_watch, poll);

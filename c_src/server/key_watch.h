@@ -1,6 +1,6 @@
 /*
- * key_watch.h: reads the keys of jwt methods again when their file changes. Looking and reading happen in libuv's threads,
- * putting the keys in place between two turns of the loop.
+ * key_watch.h: reads the keys of jwt methods again when their file changes. Looking and reading happen in libuv's
+ * threads, putting the keys in place between two turns of the loop.
  */
 #ifndef BEAMGATE_KEY_WATCH_H
 #define BEAMGATE_KEY_WATCH_H

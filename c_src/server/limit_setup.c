@@ -1,6 +1,6 @@
 /*
- * limit_setup.c: the limits as the configuration wants them, put in place at the start and again whenever it has changed:
- * whoever enforces one reads it from there. What a limit means is in limit.h.
+ * limit_setup.c: the limits as the configuration wants them, put in place at the start and again whenever it has
+ * changed: whoever enforces one reads it from there. What a limit means is in limit.h.
  */
 #include "reload.h"
 

@@ -104,8 +104,8 @@ int server_start_limiter(struct server *s, struct err *e)
     return rc == BG_OK ? set_api(s, e) : rc;
 }
 
-/* Both lists or, when one has no place in memory, what could be taken: it is said, and the old list stays. Limits that are
- * the same as before keep what they have counted. */
+/* Both lists or, when one has no place in memory, what could be taken: it is said, and the old list stays. Limits that
+ * are the same as before keep what they have counted. */
 void limiter_reload(struct server *s, const struct server_config *before, const struct server_config *now)
 {
     struct err e;

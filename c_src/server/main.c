@@ -96,7 +96,8 @@ static int take_options(struct command *cmd, int argc, char **argv)
     return -1;
 }
 
-/* Secrets of the environment, kept for reloads. One byte more than allowed, so that what is too long is refused, not cut. */
+/* Secrets of the environment, kept for reloads. One byte more than allowed, so that what is too long is refused, not
+ * cut. */
 struct environment {
     char cookie[NODE_COOKIE_MAX + 2];
     char push_token[CONFIG_TOKEN_MAX + 2];

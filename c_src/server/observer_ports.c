@@ -77,8 +77,8 @@ static void put_inet(struct buf *b, const struct port *p)
     list_close(b, &m);
 }
 
-/* As erlang:port_info/1 and what Observer adds to it. Only of a tcp_inet its window tells addresses and bytes, so what it
- * is goes as its registered name. */
+/* As erlang:port_info/1 and what Observer adds to it. Only of a tcp_inet its window tells addresses and bytes, so what
+ * it is goes as its registered name. */
 static void put_row(const struct server *s, struct buf *b, const struct port *p)
 {
     struct list_mark m = list_open(b);

@@ -409,7 +409,8 @@ static void no_tree_wanted(struct worker *w)
 }
 
 /* {'$gen_cast', {Client, app_ctrl | app, About, On, Options}}; an Observer whose tab is turned away from takes only the
- * list of applications back: its exit/2 goes to nodes that it sees among nodes(), which has no hidden ones. Anything else is dropped, as appmon_info does. */
+ * list of applications back: its exit/2 goes to nodes that it sees among nodes(), which has no hidden ones. Anything
+ * else is dropped, as appmon_info does. */
 static void on_app_message(void *owner, handle_t self, struct dist_link *from, struct slice msg)
 {
     struct worker *w = owner;
@@ -457,8 +458,8 @@ static enum rpc_outcome put_view(const struct worker *w, struct buf *out)
     return RPC_RETURN;
 }
 
-/* start_link2(Starter, Client, Options): {ok, Pid}, linked with the client. Who asks again gets the one that is there, as
- * from a BEAM, where there is one for all: Observer does so each time its tab is turned to. */
+/* start_link2(Starter, Client, Options): {ok, Pid}, linked with the client. Who asks again gets the one that is there,
+ * as from a BEAM, where there is one for all: Observer does so each time its tab is turned to. */
 OBSERVER_FN(observer_start_appmon)
 {
     struct server *s = server;

@@ -2,8 +2,8 @@
  * print_page.c: pages of text made of terms, and their way to the screen of the one who called: the I/O protocol of
  * his group leader, {io_request, From, ReplyAs, {put_chars, unicode, Text}}, so that in IEx it appears at the prompt.
  *
- * Invariant: a caller gets its answer when the group leader has said that it printed, when that has gone, or when it has
- * kept silent for so long; nothing waits for a screen for ever.
+ * Invariant: a caller gets its answer when the group leader has said that it printed, when that has gone, or when it
+ * has kept silent for so long; nothing waits for a screen for ever.
  */
 #include "print_page.h"
 

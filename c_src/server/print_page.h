@@ -47,8 +47,8 @@ bool page_next(struct page_list *l, struct slice *item);
 struct page_list page_map(struct slice map, uint32_t *count);
 bool page_next_pair(struct page_list *l, struct slice *key, struct slice *value);
 
-/* Asks a function of the rpc table; its value is appended to *out, which the caller has initialised. Another outcome than
- * RPC_RETURN is returned with its reason there. */
+/* Asks a function of the rpc table; its value is appended to *out, which the caller has initialised. Another outcome
+ * than RPC_RETURN is returned with its reason there. */
 enum rpc_outcome page_ask(struct server *s, const struct rpc_call *call, const char *module, const char *function,
                           const struct slice *argv, unsigned argc, struct buf *out);
 

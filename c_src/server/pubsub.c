@@ -1,6 +1,6 @@
 /*
- * pubsub.c: the gateway among the members of Phoenix.PubSub (K-090, K-093, K-095), for what a broadcast can mean here: a
- * "disconnect" on the id of sockets (P-010). And the same by rpc, for services without PubSub.
+ * pubsub.c: the gateway among the members of Phoenix.PubSub (K-090, K-093, K-095), for what a broadcast can mean here:
+ * a "disconnect" on the id of sockets (P-010). And the same by rpc, for services without PubSub.
  *
  * All that an application broadcasts comes here, since pg knows no topics; what is not for us is dropped at its event.
  */

@@ -2,8 +2,8 @@
  * reload.c: SIGHUP and `beamgate ctl reload`. Reads the configuration again, checks all of it, and only when nothing is
  * wrong hands it to the parts that can take it while they run: the one place that calls them is parts[] below.
  *
- * Invariants: a configuration that is wrong in any way changes nothing; between two reloads every part has the options of
- * one file, never a mixture; what cannot change at run time is told as such, at each reload until the restart.
+ * Invariants: a configuration that is wrong in any way changes nothing; between two reloads every part has the options
+ * of one file, never a mixture; what cannot change at run time is told as such, at each reload until the restart.
  *
  * The file and what it names are read in the loop: they are small and local, and an operator waits for the answer.
  */

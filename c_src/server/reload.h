@@ -1,9 +1,9 @@
 /*
  * reload.h: the seam between a changed configuration and the parts that can take it while they run.
  *
- * A part that can: begin its options' rows in config_schema.c with LIVE_, and add a row to parts[] in reload.c. Read such
- * an option from s->live, which is the newest configuration; all others from s->config, which is the one of the start and
- * so what the gateway runs with.
+ * A part that can: begin its options' rows in config_schema.c with LIVE_, and add a row to parts[] in reload.c. Read
+ * such an option from s->live, which is the newest configuration; all others from s->config, which is the one of the
+ * start and so what the gateway runs with.
  */
 #ifndef BEAMGATE_RELOAD_H
 #define BEAMGATE_RELOAD_H
@@ -15,8 +15,8 @@ struct reload_part {
      * at every reload, for what lies in files that options name (certificates, keys). */
     const char *path;
     /* All that can fail: reads files, takes memory, keeps the result where apply() finds it. It changes nothing that is
-     * in use. 0, or a negative code with the reason in report (config_note(), with the file's name): then nothing of the
-     * new configuration is taken. NULL: nothing can fail. Not called twice without apply() or drop() between. */
+     * in use. 0, or a negative code with the reason in report (config_note(), with the file's name): then nothing of
+     * the new configuration is taken. NULL: nothing can fail. Not called twice without apply() or drop() between. */
     int (*prepare)(struct server *s, const struct server_config *now, struct config_report *report);
     /* Takes the new values; s->live is now already. before goes when all parts have applied: no pointer into it may be
      * kept, unless it is s->config. Does not fail. */

@@ -1,7 +1,7 @@
 /*
- * rpc_config_db.c: PhoenixGenApi.ConfigDb (S-070..S-077) over rpc: looking at the store and an operator's hand in it. Services
- * are found by text, atom or binary alike (E-036 want); what is added here belongs to no service, so that no pull or
- * push takes it away.
+ * rpc_config_db.c: PhoenixGenApi.ConfigDb (S-070..S-077) over rpc: looking at the store and an operator's hand in it.
+ * Services are found by text, atom or binary alike (E-036 want); what is added here belongs to no service, so that no
+ * pull or push takes it away.
  */
 #include "rpc_functions.h"
 

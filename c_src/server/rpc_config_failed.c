@@ -1,6 +1,6 @@
 /*
- * rpc_config_failed.c: PhoenixGenApi.ConfigFailed (S-090..S-094) over rpc. Expired entries are removed before anything is
- * shown or counted (S-091).
+ * rpc_config_failed.c: PhoenixGenApi.ConfigFailed (S-090..S-094) over rpc. Expired entries are removed before anything
+ * is shown or counted (S-091).
  */
 #include "rpc_functions.h"
 

@@ -1,6 +1,6 @@
 /*
- * rpc_config_puller.c: PhoenixGenApi.ConfigPuller (S-050..S-064) over rpc. Services are named by text, atom or binary alike.
- * What is added or deleted here lasts until the gateway ends: the configuration file stays as it is.
+ * rpc_config_puller.c: PhoenixGenApi.ConfigPuller (S-050..S-064) over rpc. Services are named by text, atom or binary
+ * alike. What is added or deleted here lasts until the gateway ends: the configuration file stays as it is.
  */
 #include "rpc_request.h"
 

@@ -4,8 +4,8 @@
  * with the result as the service's term, not by way of JSON.
  *
  * The answer is what the library's function returns: of sync the Response, of async and stream the acknowledgement, of
- * none {ok, no_response}. Later Responses go to the calling process as messages, {async_call, R} or {stream_response, R},
- * as the library sends them to the process that executes. When that process ends, so does its request.
+ * none {ok, no_response}. Later Responses go to the calling process as messages, {async_call, R} or {stream_response,
+ * R}, as the library sends them to the process that executes. When that process ends, so does its request.
  *
  * User and roles are those of the Request: whoever may call this has the cluster's cookie.
  */
@@ -113,8 +113,8 @@ static void answer(struct handed_over *h, enum rpc_outcome outcome, struct slice
         rpc_later_answer(h->server->later, waiter, outcome, value);
 }
 
-/* {async_call, Response} or {stream_response, Response} to the caller. One that cannot be sent is lost, as a message to a
- * client that does not read. */
+/* {async_call, Response} or {stream_response, Response} to the caller. One that cannot be sent is lost, as a message to
+ * a client that does not read. */
 static void send_later_response(const struct handed_over *h, struct slice request_id, const struct response *resp)
 {
     struct server *s = h->server;

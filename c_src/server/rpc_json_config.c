@@ -177,7 +177,8 @@ static enum rpc_outcome rpc_export_single(void *server, const struct rpc_call *c
 
 /* ---- many ---- */
 
-/* Configs are in order by service, type and version: of each type the last version is kept (F-142), if it is enabled. */
+/* Configs are in order by service, type and version: of each type the last version is kept (F-142), if it is
+ * enabled. */
 static size_t keep_last_versions(struct fun_config **all, size_t count)
 {
     size_t n = 0;

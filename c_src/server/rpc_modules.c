@@ -1,7 +1,7 @@
 /*
  * rpc_modules.c: what other nodes may ask about modules and functions of this node: function_exported, module_info,
- * __info__, code:which and their kin. Everything is read off the one table of functions (rpc_table.c), so that an answer
- * and a call can never disagree: a module exists when the table has a function of it.
+ * __info__, code:which and their kin. Everything is read off the one table of functions (rpc_table.c), so that an
+ * answer and a call can never disagree: a module exists when the table has a function of it.
  *
  * A module that is here has no file and no byte code: it is `preloaded`, which is what a BEAM says of such.
  */

@@ -16,8 +16,8 @@ struct rpc_request {
 };
 
 /* Reads a Request struct, or a map with the same keys as atoms or texts (F-100). A term stays the caller's and must
- * outlive *q. 0; BG_EINVAL when it is no map, or a field cannot be JSON or is too deep: e says which; BG_ENOMEM. Whatever
- * it returns, rpc_request_fini() follows. */
+ * outlive *q. 0; BG_EINVAL when it is no map, or a field cannot be JSON or is too deep: e says which; BG_ENOMEM.
+ * Whatever it returns, rpc_request_fini() follows. */
 int rpc_request_read(struct rpc_request *q, struct slice term, const struct json_limits *lim, struct err *e) MUST_CHECK;
 void rpc_request_fini(struct rpc_request *q);
 

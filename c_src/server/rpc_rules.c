@@ -1,7 +1,7 @@
 /*
  * rpc_rules.c: the library's pure functions over rpc: NodeSelector, Permission, ArgumentHandler, the
- * questions of Security (S-080, S-082). They ask the same rules that requests go through, with the Request and FunConfig
- * that the caller hands over.
+ * questions of Security (S-080, S-082). They ask the same rules that requests go through, with the Request and
+ * FunConfig that the caller hands over.
  *
  * What the library would run on the gateway itself (a permission callback, a nodes {M, F, A}, nodes local) runs nowhere
  * here: such a question ends with an error that says so, and changes nothing.

@@ -224,8 +224,8 @@ static enum call_way call_way(const struct server *s)
     return s->config->node.call_way == CALL_WAY_SPAWN ? CALL_SPAWN : CALL_REX;
 }
 
-/* Calls are bounded by who makes them: a request has one, Origins, connects and joins have bounds of their own, and pulls are
- * few. So this bound is only what can never be meant. */
+/* Calls are bounded by who makes them: a request has one, Origins, connects and joins have bounds of their own, and
+ * pulls are few. So this bound is only what can never be meant. */
 static int start_processes(struct server *s, struct err *e)
 {
     const struct server_config *c = s->config;
@@ -458,8 +458,8 @@ static bool anything_ready(struct pollfd *fd)
     return ppoll(fd, 1, &(struct timespec){0}, NULL) != 0;
 }
 
-/* Where other nodes call all the time, the loop is better woken for ten of their calls than for two. What is ready does not
- * wait for what may come. */
+/* Where other nodes call all the time, the loop is better woken for ten of their calls than for two. What is ready does
+ * not wait for what may come. */
 static void gather_calls(struct server *s, uint64_t now_us, struct pollfd *fd)
 {
     const struct timespec pause = {.tv_nsec = GATHER_PAUSE_US * 1000};

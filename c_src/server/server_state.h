@@ -204,8 +204,8 @@ void access_fini(struct access *a);
  * shell on the machine needs no such leave: the command line does not ask. */
 bool admin_allows(const struct server *s, const char *action);
 
-/* pubsub.c: hears the broadcasts of Phoenix.PubSub, if the configuration names one. What it has made is freed by the other,
- * also when it failed. */
+/* pubsub.c: hears the broadcasts of Phoenix.PubSub, if the configuration names one. What it has made is freed by the
+ * other, also when it failed. */
 int server_start_pubsub(struct server *s, struct err *e) MUST_CHECK;
 void server_stop_pubsub(struct server *s);
 extern const struct rpc_entry pubsub_entries[];

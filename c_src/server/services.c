@@ -1,9 +1,9 @@
 /*
- * services.c: the services that the configuration names, at the start and when a reload brings other ones: the puller is
- * told, and the cluster stays connected to their nodes.
+ * services.c: the services that the configuration names, at the start and when a reload brings other ones: the puller
+ * is told, and the cluster stays connected to their nodes.
  *
- * A service that the new file no longer names goes with its functions; one whose row has changed is pulled anew, and its
- * functions stay until then. What an operator has done by rpc meanwhile stands unless its row has changed.
+ * A service that the new file no longer names goes with its functions; one whose row has changed is pulled anew, and
+ * its functions stay until then. What an operator has done by rpc meanwhile stands unless its row has changed.
  */
 #include "reload.h"
 

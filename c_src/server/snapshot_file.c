@@ -1,7 +1,7 @@
 /*
  * snapshot_file.c: when the snapshot of pushed functions is written and read. A second after a push or a delete the
- * PushConfigs are gathered, one service a turn of the loop, and a thread writes them: a new file, fsync, rename, so that
- * there is always a whole one, the old or the new.
+ * PushConfigs are gathered, one service a turn of the loop, and a thread writes them: a new file, fsync, rename, so
+ * that there is always a whole one, the old or the new.
  *
  * Invariants: at most one write is under way; what changes meanwhile is written after it. The file holds no token.
  *
@@ -65,8 +65,8 @@ static bool sync_directory(const char *path)
     return ok;
 }
 
-/* fsync before rename: a power cut must not leave the new name on an empty file. Mode 0600, since PushConfigs name nodes
- * and functions that are nobody else's affair. */
+/* fsync before rename: a power cut must not leave the new name on an empty file. Mode 0600, since PushConfigs name
+ * nodes and functions that are nobody else's affair. */
 static bool write_file(const char *temporary, const char *path, struct slice body)
 {
     uint8_t head[SNAPSHOT_HEAD];

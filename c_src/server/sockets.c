@@ -1,7 +1,7 @@
 /*
  * sockets.c: what the configuration says about sockets, in the form in which the edge wants it: one array each of
- * sockets, channels and ways to tell who a client is. Built once at start; texts stay the configuration's, which outlives
- * the server. Only keys change later, by their watches.
+ * sockets, channels and ways to tell who a client is. Built once at start; texts stay the configuration's, which
+ * outlives the server. Only keys change later, by their watches.
  */
 #include <stdlib.h>
 

@@ -2,8 +2,9 @@
  * telemetry_handlers.c: see telemetry_handlers.h.
  *
  * Invariants: of one handler at most one batch is under way; the events of a batch and those that wait are bounded in
- * number and bytes, the function, which goes out once for each event, included. s->telemetry.wanted has exactly the bits
- * of the handlers that are attached. A call's end finds its handler by number, so that a handler may go at any time.
+ * number and bytes, the function, which goes out once for each event, included. s->telemetry.wanted has exactly the
+ * bits of the handlers that are attached. A call's end finds its handler by number, so that a handler may go at any
+ * time.
  */
 #include "telemetry_handlers.h"
 

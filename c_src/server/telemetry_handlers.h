@@ -1,12 +1,12 @@
 /*
- * telemetry_handlers.h: who is attached to the events of telemetry.h. A handler is a function of another node, which only
- * that node can run: it is kept as the term that it is, and called there, on its own node, when an event comes
+ * telemetry_handlers.h: who is attached to the events of telemetry.h. A handler is a function of another node, which
+ * only that node can run: it is kept as the term that it is, and called there, on its own node, when an event comes
  * (lists:zipwith(fun erlang:apply/2, [Fun, ...], [[Event, Measurements, Metadata, Config], ...])).
  *
  * Nothing waits for a handler, and nothing is held up by one: the events of a handler that is at work wait in a bounded
  * queue for their turn, those that find no place are dropped and counted. So a handler gets its events in the order in
- * which they happened, one batch at a time. One that raises, or takes longer than HANDLER_TIMEOUT_MS, is detached, as in
- * the library; so is one whose node goes.
+ * which they happened, one batch at a time. One that raises, or takes longer than HANDLER_TIMEOUT_MS, is detached, as
+ * in the library; so is one whose node goes.
  */
 #ifndef BEAMGATE_TELEMETRY_HANDLERS_H
 #define BEAMGATE_TELEMETRY_HANDLERS_H
@@ -25,8 +25,8 @@ enum {
     HANDLER_TIMEOUT_MS = 30000      /* for a batch */
 };
 
-/* Whom to call. In the library each event has a handler of its own, whose id is made of this one and of the event's name:
- * its last word (of Executor and RateLimiter), or all of it (of Telemetry). The two never meet. */
+/* Whom to call. In the library each event has a handler of its own, whose id is made of this one and of the event's
+ * name: its last word (of Executor and RateLimiter), or all of it (of Telemetry). The two never meet. */
 struct handler_wanted {
     struct slice id; /* text */
     bool full_names;
