@@ -165,8 +165,8 @@ struct inquiry {
     const char *refusal; /* why a method has refused; NULL: none has */
 };
 
-/* The user is what the connect parameter says. Of one that is refused nothing may stay, since a token that is tried next
- * appends its user to the same buffer. */
+/* The user is what the connect parameter says. Of one that is refused nothing may stay, since a token that is tried
+ * next appends its user to the same buffer. */
 static int take_param(struct inquiry *q, const char *param)
 {
     struct buf *user = &q->who->user_id;
@@ -318,8 +318,8 @@ static int take_remote(struct inquiry *q, const struct auth_method *method)
     return buf_ok(&q->who->token) ? BG_EMORE : BG_EINVAL;
 }
 
-/* BG_OK: this is the client. BG_EMORE: a function has to be asked. BG_EGONE: it shows nothing to this method. BG_EINVAL:
- * refusal says what is wrong. */
+/* BG_OK: this is the client. BG_EMORE: a function has to be asked. BG_EGONE: it shows nothing to this method.
+ * BG_EINVAL: refusal says what is wrong. */
 static int try_method(struct inquiry *q, const struct auth_method *method)
 {
     if (method->type == AUTH_NONE)

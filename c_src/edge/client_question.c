@@ -1,8 +1,8 @@
 /*
  * client_question.c: see client_question.h.
  *
- * Invariant: a question is in `waiting` exactly while its call is; each is taken once or forgotten, since the call always
- * ends (remote_call.h).
+ * Invariant: a question is in `waiting` exactly while its call is; each is taken once or forgotten, since the call
+ * always ends (remote_call.h).
  */
 #include "client_question.h"
 

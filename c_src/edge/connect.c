@@ -1,8 +1,8 @@
 /*
  * connect.c: see connect.h.
  *
- * Invariants: each question ends in one done() or is forgotten. Only a plain {ok, Assigns} lets a client in. The cache's
- * key is everything that the function should have looked at to be cached: parameters and token.
+ * Invariants: each question ends in one done() or is forgotten. Only a plain {ok, Assigns} lets a client in. The
+ * cache's key is everything that the function should have looked at to be cached: parameters and token.
  */
 #include "connect.h"
 

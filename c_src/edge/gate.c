@@ -1,10 +1,11 @@
 /*
  * gate.c: see gate.h.
  *
- * Invariants: an address with connections stays; one without stays only while it has connected too lately for its bucket
- * to be full again, on the list `resting` in the order in which they left, and at most RESTING_MAX of them: beyond it the
- * one that left longest ago is forgotten, and its bucket is full when it comes again. So the table has at most
- * max_connections + RESTING_MAX addresses, and strangers cannot fill it. A user stays exactly while he has sockets.
+ * Invariants: an address with connections stays; one without stays only while it has connected too lately for its
+ * bucket to be full again, on the list `resting` in the order in which they left, and at most RESTING_MAX of them:
+ * beyond it the one that left longest ago is forgotten, and its bucket is full when it comes again. So the table has at
+ * most max_connections + RESTING_MAX addresses, and strangers cannot fill it. A user stays exactly while he has
+ * sockets.
  *
  * It decides about numbers only; whether an address may come in at all, and who a user is, is decided elsewhere.
  */

@@ -159,8 +159,8 @@ static uint64_t unix_now_ms(void)
 }
 
 /* In the order of P-008: method, origin, serializer and user, upgrade headers. A function of the services that decides
- * about the user comes last: what is no upgrade at all shall cost them nothing. One that decides about the Origin has its
- * place in the order, since what the others answer would tell a page of another host something. */
+ * about the user comes last: what is no upgrade at all shall cost them nothing. One that decides about the Origin has
+ * its place in the order, since what the others answer would tell a page of another host something. */
 static bool answer_websocket(const struct http_routes *r, const struct http_head *h, const struct socket_config *config,
                              struct http_response *res, struct upgrade *up)
 {

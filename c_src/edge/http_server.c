@@ -3,10 +3,11 @@
  * become WebSockets with their first request; for probes and the console page a new connection each is cheap enough,
  * and it saves everything that can go wrong with pipelining and bodies.
  *
- * Invariants: a client lives on one of two lists from http_server_adopt() to its close callback: `reading` while its request
- * head is not complete, then `answering`. Its deadline is armed all that time, so nobody who says nothing (or reads nothing)
- * stays longer than the handshake's time per step. It keeps its place at the gate until it ends or becomes a WebSocket, which
- * takes the place over. Bytes behind the head are left in the socket, since they may be the first WebSocket frames.
+ * Invariants: a client lives on one of two lists from http_server_adopt() to its close callback: `reading` while its
+ * request head is not complete, then `answering`. Its deadline is armed all that time, so nobody who says nothing (or
+ * reads nothing) stays longer than the handshake's time per step. It keeps its place at the gate until it ends or
+ * becomes a WebSocket, which takes the place over. Bytes behind the head are left in the socket, since they may be the
+ * first WebSocket frames.
  */
 #include "http_server.h"
 
@@ -226,8 +227,8 @@ static const char bad_request[] = "HTTP/1.0 400 Bad Request\r\nconnection: close
 static const char head_too_large[] = "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n"
                                      "connection: close\r\n\r\n";
 
-/* Whether the head is within its limits. len: bytes of it that are here; rc: what the parser said, whose own bounds are the
- * largest values that can be configured, so that beyond them there is no room for a dry run. */
+/* Whether the head is within its limits. len: bytes of it that are here; rc: what the parser said, whose own bounds are
+ * the largest values that can be configured, so that beyond them there is no room for a dry run. */
 static bool head_is_sane(const struct http_client *c, size_t len, int rc, uint32_t headers)
 {
     const struct client_limits *l = c->server->o.limits;
@@ -376,8 +377,8 @@ static void on_client(uv_poll_t *poll, int status, int events)
 
 /* --- the server --------------------------------------------------------------------------------------------------- */
 
-/* Too many who have not said what they want: the one that has taken longest makes room. So whoever only opens connections
- * drives out his own, and whoever sends his request at once has it read. */
+/* Too many who have not said what they want: the one that has taken longest makes room. So whoever only opens
+ * connections drives out his own, and whoever sends his request at once has it read. */
 static void drop_oldest(struct http_server *s)
 {
     if (s->pending <= s->o.limits->value[LIMIT_PENDING])

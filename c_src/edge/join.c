@@ -1,6 +1,6 @@
 /*
- * join.c: see join.h. Phoenix holds a whole socket up while a join runs; here only the topic waits, in the same order: what
- * came for it meanwhile (a leave, another join, events) is handled after the answer, as if it had come then.
+ * join.c: see join.h. Phoenix holds a whole socket up while a join runs; here only the topic waits, in the same order:
+ * what came for it meanwhile (a leave, another join, events) is handled after the answer, as if it had come then.
  *
  * Invariants: a pending join is in its socket's list exactly while its call runs; it ends in one done() or is forgotten
  * with the socket. What is no clear yes is a no: a function that fails, is late or returns something else is answered

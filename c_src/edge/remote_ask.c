@@ -1,6 +1,6 @@
 /*
- * remote_ask.c: see remote_ask.h. What a service sees of a client is built here and nowhere else: texts of the client are
- * binaries, and the atoms are ours, so that nobody fills a node's atom table by connecting (E-235).
+ * remote_ask.c: see remote_ask.h. What a service sees of a client is built here and nowhere else: texts of the client
+ * are binaries, and the atoms are ours, so that nobody fills a node's atom table by connecting (E-235).
  */
 #include "remote_ask.h"
 
