@@ -1,8 +1,8 @@
 /*
  * limit.c: see limit.h. It guards that no limit acts without being counted, and that a dry run counts and acts not.
  *
- * It does not know what a connection is, and measures nothing: who enforces a limit compares, and asks here only once it is
- * reached, so that the way of what is allowed does not lead through this file.
+ * It does not know what a connection is, and measures nothing: who enforces a limit compares, and asks here only once
+ * it is reached, so that the way of what is allowed does not lead through this file.
  */
 #include "limit.h"
 
