@@ -4,8 +4,8 @@
  *
  * Invariant: the claims are not parsed before the signature over header and claims has been found right with one of our
  * keys, and a key is only ever used with the algorithm it was loaded for: so `alg: none`, an RSA key taken for an HMAC
- * secret and all of that family have no way in. Keys that a token brings or points at (jwk, jku, x5c, x5u) are not looked
- * at. Pure but for OpenSSL.
+ * secret and all of that family have no way in. Keys that a token brings or points at (jwk, jku, x5c, x5u) are not
+ * looked at. Pure but for OpenSSL.
  */
 #include <openssl/crypto.h>
 #include <openssl/ec.h>

@@ -31,8 +31,8 @@ struct jwt_keys {
 
 /* NULL for a name that is not in the table. */
 const struct jwt_algorithm *jwt_algorithm(const char *name);
-/* Whether no object in a JSON text names a member twice, at whatever depth: two readers of a token must not see two users
- * in it, and RFC 7519 section 4 allows to refuse it. The text is checked and not deep. */
+/* Whether no object in a JSON text names a member twice, at whatever depth: two readers of a token must not see two
+ * users in it, and RFC 7519 section 4 allows to refuse it. The text is checked and not deep. */
 bool jwt_names_unique(struct slice text);
 
 #endif

@@ -49,7 +49,8 @@ static int take_port(struct slice *line, uint16_t *port)
     return v <= UINT16_MAX ? BG_OK : BG_EINVAL;
 }
 
-/* By its form and not by what it stands for: a proxy whose socket is for both families writes ::ffff:1.2.3.4 as TCP6. */
+/* By its form and not by what it stands for: a proxy whose socket is for both families writes ::ffff:1.2.3.4 as
+ * TCP6. */
 static int take_address(struct slice *line, bool v4, struct ip_address *a)
 {
     struct slice word = take_word(line);

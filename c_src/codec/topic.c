@@ -1,5 +1,6 @@
 /*
- * topic.c: see topic.h. Bytes are compared, so the topic has to be in the one form that phoenix_socket.c brings names into.
+ * topic.c: see topic.h. Bytes are compared, so the topic has to be in the one form that phoenix_socket.c brings names
+ * into.
  */
 #include "topic.h"
 
