@@ -1,6 +1,6 @@
 /*
- * cluster_internal.h: what cluster.c (links: listed, accepted, in their handshake) and cluster_peers.c (the nodes that we
- * want to be connected to, and the attempts to reach them) share. Private to the two.
+ * cluster_internal.h: what cluster.c (links: listed, accepted, in their handshake) and cluster_peers.c (the nodes that
+ * we want to be connected to, and the attempts to reach them) share. Private to the two.
  */
 #ifndef BEAMGATE_CLUSTER_INTERNAL_H
 #define BEAMGATE_CLUSTER_INTERNAL_H
@@ -85,9 +85,11 @@ void peer_up(struct peer *p, struct dist_link *l);
 void peer_down(struct peer *p, uint64_t up_us);
 /* Our name has been sent: from now on the other side takes us for its simultaneous connect, too. p may be NULL. */
 bool peer_is_dialling(const struct peer *p);
-/* The attempt under way came to nothing: the next one is scheduled. why, a text for the log; NULL: nothing to report. */
+/* The attempt under way came to nothing: the next one is scheduled. why, a text for the log; NULL: nothing to
+ * report. */
 void peer_attempt_failed(struct peer *p, const char *why, const char *hint);
-/* Ends the attempt under way, and the timer, whatever stage they are in. Says nothing to anybody: the caller goes on. */
+/* Ends the attempt under way, and the timer, whatever stage they are in. Says nothing to anybody: the caller goes
+ * on. */
 void peer_attempt_abandon(struct peer *p);
 /* The node calls us while we look for it: true when our own attempt waits for how that ends. */
 bool peer_attempt_yield(struct peer *p);

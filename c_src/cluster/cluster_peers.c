@@ -1,6 +1,6 @@
 /*
- * cluster_peers.c: the nodes that we want to be connected to, and the attempts to reach them: one at a time for each, by
- * way of dist_dial.c, and again with a growing pause whenever it fails or the connection is lost. What happens on a
+ * cluster_peers.c: the nodes that we want to be connected to, and the attempts to reach them: one at a time for each,
+ * by way of dist_dial.c, and again with a growing pause whenever it fails or the connection is lost. What happens on a
  * connection once there is one is cluster.c's affair.
  *
  * Invariant: of a peer at most one of these is the case: a link to it is up, an attempt is under way, its timer runs

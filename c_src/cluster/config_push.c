@@ -1,11 +1,12 @@
 /*
- * config_push.c: how a push is taken: read, checked, stored. A large one is taken some functions at a time, in later turns
- * of the loop, one push after the other in the order in which they came; a small one at once unless one is under way.
+ * config_push.c: how a push is taken: read, checked, stored. A large one is taken some functions at a time, in later
+ * turns of the loop, one push after the other in the order in which they came; a small one at once unless one is under
+ * way.
  *
- * Invariants: a push ends in one of three answers, whatever came (S-012), and has exactly one; until it is accepted, all
- * that is asked about its service is answered as before it, and if it is not accepted nothing has changed. Between, the
- * store holds a mixture of old and new functions, each whole; requests go on meanwhile. The one who pushes may go: what
- * it has sent is taken all the same, as by a process that had read the message.
+ * Invariants: a push ends in one of three answers, whatever came (S-012), and has exactly one; until it is accepted,
+ * all that is asked about its service is answered as before it, and if it is not accepted nothing has changed. Between,
+ * the store holds a mixture of old and new functions, each whole; requests go on meanwhile. The one who pushes may go:
+ * what it has sent is taken all the same, as by a process that had read the message.
  */
 #include "config_receiver_internal.h"
 

@@ -1,6 +1,6 @@
 /*
- * config_receiver.c: see config_receiver.h. One record per pushed service: the PushConfig as it is shown, with the version
- * that a verify asks for, and whether the service is pulled since. How a push becomes one: config_push.c.
+ * config_receiver.c: see config_receiver.h. One record per pushed service: the PushConfig as it is shown, with the
+ * version that a verify asks for, and whether the service is pulled since. How a push becomes one: config_push.c.
  *
  * Invariants: no token is ever kept, shown or logged; a record that is `taking` is known to config_push.c alone.
  */

@@ -4,9 +4,9 @@
  * A BEAM's pg does not look for hidden nodes, so the first word is ours: {discover, Us} to the scope's name, and again
  * whenever the scope there ends, which a monitor tells. It then asks back, and is told the member.
  *
- * Invariant: pg dies of any message that it does not know, and all groups of its node with it. What goes out is these two
- * and nothing else: {discover, Pid} and the sync cast, both complete; a leave is never sent, since the end of our scope
- * process says the same.
+ * Invariant: pg dies of any message that it does not know, and all groups of its node with it. What goes out is these
+ * two and nothing else: {discover, Pid} and the sync cast, both complete; a leave is never sent, since the end of our
+ * scope process says the same.
  */
 #include "pg_scope.h"
 
@@ -19,8 +19,8 @@ enum { PEERS_MAX = 1000 };
 #define RETRY_MIN_US UINT64_C(500000)
 #define RETRY_MAX_US UINT64_C(30000000)
 
-/* A node whose scope we joined, or want to join. One for each node name; it outlives the link only while its retry waits,
- * so that a node which comes back by then is met as the same one. */
+/* A node whose scope we joined, or want to join. One for each node name; it outlives the link only while its retry
+ * waits, so that a node which comes back by then is met as the same one. */
 struct peer {
     struct list node;
     struct pg_scope *pg;
@@ -182,8 +182,8 @@ static void put_sync(struct pg_scope *pg)
     term_put_nil(b);
 }
 
-/* {discover, Pid}, from OTP 28 on perhaps {discover, Pid, Version}, asks for our groups. Syncs, joins and leaves of others
- * are theirs to know. */
+/* {discover, Pid}, from OTP 28 on perhaps {discover, Pid, Version}, asks for our groups. Syncs, joins and leaves of
+ * others are theirs to know. */
 static void on_scope_message(void *owner, handle_t self, struct dist_link *from, struct slice msg)
 {
     struct pg_scope *pg = owner;

@@ -1,11 +1,11 @@
 /*
- * process_relations.c: see process_table.h: the monitors and links between our processes and those of other nodes, and the
- * signals that they cause. Each is a relation record that stands in two lists, its process's and its link's, so that the
- * end of either finds it.
+ * process_relations.c: see process_table.h: the monitors and links between our processes and those of other nodes, and
+ * the signals that they cause. Each is a relation record that stands in two lists, its process's and its link's, so
+ * that the end of either finds it.
  *
  * Invariants: a relation is in both lists or freed; each remote monitor fires at most once, since it is unlinked before
- * its signal is sent. Relations are found by a key of plain numbers (link, kind, reference words or pid numbers), so that
- * another encoding of the same atom makes no difference.
+ * its signal is sent. Relations are found by a key of plain numbers (link, kind, reference words or pid numbers), so
+ * that another encoding of the same atom makes no difference.
  */
 #include "process_internal.h"
 

@@ -1,9 +1,9 @@
 /*
- * process_table.c: see process_table.h. Who there is: a process is a small record behind a handle, with its names beside
- * it; what reaches it is handed to its owner. Its monitors and links are process_relations.c's.
+ * process_table.c: see process_table.h. Who there is: a process is a small record behind a handle, with its names
+ * beside it; what reaches it is handed to its owner. Its monitors and links are process_relations.c's.
  *
- * Invariant: a process is out of the table, and its names are free, before its signals go, so a callback that comes back
- * finds it gone.
+ * Invariant: a process is out of the table, and its names are free, before its signals go, so a callback that comes
+ * back finds it gone.
  *
  * Does not schedule, queue or copy messages: a message is handed to the owner while its packet is being read.
  */

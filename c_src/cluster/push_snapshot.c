@@ -1,6 +1,7 @@
 /*
- * push_snapshot.c: see push_snapshot.h. The file is this program's own, but a disk, an editor or another version may have
- * been at it: nothing is believed before the checksum fits, and what then comes is checked as if another node had sent it.
+ * push_snapshot.c: see push_snapshot.h. The file is this program's own, but a disk, an editor or another version may
+ * have been at it: nothing is believed before the checksum fits, and what then comes is checked as if another node had
+ * sent it.
  *
  * It reads and writes memory only: where the file is, and when it is written, is snapshot_file.c's affair.
  */

@@ -1,8 +1,8 @@
 /*
  * stream_process.c: see stream_process.h.
  *
- * The library's StreamHelper is a pid and a request id: the service says nowhere who will use it. So whoever sends to the
- * stream's pid becomes a producer and is monitored. While the call runs nothing is decided, for its outcome says
+ * The library's StreamHelper is a pid and a request id: the service says nowhere who will use it. So whoever sends to
+ * the stream's pid becomes a producer and is monitored. While the call runs nothing is decided, for its outcome says
  * more than any monitor. Once it has returned, and no producer that we know of lives:
  *   - one of them crashed, was killed or lost its node: the stream is orphaned at once;
  *   - all ended with reason normal, or before our monitor came (noproc): a service may feed a stream from a chain of short
