@@ -87,8 +87,8 @@ static inline bool slice_is(struct slice a, const char *cstr)
 /* Copies s into dst as a C string, cut at size - 1 bytes; size > 0. Returns dst. */
 char *slice_cstr(struct slice s, char *dst, size_t size);
 
-/* Copies s to *at, which must have room for it, and moves *at behind it. Returns the copy: for a record whose texts stand
- * behind it in one allocation. */
+/* Copies s to *at, which must have room for it, and moves *at behind it. Returns the copy: for a record whose texts
+ * stand behind it in one allocation. */
 static inline struct slice slice_keep(char **at, struct slice s)
 {
     struct slice kept = slice_make(*at, s.len);

@@ -1,8 +1,8 @@
 /*
- * breaker.h: circuit breakers, one per service and node: after so many calls in a row that were not answered in time, calls
- * of that service pass the node over; when the cooldown is over one call is let through to try,
- * and its outcome opens or closes the breaker again. A function that raises has answered; a node that is not
- * connected needs no breaker.
+ * breaker.h: circuit breakers, one per service and node: after so many calls in a row that were not answered in time,
+ * calls of that service pass the node over; when the cooldown is over one call is let through to try, and its outcome
+ * opens or closes the breaker again. A function that raises has answered; a node that is not connected needs no
+ * breaker.
  */
 #ifndef BEAMGATE_BREAKER_H
 #define BEAMGATE_BREAKER_H

@@ -56,8 +56,8 @@ struct cluster *cluster_new(const struct cluster_options *o, struct err *e) MUST
 /* Frees everything; only after cluster_stop() said done (it may be called from done). */
 void cluster_free(struct cluster *c);
 /* Stops listening, unregisters, tells link_down for every link, writes out what they hold and closes them. done(ctx)
- * when nothing is left, never before this returns and at most about two seconds later; the loop and cluster_flush() must
- * go on until then. Called again before done, it only changes who is told. */
+ * when nothing is left, never before this returns and at most about two seconds later; the loop and cluster_flush()
+ * must go on until then. Called again before done, it only changes who is told. */
 void cluster_stop(struct cluster *c, void (*done)(void *ctx), void *ctx);
 
 /* Keeps a connection to this node from now on; connects as soon as possible, again whenever it is lost.

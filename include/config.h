@@ -375,8 +375,8 @@ struct config_option {
 /* The options in the order of the table: start with *pos = 0; false at the end. */
 bool config_next_option(size_t *pos, struct config_option *o);
 
-/* Calls fn for each option whose value differs, in the order of the table. path: as in messages, of the list itself where
- * its length differs, valid during the call. live: a running gateway can take the new value. */
+/* Calls fn for each option whose value differs, in the order of the table. path: as in messages, of the list itself
+ * where its length differs, valid during the call. live: a running gateway can take the new value. */
 typedef void config_diff_fn(void *ctx, const char *path, bool live);
 void config_diff(const struct server_config *a, const struct server_config *b, config_diff_fn *fn, void *ctx);
 bool config_same_service(const struct service_settings *a, const struct service_settings *b);
@@ -385,8 +385,8 @@ bool config_same_service(const struct service_settings *a, const struct service_
  * my_mod give my_mod. BG_EINVAL when it names no atom or is too long. */
 int config_atom(struct slice text, char *atom, size_t size) MUST_CHECK;
 
-/* Takes an entry of security.mfa_allowlist apart: MyApp.Users is a module, MyApp.Users:get_user one function of it, each
- * as config_atom() knows it. *function is empty for a module. BG_EINVAL when it is neither. */
+/* Takes an entry of security.mfa_allowlist apart: MyApp.Users is a module, MyApp.Users:get_user one function of it,
+ * each as config_atom() knows it. *function is empty for a module. BG_EINVAL when it is neither. */
 enum { CONFIG_ATOM_SIZE = 256 * 4 };
 int config_mfa_rule(struct slice text, char module[CONFIG_ATOM_SIZE], char function[CONFIG_ATOM_SIZE]) MUST_CHECK;
 

@@ -44,8 +44,8 @@ struct config_offer {
  */
 enum { CONFIG_OFFER_MAX = 65536 };
 int config_offer_begin(struct config_offer *o, struct slice list) MUST_CHECK;
-/* Takes up to max items, and then removes up to so many that are offered no more. True when none is left: then the offer
- * is complete and the result stands. */
+/* Takes up to max items, and then removes up to so many that are offered no more. True when none is left: then the
+ * offer is complete and the result stands. */
 bool config_offer_step(struct config_offer *o, uint32_t max);
 
 /* The module of the {Module, Function, Args} under the key mfa of what need not be a valid config. */

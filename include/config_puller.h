@@ -48,8 +48,8 @@ struct config_puller_options {
     struct telemetry *telemetry;   /* NULL: no events are made */
 };
 
-/* *o is copied, what it points to is borrowed and must outlive the puller. Without services it does nothing. NULL without
- * memory. */
+/* *o is copied, what it points to is borrowed and must outlive the puller. Without services it does nothing. NULL
+ * without memory. */
 struct config_puller *config_puller_new(const struct config_puller_options *o) MUST_CHECK;
 /* Cancels what is in flight; the functions stay in the store. */
 void config_puller_free(struct config_puller *p);

@@ -43,8 +43,8 @@ struct config_receiver *config_receiver_new(const struct config_receiver_options
 /* The functions stay in the store. */
 void config_receiver_free(struct config_receiver *r);
 
-/* Puts these in place of what the options said, from the next push on. token is copied, allow is not. BG_ENOMEM: then all
- * is as before. */
+/* Puts these in place of what the options said, from the next push on. token is copied, allow is not. BG_ENOMEM: then
+ * all is as before. */
 int config_receiver_set_rules(struct config_receiver *r, struct slice token, const struct push_rule *allow,
                               uint32_t allow_count, uint32_t max_services) MUST_CHECK;
 
@@ -55,13 +55,14 @@ void config_receiver_push(struct config_receiver *r, struct slice config, struct
                           struct buf *out);
 /* Whether a push of this size should be taken by the next function: it is large, or others wait before it. */
 bool config_receiver_waits(const struct config_receiver *r, struct slice config);
-/* The same in pieces, in later turns of the loop, in the order in which pushes come. True: done(ctx, tag, answer) is called
- * once, later; the answer is valid during the call. False: the answer is in out, as above. Everything is copied. */
+/* The same in pieces, in later turns of the loop, in the order in which pushes come. True: done(ctx, tag, answer) is
+ * called once, later; the answer is valid during the call. False: the answer is in out, as above. Everything is
+ * copied. */
 typedef void config_push_done_fn(void *ctx, uint64_t tag, struct slice answer);
 bool config_receiver_push_later(struct config_receiver *r, struct slice config, struct slice options, struct slice node,
                                 struct buf *out, config_push_done_fn *done, void *ctx, uint64_t tag);
-/* What was accepted before a restart, as config_receiver_next_stored() gave it: taken as a push whose token is good. False
- * when it is refused now. Any checked term. */
+/* What was accepted before a restart, as config_receiver_next_stored() gave it: taken as a push whose token is good.
+ * False when it is refused now. Any checked term. */
 bool config_receiver_restore(struct config_receiver *r, struct slice config, struct slice node);
 /* Every accepted PushConfig, its token unreadable, and who pushed it: start with *pos = 0; false at the end. Borrowed
  * until the next change. */

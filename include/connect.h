@@ -1,6 +1,6 @@
 /*
- * connect.h: clients about whom a function of the services decides, as Phoenix asks UserSocket.connect/3. Who asks waits
- * without holding anything up, and what is no clear yes is a no.
+ * connect.h: clients about whom a function of the services decides, as Phoenix asks UserSocket.connect/3. Who asks
+ * waits without holding anything up, and what is no clear yes is a no.
  */
 #ifndef BEAMGATE_CONNECT_H
 #define BEAMGATE_CONNECT_H
@@ -14,8 +14,8 @@ struct connect_options {
     struct call_ops call;
     struct timers *timers;
     struct metrics *metrics;
-    /* The answer for a client that connects_ask() left waiting. up is the callee's to end with identity_fini() when accepted;
-     * its key is valid during the call. When not, up->refusal says what the answer is. */
+    /* The answer for a client that connects_ask() left waiting. up is the callee's to end with identity_fini() when
+     * accepted; its key is valid during the call. When not, up->refusal says what the answer is. */
     void (*done)(void *ctx, handle_t client, struct upgrade *up, bool accepted);
     void *ctx;
 };

@@ -157,8 +157,9 @@ void edge_flush(struct edge *ed);
 /* Refuses new clients, closes the others with 1012 in batches of batch every interval_ms (P-083, P-074 want), then
  * calls done(ctx). */
 void edge_drain(struct edge *ed, uint32_t batch, uint32_t interval_ms, void (*done)(void *ctx), void *ctx);
-/* Calls fn for up to max WebSockets that came after the one called after (0: from the first), in the order in which they
- * came, each with the process that stands for it: for diagnostics. Returns how many these were. fn changes nothing. */
+/* Calls fn for up to max WebSockets that came after the one called after (0: from the first), in the order in which
+ * they came, each with the process that stands for it: for diagnostics. Returns how many these were. fn changes
+ * nothing. */
 uint32_t edge_each_client(const struct edge *ed, uint32_t after, uint32_t max,
                           void (*fn)(void *ctx, uint32_t id, handle_t process, int fd, size_t unsent_bytes), void *ctx);
 /* One WebSocket, for showing it. Slices and path are valid during the call. */

@@ -25,8 +25,9 @@ uint16_t epmd_port(void);
 /* Where our own name is registered: the first address of ERL_EPMD_ADDRESS (as epmd itself reads it), or 127.0.0.1. */
 void epmd_local_address(struct sockaddr_storage *addr);
 
-/* The wire forms of PORT_PLEASE2 and ALIVE2; alive: the part of a node's name before the @. Parse: BG_OK, BG_EMORE (call again with more), BG_EGONE (epmd does not know the name, or refuses it),
- * or BG_EINVAL. epmd_parse_alive takes ALIVE2_RESP and ALIVE2_X_RESP whole. */
+/* The wire forms of PORT_PLEASE2 and ALIVE2; alive: the part of a node's name before the @. Parse: BG_OK, BG_EMORE
+ * (call again with more), BG_EGONE (epmd does not know the name, or refuses it), or BG_EINVAL. epmd_parse_alive takes
+ * ALIVE2_RESP and ALIVE2_X_RESP whole. */
 void epmd_put_port_request(struct buf *b, struct slice alive);
 void epmd_put_alive_request(struct buf *b, struct slice alive, uint16_t port);
 int epmd_parse_port(struct slice in, struct epmd_answer *a) MUST_CHECK;

@@ -33,8 +33,8 @@ bool gate_enter(struct gate *g, struct client_source *from, uint64_t now_us) MUS
 /* It leaves. Harmless when it is not in. */
 void gate_leave(struct gate *g, struct client_source *from, uint64_t now_us);
 
-/* A socket of a user opens; ip is for the log. The user lives until as many gate_user_leave(). NULL: refused, counted and
- * logged. */
+/* A socket of a user opens; ip is for the log. The user lives until as many gate_user_leave(). NULL: refused, counted
+ * and logged. */
 struct gate_user *gate_user_enter(struct gate *g, struct slice id, struct slice ip) MUST_CHECK;
 /* NULL is fine. */
 void gate_user_leave(struct gate *g, struct gate_user *u);

@@ -1,10 +1,10 @@
 /*
- * gather.h: when the loop should let calls of other nodes gather before it looks for them. Being woken costs more than a cheap
- * call does. Where many processes call at the same time, a node sends their calls one by one and every second of them
- * wakes us; a moment later there are ten, for the price of one.
+ * gather.h: when the loop should let calls of other nodes gather before it looks for them. Being woken costs more than
+ * a cheap call does. Where many processes call at the same time, a node sends their calls one by one and every second
+ * of them wakes us; a moment later there are ten, for the price of one.
  *
- * Callers that are few are only kept waiting: all of them have asked, and none asks again before it is answered. So it is
- * tried, and goes on as long as about as many calls are served in the same time as without waiting.
+ * Callers that are few are only kept waiting: all of them have asked, and none asks again before it is answered. So it
+ * is tried, and goes on as long as about as many calls are served in the same time as without waiting.
  *
  * It waits for nothing itself: the server tells it what each turn brought, and does the waiting.
  */

@@ -36,8 +36,8 @@ bool http_header_next(const struct http_head *h, const char *name, uint32_t *pos
 bool http_header_has(const struct http_head *h, const char *name, const char *token);
 
 /* Appends to out the value of a query parameter, %xx and + decoded. Of several the last counts, as in Plug. 0: found;
- * BG_EGONE: not there; BG_EINVAL: bad %xx, not UTF-8, or the name is used as name[...] (P-005); BG_ENOMEM: out has no room.
- * When it fails out may hold a part of a value. */
+ * BG_EGONE: not there; BG_EINVAL: bad %xx, not UTF-8, or the name is used as name[...] (P-005); BG_ENOMEM: out has no
+ * room. When it fails out may hold a part of a value. */
 int http_query_get(struct slice query, const char *name, struct buf *out) MUST_CHECK;
 
 /* Appends s with %xx and + decoded. BG_EINVAL on a % without two hex digits or when the result is not UTF-8; BG_ENOMEM

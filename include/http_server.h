@@ -22,7 +22,8 @@ struct http_response {
 
 struct http_handlers {
     void *ctx;
-    /* A request has been read: from may be changed to what it tells of the client. 0, or the status to refuse it with. */
+    /* A request has been read: from may be changed to what it tells of the client. 0, or the status to refuse it
+     * with. */
     unsigned (*identify)(void *ctx, const struct http_head *h, struct client_source *from);
     /* Fills res; or returns true when the client is to become a WebSocket: then upgrade() follows at once. Or it takes
      * http_server_hold(), and what it returns does not matter. again: the request was held, and http_server_resume()

@@ -19,7 +19,8 @@ struct date_time {
 /* NULL when text is a date and time, with a sign before the year or without; else Elixir's reason: invalid_format,
  * invalid_date or invalid_time. The offset is optional here. */
 const char *iso8601_parse(struct slice text, struct date_time *dt);
-/* Moves dt to UTC by its offset. False when that leaves the years -9999 to 9999, the only ones of which Elixir has dates. */
+/* Moves dt to UTC by its offset. False when that leaves the years -9999 to 9999, the only ones of which Elixir has
+ * dates. */
 bool date_time_to_utc(struct date_time *dt) MUST_CHECK;
 /* Appends %DateTime{} in UTC, or %NaiveDateTime{}. */
 void term_put_datetime(struct buf *out, const struct date_time *utc);

@@ -11,8 +11,8 @@
 #include "metrics.h"
 #include "token_bucket.h"
 
-/* X(id and counter, option, default, what happens). A default of 0: the value is kept by whoever enforces it. In a dry run the
- * largest value that the option may have holds instead. */
+/* X(id and counter, option, default, what happens). A default of 0: the value is kept by whoever enforces it. In a dry
+ * run the largest value that the option may have holds instead. */
 #define LIMIT_ROWS(X) \
     X(CONNECTIONS, "limits.max_connections", 50000, "503") \
     X(ADDRESS_CONNECTIONS, "limits.max_connections_per_address", 1000, "429") \
@@ -76,8 +76,8 @@ void limit_init(struct client_limits *l, struct metrics *m);
 void limit_ready(struct client_limits *l);
 /* The limit that an option's name, as written above, or its last part, stands for; LIMIT_COUNT: none. */
 enum limit limit_by_option(struct slice option);
-/* A limit is reached, by the connection conn (0: none yet) of the client peer (an address; may be empty). Counts and logs
- * it. True: do what the table says; false in a dry run: let it be. */
+/* A limit is reached, by the connection conn (0: none yet) of the client peer (an address; may be empty). Counts and
+ * logs it. True: do what the table says; false in a dry run: let it be. */
 bool limit_refuse(struct client_limits *l, enum limit which, uint32_t conn, struct slice peer) MUST_CHECK;
 
 #endif

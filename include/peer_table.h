@@ -23,8 +23,8 @@ void peer_table_fini(struct peer_table *t);
 void *peer_get(const struct peer_table *t, handle_t link);
 /* Stores value (not NULL), which replaces what an earlier link of that slot left. Returns 0 or BG_ENOMEM. */
 int peer_put(struct peer_table *t, handle_t link, void *value) MUST_CHECK;
-/* The value under that link; where there is none yet, a new one of size bytes, all zero, and *made is true. It is malloc'd
- * and the caller's to free, when it takes it out. NULL without memory. */
+/* The value under that link; where there is none yet, a new one of size bytes, all zero, and *made is true. It is
+ * malloc'd and the caller's to free, when it takes it out. NULL without memory. */
 void *peer_need(struct peer_table *t, handle_t link, size_t size, bool *made) MUST_CHECK;
 /* Removes and returns the value, or NULL. */
 void *peer_take(struct peer_table *t, handle_t link);

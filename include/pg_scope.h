@@ -23,7 +23,8 @@ struct pg_options {
     void *ctx;
 };
 
-/* Starts the two processes: BG_ELIMIT when there is no room, BG_EEXIST when a group's name is taken, BG_ENOMEM: NULL. */
+/* Starts the two processes: BG_ELIMIT when there is no room, BG_EEXIST when a group's name is taken, BG_ENOMEM:
+ * NULL. */
 struct pg_scope *pg_scope_new(const struct pg_options *o, struct err *e) MUST_CHECK;
 /* The processes go with the table. NULL is allowed. */
 void pg_scope_free(struct pg_scope *pg);

@@ -1,7 +1,7 @@
 /*
  * phoenix_token.h: opens what Phoenix.Token.sign/4 and encrypt/4 (Plug.Crypto) make. Signed: SFMyNTY.PAYLOAD.SIGNATURE.
- * Encrypted: XCP.DATA by XChaCha20-Poly1305 since Plug.Crypto 2.0, A128GCM with a wrapped key before. The payload is the
- * external term {data, signed_at_ms, max_age_s} in each.
+ * Encrypted: XCP.DATA by XChaCha20-Poly1305 since Plug.Crypto 2.0, A128GCM with a wrapped key before. The payload is
+ * the external term {data, signed_at_ms, max_age_s} in each.
  */
 #ifndef BEAMGATE_PHOENIX_TOKEN_H
 #define BEAMGATE_PHOENIX_TOKEN_H

@@ -1,8 +1,8 @@
 /*
  * process_table.h: local actors as Erlang processes: pids, registered names, aliases, monitors and links set
  * on them from other nodes, and the monitors and links they hold on remote processes. Everything
- * here is addressed by handle; remote ends are remembered per dist_link and vanish with it (D-11). process_table.c has the
- * processes themselves, process_relations.c their monitors and links.
+ * here is addressed by handle; remote ends are remembered per dist_link and vanish with it (D-11). process_table.c has
+ * the processes themselves, process_relations.c their monitors and links.
  *
  * A process costs 56 bytes plus its slot; a monitor or link about 250 more while it lasts.
  */
@@ -125,8 +125,8 @@ void process_put_relations(const struct process_table *pt, handle_t p, enum proc
 
 /* ---- Called by dist_dispatch: what came over a link. Terms as in dist_message.h. ---- */
 
-/* To a process that process_resolve() found; stale handles are counted and dropped. sender: a term of any kind, or empty
- * when the packet names none. */
+/* To a process that process_resolve() found; stale handles are counted and dropped. sender: a term of any kind, or
+ * empty when the packet names none. */
 void process_deliver(struct process_table *pt, struct dist_link *from, struct slice sender, handle_t to,
                      struct slice msg);
 /* Who sent the message that is being delivered: as given to process_deliver(), valid while ops->message runs. */

@@ -1,7 +1,8 @@
 /*
- * push_snapshot.h: the functions that services have pushed, in a file, so that a gateway that starts again serves them at
- * once (S-077 want). The file: 8 bytes "BGSNAP" and a version, 8 bytes length of the body, 32 bytes SHA-256 of it, then
- * for each service the node that pushed it and its PushConfig, each with 4 bytes of length. Numbers are big-endian.
+ * push_snapshot.h: the functions that services have pushed, in a file, so that a gateway that starts again serves them
+ * at once (S-077 want). The file: 8 bytes "BGSNAP" and a version, 8 bytes length of the body, 32 bytes SHA-256 of it,
+ * then for each service the node that pushed it and its PushConfig, each with 4 bytes of length. Numbers are
+ * big-endian.
  */
 #ifndef BEAMGATE_PUSH_SNAPSHOT_H
 #define BEAMGATE_PUSH_SNAPSHOT_H

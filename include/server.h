@@ -30,8 +30,8 @@ int server_run(struct server *s);
 void server_stop(struct server *s);
 void server_free(struct server *s);
 
-/* Where the configuration comes from, for a reload: load() as at the start, with every secret in place. NULL: report says
- * why. It and ctx must outlive the server. Without it there is no reload. */
+/* Where the configuration comes from, for a reload: load() as at the start, with every secret in place. NULL: report
+ * says why. It and ctx must outlive the server. Without it there is no reload. */
 struct settings_source {
     struct server_config *(*load)(void *ctx, struct config_report *report);
     void *ctx;

@@ -34,11 +34,11 @@ enum { STREAM_PRODUCERS_MAX = 8 };
 handle_t stream_process_open(struct stream_processes *sp, uint64_t tag) MUST_CHECK;
 /* Its call goes to a node, perhaps not for the first time: who has fed it so far no longer counts. */
 void stream_process_calling(struct stream_processes *sp, handle_t stream);
-/* Its call has returned. ran_by: the pid term of the process that ran the function, empty when not known; that one's end is no
- * loss, since it ends by returning. */
+/* Its call has returned. ran_by: the pid term of the process that ran the function, empty when not known; that one's
+ * end is no loss, since it ends by returning. */
 void stream_process_called(struct stream_processes *sp, handle_t stream, struct slice ran_by);
-/* Afterwards messages to its pid are dropped, and the producers' links break as with a process that ended. Harmless on a
- * stale handle. */
+/* Afterwards messages to its pid are dropped, and the producers' links break as with a process that ended. Harmless on
+ * a stale handle. */
 void stream_process_close(struct stream_processes *sp, handle_t stream);
 
 #endif
