@@ -23,7 +23,6 @@
 
 enum {
     POOL_CHUNK = 128,
-    RECENT = 64,
     ARGS_WHOLE = UINT32_MAX, /* the caller appends one list term instead of elements */
     USER_TIMEOUT_US = 10 * 1000 * 1000
 };
@@ -79,7 +78,6 @@ struct remote_calls {
     struct pool_chunk *chunks;
     struct peer_table callees;
     struct way_ctx ways[2];
-    handle_t recent[RECENT]; /* links that were called, see link_to() */
     bool spawn_wanted; /* somebody has asked for CALL_SPAWN: ask each new link for its user process at once */
 
     struct buf pid;       /* our pid */
@@ -411,23 +409,10 @@ static struct callee *callee_for_call(struct remote_calls *rc, struct dist_link 
     return callee;
 }
 
-/* cluster_link(), which hashes the name, for a name that may have been asked for before: names live as long as the config
- * they are from, so where one stands tells where to look. */
-static struct dist_link *link_to(struct remote_calls *rc, struct slice node)
-{
-    handle_t *seen = &rc->recent[(uintptr_t)node.ptr / 8 % RECENT];
-    struct dist_link *l = cluster_link_by_handle(rc->cluster, *seen);
-    if (l && slice_eq(dist_link_node(l), node))
-        return l;
-    l = cluster_link(rc->cluster, node);
-    *seen = l ? dist_link_handle(l) : HANDLE_NONE;
-    return l;
-}
-
 static struct buf *begin(struct remote_calls *rc, struct slice node, enum call_way way, struct slice module,
                          struct slice function, uint32_t nargs, enum call_outcome *why)
 {
-    struct dist_link *l = link_to(rc, node);
+    struct dist_link *l = cluster_link(rc->cluster, node);
     struct callee *callee = callee_for_call(rc, l, why);
     if (!callee)
         return NULL;
