@@ -453,20 +453,17 @@ uint16_t server_port(const struct server *s)
 
 /* ---- the loop ------------------------------------------------------------------------------------------ */
 
-static bool anything_ready(struct pollfd *fd)
+/* Where many ask all the time, the loop is better woken for ten of them than for two: see gather.h. */
+static void let_gather(struct server *s, uint64_t now_us)
 {
-    return ppoll(fd, 1, &(struct timespec){0}, NULL) != 0;
-}
-
-/* Where other nodes call all the time, the loop is better woken for ten of their calls than for two. What is ready does
- * not wait for what may come. */
-static void gather_calls(struct server *s, uint64_t now_us, struct pollfd *fd)
-{
-    const struct timespec pause = {.tv_nsec = GATHER_PAUSE_US * 1000};
-    uint64_t calls = s->metrics.value[METRIC_RPC_IN] - s->calls_gathered;
-    s->calls_gathered += calls;
-    if (gather_turn(&s->gather, now_us, (uint32_t)calls) && !anything_ready(fd))
+    const uint64_t *value = s->metrics.value;
+    uint64_t served = value[METRIC_RPC_IN] + value[METRIC_CLIENT_FRAMES_IN], took_us = now_us - s->waited_us;
+    bool waits = gather_turn(&s->gather, now_us, (uint32_t)(served - s->served)) && took_us < GATHER_TURN_US;
+    struct timespec pause = {.tv_nsec = waits ? (long)(GATHER_TURN_US - took_us) * 1000 : 0};
+    s->served = served;
+    if (waits)
         nanosleep(&pause, NULL);
+    s->waited_us = waits ? clock_now_us() : now_us;
 }
 
 /* Until the earliest of libuv's and our own timers, or a descriptor. */
@@ -482,8 +479,8 @@ static void wait_for_events(struct server *s)
     if (wait_us > 0) {
         struct pollfd fd = {.fd = uv_backend_fd(&s->loop), .events = POLLIN};
         struct timespec ts = {(time_t)(wait_us / 1000000), (long)(wait_us % 1000000) * 1000};
-        if (wait_us > GATHER_PAUSE_US)
-            gather_calls(s, now, &fd);
+        if (wait_us > GATHER_TURN_US)
+            let_gather(s, now);
         ppoll(&fd, 1, wait_us == UINT64_MAX ? NULL : &ts, NULL);
     }
     s->timers.now_us = clock_now_us();

@@ -1,4 +1,4 @@
-/* test_gather.c: when the loop lets calls of other nodes gather, by a clock of the test's own. */
+/* test_gather.c: when the loop lets requests gather, by a clock of the test's own. */
 #include "unit.h"
 
 #include "gather.h"
@@ -48,8 +48,27 @@ static void callers_that_lose_by_it_wait_one_period_and_are_left_alone(void **st
 {
     (void)state;
     struct rig r = {0};
-    assert_int_equal(periods(&r, GATHER_HOLD, 1000, 10 * GATHER_WORTH - 1), 1);
-    assert_int_equal(periods(&r, 1000 * (GATHER_HOLD + 2), 1000, 10 * GATHER_WORTH - 1), 1000);
+    const uint32_t too_few = 10 * GATHER_WORTH - 1;
+    /* One measured, one waited, and a rest of 1, 2, 4, ... periods. */
+    assert_int_equal(periods(&r, 3, 1000, too_few), 1);
+    assert_int_equal(periods(&r, 4, 1000, too_few), 1);
+    assert_int_equal(periods(&r, 6, 1000, too_few), 1);
+    assert_int_equal(periods(&r, 10, 1000, too_few), 1);
+    assert_int_equal(periods(&r, 18, 1000, too_few), 1);
+    assert_int_equal(periods(&r, 1000 * (GATHER_HOLD + 2), 1000, too_few), 1000);
+}
+
+static void one_bad_period_costs_one_more(void **state)
+{
+    (void)state;
+    struct rig r = {0};
+    periods(&r, 1, 1000, 1000);
+    for (unsigned i = 0; i < 10; i++) {
+        assert_int_equal(periods(&r, GATHER_HOLD, 1000, 1000), GATHER_HOLD - 1);
+        assert_int_equal(periods(&r, 1, 1000, 1000), 1);       /* measured */
+        assert_int_equal(periods(&r, 1, 1000, 100), 0);        /* a bad one */
+        assert_int_equal(periods(&r, 2, 1000, 1000), 1);       /* a rest, and measured */
+    }
 }
 
 static void as_many_as_are_worth_it_are_enough(void **state)
@@ -82,6 +101,7 @@ int main(void)
         cmocka_unit_test(callers_that_come_one_by_one_are_never_kept_waiting),
         cmocka_unit_test(many_callers_are_waited_for_as_long_as_none_of_them_loses),
         cmocka_unit_test(callers_that_lose_by_it_wait_one_period_and_are_left_alone),
+        cmocka_unit_test(one_bad_period_costs_one_more),
         cmocka_unit_test(as_many_as_are_worth_it_are_enough),
         cmocka_unit_test(when_the_calls_end_so_does_the_waiting),
         cmocka_unit_test(after_a_long_sleep_nothing_is_waited_for),
