@@ -13,16 +13,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../asan.h"
 #include "log.h"
 #include "rate_limiter.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define WITH_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITH_ASAN 1
-#endif
-#endif
 #ifdef WITH_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/lsan_interface.h>
