@@ -16,6 +16,7 @@
 #include "tls.h"
 
 struct edge;
+struct gather;
 
 /* A function of the services that decides for us. Borrowed texts. */
 struct remote_function {
@@ -116,6 +117,7 @@ struct edge_options {
     struct call_ops call; /* for remote functions; not needed where there are none */
     struct timers *timers;
     struct metrics *metrics;
+    struct gather *gather; /* is told of clients' messages; NULL: nobody is */
     struct gateway *gateway; /* may be set later with edge_set_gateway() */
     struct process_table *processes;
     struct config_db *db;       /* for the function list of the console page */

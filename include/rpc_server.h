@@ -9,6 +9,7 @@
 #include "term.h"
 
 struct dist_link;
+struct gather;
 
 /* How a function ended. What it appended to out is the value, or the reason for the others. */
 enum rpc_outcome {
@@ -63,6 +64,7 @@ struct rpc_table {
     const struct rpc_entry *entries;
     size_t count;
     void *server; /* handed to each rpc_fn */
+    struct gather *gather; /* is told of each call from another node; NULL: nobody is */
     /* Positions of the entries in the order of their names, made by rpc_table_index(). NULL: entries are searched
      * one by one. */
     uint16_t *order;

@@ -16,6 +16,8 @@
 #include "metrics.h"
 #include "timers.h"
 
+struct gather;
+
 struct ws_server;
 struct ws_buf;
 
@@ -74,6 +76,7 @@ struct ws_options {
     uv_loop_t *loop;
     struct timers *timers;
     struct metrics *metrics;
+    struct gather *gather; /* is told of each message; NULL: nobody is */
     struct client_limits *limits;
     uint32_t max_descriptors; /* that clients may take, those included that are not given to ws_adopt() */
     size_t max_buffered_bytes; /* unsent bytes of one connection before it is closed as too slow */

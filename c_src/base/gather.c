@@ -1,62 +1,36 @@
 /*
- * gather.c: see gather.h. A period without waiting is measured, then the waiting is tried; single turns tell nothing, and even
- * a period may have been bad for other reasons: so a first failure is tried again soon, a second later, and so on.
+ * gather.c: see gather.h. Askers are counted in a bitmap by their hash, which needs no memory for each: of few all are seen,
+ * of hundreds too few, which errs on the side of shorter waits.
  *
- * Invariant: waiting that is of no use, or no longer, lasts one period; and when it is of no use each time, it is tried one
- * period in GATHER_HOLD.
+ * What is served in a moment tells few askers from many no better than requests a turn do: a machine that is shared serves half
+ * as much in one moment as in the next, with the waiting or without.
  */
 #include "gather.h"
 
-static void enter(struct gather *g, enum gather_state state)
+#include <string.h>
+
+static uint32_t askers(const struct gather *g)
 {
-    g->state = state;
-    g->periods = 0;
+    int n = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(g->seats); i++)
+        n += __builtin_popcountll(g->seats[i]);
+    return (uint32_t)n;
 }
 
-static void of_no_use(struct gather *g)
+/* took_us: what the period was in the end. */
+static uint32_t turn_us(const struct gather *g, uint64_t took_us)
 {
-    uint32_t longer = g->rest ? g->rest * 2 : 1;
-    g->rest = longer < GATHER_HOLD ? longer : GATHER_HOLD;
-    enter(g, GATHER_RESTS);
+    uint32_t n = askers(g);
+    if (n < GATHER_ASKERS || g->requests * UINT64_C(1) * GATHER_PERIOD_US < GATHER_REQUESTS * took_us)
+        return 0;
+    uint64_t us = n * took_us / g->requests / GATHER_SHARE;
+    return us < GATHER_TURN_MAX_US ? (uint32_t)us : GATHER_TURN_MAX_US;
 }
 
-static void of_use(struct gather *g)
-{
-    g->rest = 0;
-    enter(g, GATHER_MEASURES);
-}
-
-/* served: in a whole period. */
-static void judge(struct gather *g, uint32_t served)
-{
-    g->periods++;
-    switch (g->state) {
-    case GATHER_MEASURES:
-        g->without = served;
-        if (served >= GATHER_BEGIN)
-            enter(g, GATHER_WAITS);
-        break;
-    case GATHER_WAITS:
-        if ((uint64_t)served * 100 < (uint64_t)g->without * GATHER_WORTH)
-            of_no_use(g);
-        else if (g->periods == GATHER_HOLD)
-            of_use(g);
-        break;
-    case GATHER_RESTS:
-        if (g->periods >= g->rest)
-            enter(g, GATHER_MEASURES);
-        break;
-    }
-}
-
-bool gather_turn(struct gather *g, uint64_t now_us, uint32_t served)
+uint32_t gather_turn_us(struct gather *g, uint64_t now_us)
 {
     uint64_t took_us = now_us - g->since_us;
-    g->served += served;
-    if (took_us >= GATHER_PERIOD_US) {
-        judge(g, (uint32_t)((uint64_t)g->served * GATHER_PERIOD_US / took_us));
-        g->since_us = now_us;
-        g->served = 0;
-    }
-    return g->state == GATHER_WAITS;
+    if (took_us >= GATHER_PERIOD_US)
+        *g = (struct gather){.since_us = now_us, .turn_us = turn_us(g, took_us)};
+    return g->turn_us;
 }

@@ -10,6 +10,8 @@
 
 #include <stdlib.h>
 
+#include "gather.h"
+
 enum { SMALL_INTEGER_EXT = 97, EXPORT_EXT = 113, INT_TERM_BYTES = 2 };
 
 /* The arguments of one call. A STRING_EXT holds bytes, not terms: its elements are written out to made. */
@@ -188,12 +190,26 @@ static enum rpc_outcome fail(struct buf *out, const char *reason)
     return RPC_ERROR;
 }
 
+/* Of a pid term: id, serial and creation stand behind the node's name, four bytes each. */
+enum { PID_TAIL = 12 };
+
+static void tell_gather(const struct rpc_table *t, const struct rpc_call *call)
+{
+    uint64_t asker = 0;
+    if (!t->gather || !call->link)
+        return;
+    if (call->caller.len >= PID_TAIL)
+        memcpy(&asker, call->caller.ptr + call->caller.len - PID_TAIL, sizeof(asker));
+    gather_asked(t->gather, asker ^ (uintptr_t)call->link);
+}
+
 enum rpc_outcome rpc_run(const struct rpc_table *t, struct rpc_call *call, struct slice args, struct buf *out,
                          bool *known)
 {
     struct args a;
     *known = true;
     call->args = args;
+    tell_gather(t, call);
     if (!split_args(args, &a))
         return fail(out, "badarg");
     /* One level only: an apply of an apply is not worth a loop. */

@@ -242,6 +242,7 @@ static int start_ws(struct edge *ed, struct err *e)
         .loop = ed->o.loop,
         .timers = ed->o.timers,
         .metrics = ed->o.metrics,
+        .gather = ed->o.gather,
         .limits = ed->o.limits,
         .max_descriptors = max_descriptors(&ed->o),
         .max_buffered_bytes = ed->o.max_buffered_bytes,

@@ -39,6 +39,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "gather.h"
 #include "json.h"
 #include "log.h"
 #include "tcp_bytes.h"
@@ -555,6 +556,8 @@ static void deliver(struct ws_conn *c, bool binary, struct slice message)
     struct metrics *m = c->server->o.metrics;
     metric_inc(m, METRIC_CLIENT_FRAMES_IN);
     metric_add(m, METRIC_CLIENT_BYTES_IN, message.len);
+    if (c->server->o.gather)
+        gather_asked(c->server->o.gather, c->id);
     c->server->o.handlers.message(c, binary, message);
 }
 

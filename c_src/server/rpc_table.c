@@ -226,7 +226,7 @@ int server_rpc_start(struct server *s)
         memcpy(s->rpc_joined + used, groups_of_entries[i].entries, n * sizeof(*s->rpc_joined));
         used += n;
     }
-    s->rpc = (struct rpc_table){.entries = s->rpc_joined, .count = count, .server = s};
+    s->rpc = (struct rpc_table){.entries = s->rpc_joined, .count = count, .server = s, .gather = &s->gather};
     return rpc_table_index(&s->rpc);
 }
 

@@ -327,6 +327,7 @@ static int start_edge(struct server *s, struct err *e)
     o.loop = &s->loop;
     o.timers = &s->timers;
     o.metrics = &s->metrics;
+    o.gather = &s->gather;
     o.call = remote_calls_ops(s->calls, call_way(s));
     o.processes = s->processes;
     o.db = s->db;
@@ -453,17 +454,17 @@ uint16_t server_port(const struct server *s)
 
 /* ---- the loop ------------------------------------------------------------------------------------------ */
 
-/* Where many ask all the time, the loop is better woken for ten of them than for two: see gather.h. */
+/* Where many ask all the time, the loop is better woken for ten of them than for two: see gather.h. Also when libuv would not
+ * wait: libwebsockets asks for one more turn after each that brought something, which then finds the next two or three. */
 static void let_gather(struct server *s, uint64_t now_us)
 {
-    const uint64_t *value = s->metrics.value;
-    uint64_t served = value[METRIC_RPC_IN] + value[METRIC_CLIENT_FRAMES_IN], took_us = now_us - s->waited_us;
-    bool waits = gather_turn(&s->gather, now_us, (uint32_t)(served - s->served)) && took_us < GATHER_TURN_US;
-    struct timespec pause = {.tv_nsec = waits ? (long)(GATHER_TURN_US - took_us) * 1000 : 0};
-    s->served = served;
-    if (waits)
-        nanosleep(&pause, NULL);
-    s->waited_us = waits ? clock_now_us() : now_us;
+    uint64_t turn_us = gather_turn_us(&s->gather, now_us), took_us = now_us - s->waited_us;
+    s->waited_us = now_us;
+    if (took_us >= turn_us)
+        return;
+    struct timespec pause = {.tv_nsec = (long)(turn_us - took_us) * 1000};
+    nanosleep(&pause, NULL);
+    s->waited_us = clock_now_us();
 }
 
 /* Until the earliest of libuv's and our own timers, or a descriptor. */
@@ -476,11 +477,11 @@ static void wait_for_events(struct server *s)
     uint64_t ours = next == UINT64_MAX ? UINT64_MAX : next > now ? next - now : 0;
     uint64_t theirs = uv_ms < 0 ? UINT64_MAX : (uint64_t)uv_ms * 1000;
     uint64_t wait_us = ours < theirs ? ours : theirs;
+    if (ours > GATHER_TURN_MAX_US)
+        let_gather(s, now);
     if (wait_us > 0) {
         struct pollfd fd = {.fd = uv_backend_fd(&s->loop), .events = POLLIN};
         struct timespec ts = {(time_t)(wait_us / 1000000), (long)(wait_us % 1000000) * 1000};
-        if (wait_us > GATHER_TURN_US)
-            let_gather(s, now);
         ppoll(&fd, 1, wait_us == UINT64_MAX ? NULL : &ts, NULL);
     }
     s->timers.now_us = clock_now_us();

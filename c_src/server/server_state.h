@@ -84,7 +84,6 @@ struct server {
     struct timers timers;
     struct loop_meter loop_meter;
     struct gather gather;
-    uint64_t served;     /* messages and calls when gather was last told */
     uint64_t waited_us;  /* when the loop last began to wait */
     struct telemetry telemetry; /* from the start; its handlers come with the functions to attach them */
     struct telemetry_handlers *telemetry_handlers;

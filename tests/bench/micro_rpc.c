@@ -156,7 +156,7 @@ static void fill_packet(struct buf *b)
 
 void rpc_prepare(void)
 {
-    static struct rpc_table table = {entries, ARRAY_SIZE(entries), NULL, NULL};
+    static struct rpc_table table = {.entries = entries, .count = ARRAY_SIZE(entries)};
     timers_init(&timers, 1000);
     self = (struct node_identity){.creation = 3, .flags = DIST_FLAGS_DEFAULT};
     snprintf(self.name, sizeof(self.name), "%s", gateway_node);

@@ -139,7 +139,7 @@ static void learn_user(struct world *w)
 
 static void start(struct world *w)
 {
-    const struct rpc_table table = {entries, ARRAY_SIZE(entries), w, NULL};
+    const struct rpc_table table = {.entries = entries, .count = ARRAY_SIZE(entries), .server = w};
     log_set_level(LOG_ERROR);
     timers_init(&w->timers, 1);
     cluster.link.up = true;

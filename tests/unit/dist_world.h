@@ -101,7 +101,7 @@ static const struct rpc_entry world_entries[] = {
 
 static inline int world_setup(void **state)
 {
-    const struct rpc_table table = {world_entries, ARRAY_SIZE(world_entries), &world, NULL};
+    const struct rpc_table table = {.entries = world_entries, .count = ARRAY_SIZE(world_entries), .server = &world};
     (void)state;
     memset(&world, 0, sizeof(world));
     fake_self_init();

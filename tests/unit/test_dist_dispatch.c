@@ -262,7 +262,7 @@ static void malformed_erpc_arguments_are_undef(void **state)
 static void dispatch_without_room_for_its_processes_is_not_made(void **state)
 {
     (void)state;
-    const struct rpc_table table = {world_entries, ARRAY_SIZE(world_entries), &world, NULL};
+    const struct rpc_table table = {.entries = world_entries, .count = ARRAY_SIZE(world_entries), .server = &world};
     for (uint32_t room = 0; room < 5; room++) {
         struct process_table *pt = process_table_new(&fake_self, &fake_cluster, &world.metrics, room);
         assert_null(dist_dispatch_new(&fake_self, pt, world.rc, &table, &world.metrics));

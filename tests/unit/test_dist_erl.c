@@ -195,7 +195,7 @@ static int start_all(void **state)
 {
     char text[16];
     unsigned port = free_port();
-    const struct rpc_table table = {entries, ARRAY_SIZE(entries), NULL, NULL};
+    const struct rpc_table table = {.entries = entries, .count = ARRAY_SIZE(entries)};
     (void)state;
     snprintf(text, sizeof(text), "%u", port);
     setenv("ERL_EPMD_PORT", text, 1);

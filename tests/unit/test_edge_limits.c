@@ -1,6 +1,7 @@
 /* test_edge_limits.c: what the edge does at each limit, over real sockets, and that a dry run does nothing. */
 #include "edge_harness.h"
 
+#include "gather.h"
 #include "log.h"
 #include "test_certs.h"
 
@@ -313,6 +314,29 @@ static void a_user_with_too_many_sockets_gets_429(void **state)
 }
 
 /* --- sending ------------------------------------------------------------------------------------------------------ */
+
+static void each_message_is_told_with_who_sent_it(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct gather gather = {0};
+    rig_init(&r);
+    r.options.gather = &gather;
+    start(&r);
+    int one = ws_open(&r, V2), other = ws_open(&r, V2);
+    for (int i = 0; i < 3; i++)
+        expect_heartbeat(&r, one, false);
+    uint64_t seats[GATHER_SEATS / 64];
+    memcpy(seats, gather.seats, sizeof(seats));
+    assert_int_equal(gather.requests, 3);
+    expect_heartbeat(&r, other, false);
+    assert_int_equal(gather.requests, 4);
+    assert_memory_not_equal(seats, gather.seats, sizeof(seats));
+    close(one);
+    close(other);
+    WAIT_FOR(&r, edge_connections(r.edge) == 0);
+    rig_stop(&r);
+}
 
 static void who_sends_too_fast_is_delayed_and_loses_nothing(void **state)
 {
@@ -681,6 +705,7 @@ int main(void)
         cmocka_unit_test(who_has_not_asked_stays_in_a_dry_run),
         cmocka_unit_test(limits_of_connections_keep_nobody_out_in_a_dry_run),
         cmocka_unit_test(a_user_with_too_many_sockets_gets_429),
+        cmocka_unit_test(each_message_is_told_with_who_sent_it),
         cmocka_unit_test(who_sends_too_fast_is_delayed_and_loses_nothing),
         cmocka_unit_test(who_sends_too_many_bytes_is_delayed),
         cmocka_unit_test(who_goes_on_sending_too_fast_is_closed_with_1008),

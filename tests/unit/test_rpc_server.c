@@ -1,5 +1,6 @@
 /* test_rpc_server.c: finding functions by their names, taking argument lists apart, and the shapes of answers. */
 #include "erlang_text.h"
+#include "gather.h"
 #include "rpc_server.h"
 
 static enum rpc_outcome fn_sum(void *server, const struct rpc_call *call, struct buf *out)
@@ -53,7 +54,7 @@ static int setup(void **state)
 {
     (void)state;
     server = 0;
-    table = (struct rpc_table){entries, ARRAY_SIZE(entries), &server, NULL};
+    table = (struct rpc_table){.entries = entries, .count = ARRAY_SIZE(entries), .server = &server};
     return rpc_table_index(&table);
 }
 
@@ -119,10 +120,37 @@ static void entry_is_found_by_module_function_and_arity(void **state)
 static void lookup_without_index_gives_the_same(void **state)
 {
     (void)state;
-    struct rpc_table plain = {entries, ARRAY_SIZE(entries), &server, NULL};
+    struct rpc_table plain = {.entries = entries, .count = ARRAY_SIZE(entries), .server = &server};
     for (unsigned arity = 0; arity < 300; arity++)
         assert_ptr_equal(rpc_find(&plain, SLICE_LIT("math"), SLICE_LIT("sum"), arity),
                          rpc_find(&table, SLICE_LIT("math"), SLICE_LIT("sum"), arity));
+}
+
+/* gather.h counts who asks: processes of other nodes, not what asks itself. */
+static void each_call_is_told_with_the_process_that_makes_it(void **state)
+{
+    (void)state;
+    int link[2];
+    struct gather gather = {0};
+    struct rpc_table told = {.entries = entries, .count = ARRAY_SIZE(entries), .server = &server, .gather = &gather};
+    for (uint32_t i = 0; i < 120; i++) {
+        struct rpc_call call = {.module = SLICE_LIT("math"), .function = SLICE_LIT("sum")};
+        struct buf pid, value;
+        bool known;
+        buf_init(&pid, 0);
+        buf_init(&value, 0);
+        term_put_pid(&pid, &(struct term_pid){.node = SLICE_LIT("a@b"), .id = 100 + i % 30, .creation = 7});
+        call.caller = buf_slice(&pid);
+        call.link = i < 90 ? (struct dist_link *)(void *)&link[i / 45] : NULL;
+        rpc_run(&told, &call, SLICE_LIT("\152"), &value, &known);
+        buf_fini(&pid);
+        buf_fini(&value);
+    }
+    int seats = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(gather.seats); i++)
+        seats += __builtin_popcountll(gather.seats[i]);
+    assert_int_equal(gather.requests, 90);
+    assert_in_range(seats, 50, 60); /* 30 processes of each node, but for those that share a seat */
 }
 
 /* 08 §2.2: [1,2] arrives as a STRING_EXT. */
@@ -208,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(entry_is_found_by_module_function_and_arity, setup, teardown),
         cmocka_unit_test_setup_teardown(lookup_without_index_gives_the_same, setup, teardown),
+        cmocka_unit_test_setup_teardown(each_call_is_told_with_the_process_that_makes_it, setup, teardown),
         cmocka_unit_test_setup_teardown(arguments_come_as_list_string_or_nil, setup, teardown),
         cmocka_unit_test_setup_teardown(a_call_of_255_arguments_is_the_largest, setup, teardown),
         cmocka_unit_test_setup_teardown(improper_argument_list_is_badarg, setup, teardown),
