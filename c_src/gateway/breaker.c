@@ -115,7 +115,7 @@ bool breaker_succeeded(struct breakers *b, struct slice service, struct slice no
     return closed;
 }
 
-/* During a test nobody else's time-out counts: that call was sent before. */
+/* Once it is open, only who tries has a say: all other calls were sent before. */
 bool breaker_failed(struct breakers *b, struct slice service, struct slice node, handle_t caller, uint64_t now_us)
 {
     struct breaker *k = b->threshold ? find(b, service, node) : NULL;
@@ -123,10 +123,10 @@ bool breaker_failed(struct breakers *b, struct slice service, struct slice node,
         k = create(b, service, node);
     if (!k)
         return false;
-    k->failures++; /* a failed test opens again at once, whatever the count */
-    if (k->state == BREAKER_TRYING ? k->trier != caller : k->failures < b->threshold)
-        return false;
     bool opened = k->state == BREAKER_CLOSED;
+    k->failures++;
+    if (opened ? k->failures < b->threshold : k->state == BREAKER_OPEN || k->trier != caller)
+        return false;
     b->open += opened;
     k->state = BREAKER_OPEN;
     k->open_until_us = now_us + b->cooldown_us;

@@ -77,6 +77,17 @@ static void only_who_tries_opens_it_again_or_gives_the_try_back(void **state)
     assert_true(breaker_allows(b, SVC, NODE, ME, 5000));
 }
 
+static void calls_that_are_late_do_not_keep_it_open(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        breaker_failed(b, SVC, NODE, ANOTHER, 0);
+    for (uint64_t now = 100; now < 1000; now += 100)
+        assert_false(breaker_failed(b, SVC, NODE, ANOTHER, now));
+    assert_false(breaker_allows(b, SVC, NODE, ME, 999));
+    assert_true(breaker_allows(b, SVC, NODE, ME, 1000));
+}
+
 static void can_be_seen(void **state)
 {
     (void)state;
@@ -133,6 +144,7 @@ int main(void)
         T(opens_after_failures_in_a_row),
         T(lets_one_try_through_after_the_cooldown),
         T(only_who_tries_opens_it_again_or_gives_the_try_back),
+        T(calls_that_are_late_do_not_keep_it_open),
         T(can_be_seen),
         T(never_opens_when_turned_off_or_too_many),
     };
