@@ -365,8 +365,10 @@ static void refuse(struct ctl_server *server)
 static void on_connection(uv_stream_t *stream, int status)
 {
     struct ctl_server *server = stream->data;
-    if (status != 0)
+    if (status != 0) {
+        log_limited(LOG_ERROR, "ctl", "cannot accept a connection", "reason=\"%s\"", uv_strerror(status));
         return;
+    }
     if (server->refusing) {
         server->waiting = true;
         return;
