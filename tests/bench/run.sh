@@ -181,18 +181,19 @@ checked_cases() {
     stop "$gateway" TERM
 }
 
-# CASE CONNECTIONS: one window of what the budgets of CPU time are about; the bare echo is one of them.
+# CASE CONNECTIONS: one window of what the budgets of CPU time are about; the bare echo is one of them, the bare rex call another.
 budget_window() {
     window=1 warmup=0.3 repeat=1
     case $1 in
     echo) load "budget_echo" --port "$echo_port" --connections "$2" --pid "gateway=$echo_pid" --mode echo ;;
     call) requests budget_call "$2" --mode request --payload-template echo ;;
     maps) requests budget_maps "$2" --mode request --payload-template list_users ;;
+    rex) "$build/bench/rex_call" bench_service@127.0.0.1 "$(cat "$dir/cookie")" "$2" "$window" budget_rex >> "$results" || die "rex_call failed" ;;
     limited) port=$limited_port gateway=$limited_gateway requests budget_limited "$2" --mode request --payload-template "$checked" ;;
     esac
 }
 
-# The four in turns, each of them once first, second and so on, with all that serves them up at the same time: the pace of a shared
+# All in turns, each of them once first, second and so on, with all that serves them up at the same time: the pace of a shared
 # machine changes by the minute, so only windows that lie side by side can be compared.
 budget_case() {
     start_echo
@@ -202,11 +203,12 @@ budget_case() {
     start_gateway rex 3
     for turn in $(seq "$rounds"); do
         for c in 64 256; do
-            for which in $(case $((turn % 4)) in
-                0) echo echo call limited maps ;;
-                1) echo call limited maps echo ;;
-                2) echo limited maps echo call ;;
-                3) echo maps echo call limited ;;
+            for which in $(case $((turn % 5)) in
+                0) echo echo rex call limited maps ;;
+                1) echo rex call limited maps echo ;;
+                2) echo call limited maps echo rex ;;
+                3) echo limited maps echo rex call ;;
+                4) echo maps echo rex call limited ;;
                 esac); do
                 (budget_window "$which" "$c") || exit 1
             done
