@@ -1,11 +1,11 @@
 /*
  * gather.h: how long the loop should let requests gather before it looks for them. Being woken costs more than a cheap
- * request does. Where many ask at the same time, from this side or from that, each wake-up finds two or three of them; a
- * moment later there are ten, for the price of one, and the nodes that are called get theirs in one piece as well.
+ * request does. Where many ask at the same time, from this side or from that, each wake-up finds two or three of them;
+ * a moment later there are ten, for the price of one, and the nodes that are called get theirs in one piece as well.
  *
- * Who waits for an answer before he asks again has a round: so many askers, by what they ask in a second. Turns of the loop
- * are GATHER_SHARE of that apart at most, so that nobody's round grows by more than that; few askers have short rounds and are
- * not kept waiting at all, nor are those who ask little.
+ * Who waits for an answer before he asks again has a round: so many askers, by what they ask in a second. Turns of the
+ * loop are one part in GATHER_SHARE of that apart at most, so that nobody's round grows by more; few askers have short
+ * rounds and are not kept waiting at all, nor are those who ask little.
  *
  * It waits for nothing itself: those who take requests tell it who asked, the server asks it and does the waiting.
  */
@@ -39,8 +39,8 @@ static inline void gather_asked(struct gather *g, uint64_t asker)
     g->requests++;
 }
 
-/* Before the loop waits: how many microseconds should lie between the end of one such wait and that of the next, whatever
- * has come meanwhile. 0: none. */
+/* Before the loop waits: how many microseconds should lie between the end of one such wait and that of the next,
+ * whatever has come meanwhile. 0: none. */
 uint32_t gather_turn_us(struct gather *g, uint64_t now_us);
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * gather.c: see gather.h. Askers are counted in a bitmap by their hash, which needs no memory for each: of few all are seen,
- * of hundreds too few, which errs on the side of shorter waits.
+ * gather.c: see gather.h. Askers are counted in a bitmap by their hash, which needs no memory for each: of few all are
+ * seen, of hundreds too few, which errs on the side of shorter waits.
  *
- * What is served in a moment tells few askers from many no better than requests a turn do: a machine that is shared serves half
- * as much in one moment as in the next, with the waiting or without.
+ * What is served in a moment tells few askers from many no better than requests a turn do: a machine that is shared
+ * serves half as much in one moment as in the next, with the waiting or without.
  */
 #include "gather.h"
 

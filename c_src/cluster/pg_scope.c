@@ -21,7 +21,7 @@ enum { PEERS_MAX = 1000 };
 
 /* A node whose scope we joined, or want to join. One for each node name; it outlives the link only while its retry
  * waits, so that a node which comes back by then is met as the same one. */
-struct peer {
+struct scope_peer {
     struct list node;
     struct pg_scope *pg;
     handle_t monitor; /* on the scope there, or HANDLE_NONE */
@@ -41,7 +41,7 @@ struct pg_scope {
 };
 
 /* Its monitor is taken back: a signal that is under way then finds nobody. */
-static void peer_free(struct peer *p)
+static void peer_free(struct scope_peer *p)
 {
     timer_disarm(p->pg->o.timers, &p->retry);
     process_demonitor(p->pg->o.processes, p->monitor);
@@ -51,7 +51,7 @@ static void peer_free(struct peer *p)
 }
 
 /* Doubling, since most nodes that lack the scope never get one, and are asked all the same. */
-static void retry_later(struct peer *p)
+static void retry_later(struct scope_peer *p)
 {
     if (timer_arm_in(p->pg->o.timers, &p->retry, p->wait_us) != BG_OK)
         log_limited(LOG_ERROR, "cluster", "no memory for a timer: groups on a node are not joined", "node=%s",
@@ -60,7 +60,7 @@ static void retry_later(struct peer *p)
 }
 
 /* Says hello, and hears when the scope there ends: also when it is not there. */
-static void discover(struct peer *p)
+static void discover(struct scope_peer *p)
 {
     struct pg_scope *pg = p->pg;
     struct dist_link *l = cluster_link(pg->o.cluster, slice_make(p->name, p->name_len));
@@ -81,7 +81,7 @@ static void discover(struct peer *p)
 }
 
 /* What was under way is taken back: also the retry, when the node is met again before its time. */
-static void discover_anew(struct peer *p)
+static void discover_anew(struct scope_peer *p)
 {
     timer_disarm(p->pg->o.timers, &p->retry);
     process_demonitor(p->pg->o.processes, p->monitor);
@@ -91,23 +91,23 @@ static void discover_anew(struct peer *p)
 
 static void on_retry(struct timer *t)
 {
-    discover_anew(container_of(t, struct peer, retry));
+    discover_anew(container_of(t, struct scope_peer, retry));
 }
 
 /* Nodes come and go rarely, so a walk will do. */
-static struct peer *peer_of_node(const struct pg_scope *pg, struct slice node)
+static struct scope_peer *peer_of_node(const struct pg_scope *pg, struct slice node)
 {
     for (struct list *it = pg->peers.next; it != &pg->peers; it = it->next) {
-        struct peer *p = container_of(it, struct peer, node);
+        struct scope_peer *p = container_of(it, struct scope_peer, node);
         if (slice_eq(slice_make(p->name, p->name_len), node))
             return p;
     }
     return NULL;
 }
 
-static struct peer *peer_new(struct pg_scope *pg, struct slice node)
+static struct scope_peer *peer_new(struct pg_scope *pg, struct slice node)
 {
-    struct peer *p = pg->count < PEERS_MAX ? calloc(1, sizeof(*p) + node.len) : NULL;
+    struct scope_peer *p = pg->count < PEERS_MAX ? calloc(1, sizeof(*p) + node.len) : NULL;
     if (!p)
         return NULL;
     p->pg = pg;
@@ -122,7 +122,7 @@ static struct peer *peer_new(struct pg_scope *pg, struct slice node)
 void pg_scope_link_up(struct pg_scope *pg, struct dist_link *l)
 {
     struct slice node = dist_link_node(l);
-    struct peer *p = peer_of_node(pg, node);
+    struct scope_peer *p = peer_of_node(pg, node);
     if (!p)
         p = peer_new(pg, node);
     if (!p) {
@@ -136,10 +136,10 @@ void pg_scope_link_up(struct pg_scope *pg, struct dist_link *l)
 
 /* ---- what comes in ---- */
 
-static struct peer *peer_of_monitor(const struct pg_scope *pg, handle_t monitor)
+static struct scope_peer *peer_of_monitor(const struct pg_scope *pg, handle_t monitor)
 {
     for (struct list *it = pg->peers.next; it != &pg->peers; it = it->next) {
-        struct peer *p = container_of(it, struct peer, node);
+        struct scope_peer *p = container_of(it, struct scope_peer, node);
         if (p->monitor == monitor)
             return p;
     }
@@ -150,7 +150,7 @@ static struct peer *peer_of_monitor(const struct pg_scope *pg, handle_t monitor)
 static void on_down(void *owner, handle_t self, handle_t monitor, struct slice reason)
 {
     struct pg_scope *pg = owner;
-    struct peer *p = peer_of_monitor(pg, monitor);
+    struct scope_peer *p = peer_of_monitor(pg, monitor);
     (void)self;
     if (!p)
         return;
@@ -199,7 +199,7 @@ static void on_scope_message(void *owner, handle_t self, struct dist_link *from,
     put_sync(pg);
     if (!buf_ok(&pg->out) || process_send_pid(pg->o.processes, self, from, peer, buf_slice(&pg->out)) != BG_OK)
         return;
-    struct peer *p = peer_of_node(pg, dist_link_node(from));
+    struct scope_peer *p = peer_of_node(pg, dist_link_node(from));
     if (p)
         p->wait_us = RETRY_MIN_US; /* the scope is there: when it ends, it may be back soon */
     log_info("cluster", "joined groups", "node=%s scope=%s groups=%u", log_text(dist_link_node(from)), pg->o.scope,
@@ -251,7 +251,7 @@ void pg_scope_free(struct pg_scope *pg)
     if (!pg)
         return;
     while (!list_empty(&pg->peers))
-        peer_free(container_of(pg->peers.next, struct peer, node));
+        peer_free(container_of(pg->peers.next, struct scope_peer, node));
     process_end_atom(pg->o.processes, pg->member, "shutdown");
     process_end_atom(pg->o.processes, pg->scope, "shutdown");
     buf_fini(&pg->out);

@@ -454,8 +454,9 @@ uint16_t server_port(const struct server *s)
 
 /* ---- the loop ------------------------------------------------------------------------------------------ */
 
-/* Where many ask all the time, the loop is better woken for ten of them than for two: see gather.h. Also when libuv would not
- * wait: libwebsockets asks for one more turn after each that brought something, which then finds the next two or three. */
+/* Where many ask all the time, the loop is better woken for ten of them than for two: see gather.h. Also when libuv
+ * would not wait: libwebsockets asks for one more turn after each that brought something, which then finds the next
+ * two or three. */
 static void let_gather(struct server *s, uint64_t now_us)
 {
     uint64_t turn_us = gather_turn_us(&s->gather, now_us), took_us = now_us - s->waited_us;

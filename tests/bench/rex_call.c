@@ -1,9 +1,10 @@
 /*
- * rex_call.c: the other floor under a call, beside lws_echo: calls by way of rex from C and nothing else. libei makes the
- * connection; from then on one blocking socket, packets that are ready but for their tag, one read for what has come.
+ * rex_call.c: the other floor under a call, beside lws_echo: calls by way of rex from C and nothing else. libei makes
+ * the connection; from then on one blocking socket, packets that are ready but for their tag, one read for what has
+ * come, one write a call.
  *
- * Usage: rex_call NODE COOKIE WINDOW SECONDS [LABEL]. Calls bench_service:echo/1, WINDOW of them on their way at any time,
- * each answer followed by the next call. Prints a line like loadgen's. Not hardened: for benchmarks only.
+ * Usage: rex_call NODE COOKIE WINDOW SECONDS [LABEL]. Calls bench_service:echo/1, WINDOW of them on their way at any
+ * time, each answer followed by the next call. Prints a line like loadgen's. Not hardened: for benchmarks only.
  */
 #include <ei.h>
 #include <stdbool.h>
@@ -160,7 +161,8 @@ int main(int argc, char **argv)
     uint64_t answers = c.answers, cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID), began = clock_ns(CLOCK_MONOTONIC);
     run_for(&c, (uint64_t)(atof(argv[4]) * 1000));
     answers = c.answers - answers;
-    double seconds = (double)(clock_ns(CLOCK_MONOTONIC) - began) / 1e9, us = (double)(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu) / 1e3;
+    double seconds = (double)(clock_ns(CLOCK_MONOTONIC) - began) / 1e9;
+    double us = (double)(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu) / 1e3;
     printf("{\"label\":\"%s\",\"connections\":%d,\"per_second\":%.0f,\"gateway\":{\"us_per_request\":%.3f}}\n",
            argc > 5 ? argv[5] : "rex_call", window, (double)answers / seconds, us / (double)(answers ? answers : 1));
     return 0;
