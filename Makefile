@@ -121,8 +121,8 @@ $(BUILD)/bench/loadgen: $(BENCH_OBJ)
 $(BUILD)/bench/lws_echo: $(BUILD)/bench/lws_echo.o
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(shell pkg-config --libs libwebsockets libuv)
 
-$(BUILD)/bench/rex_call: $(BUILD)/bench/rex_call.o
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -L$(ERL_INTERFACE)/lib -lei -lpthread
+$(BUILD)/bench/rex_call: $(BUILD)/bench/rex_call.o $(BUILD)/libbeamgate.a
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(BUILD)/bench/micro: $(addprefix $(BUILD)/bench/,micro.o micro_jansson.o micro_rate.o micro_limit.o micro_token.o micro_pipeline.o micro_rpc.o) $(BUILD)/libbeamgate.a
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -130,7 +130,7 @@ $(BUILD)/bench/micro: $(addprefix $(BUILD)/bench/,micro.o micro_jansson.o micro_
 bench-codec: $(BUILD)/bench/micro ## time the codec steps of a request, beside jansson
 	$(Q)$<
 
-bench: $(BUILD)/beamgate $(addprefix $(BUILD)/bench/,loadgen lws_echo rex_call micro) ## measure (QUICK=1: one minute; SECONDS=3; REPEAT=1; ROUNDS=5; ONLY="echo idle")
+bench: $(BUILD)/beamgate $(addprefix $(BUILD)/bench/,loadgen lws_echo rex_call micro) ## measure (QUICK=1: two minutes; SECONDS=3; REPEAT=1; ROUNDS=5; ONLY="echo idle")
 	$(Q)QUICK="$(QUICK)" WINDOW="$(SECONDS)" ONLY="$(ONLY)" REPEAT="$(or $(REPEAT),1)" ROUNDS="$(ROUNDS)" KEEP="$(KEEP)" \
 		sh tests/bench/run.sh $(BUILD)
 

@@ -7,8 +7,6 @@
  */
 #include "gather.h"
 
-#include <string.h>
-
 static uint32_t askers(const struct gather *g)
 {
     int n = 0;
@@ -21,7 +19,7 @@ static uint32_t askers(const struct gather *g)
 static uint32_t turn_us(const struct gather *g, uint64_t took_us)
 {
     uint32_t n = askers(g);
-    if (n < GATHER_ASKERS || g->requests * UINT64_C(1) * GATHER_PERIOD_US < GATHER_REQUESTS * took_us)
+    if (n < GATHER_ASKERS || (uint64_t)g->requests * GATHER_PERIOD_US < GATHER_REQUESTS * took_us)
         return 0;
     uint64_t us = n * took_us / g->requests / GATHER_SHARE;
     return us < GATHER_TURN_MAX_US ? (uint32_t)us : GATHER_TURN_MAX_US;

@@ -7,15 +7,15 @@
  * time, each answer followed by the next call. Prints a line like loadgen's. Not hardened: for benchmarks only.
  */
 #include <ei.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { READ_BYTES = 256 * 1024, PACKET_BYTES = 512, WARMUP_MS = 300, TICK_BYTES = 4 };
+#include "buf.h"
+
+enum { READ_BYTES = 256 * 1024, PACKET_BYTES = 512, WARMUP_US = 300000, TICK_BYTES = 4 };
 
 static const char text[] = "hello from connection 0000";
 
@@ -36,22 +36,11 @@ static void die(const char *what)
     exit(1);
 }
 
-static void put_be32(uint8_t *at, uint32_t v)
-{
-    for (int i = 0; i < 4; i++)
-        at[i] = (uint8_t)(v >> (24 - 8 * i));
-}
-
-static uint32_t get_be32(const uint8_t *at)
-{
-    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
-
-static uint64_t clock_ns(clockid_t id)
+static double cpu_us(void)
 {
     struct timespec t;
-    clock_gettime(id, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
 /* {6, Me, '', rex} and {'$gen_call', {Me, Tag}, {call, bench_service, echo, [Text], user}} */
@@ -132,10 +121,10 @@ static void take_answers(struct caller *c)
     c->in_len -= at;
 }
 
-static void run_for(struct caller *c, uint64_t ms)
+static void run_for(struct caller *c, uint64_t us)
 {
-    uint64_t end = clock_ns(CLOCK_MONOTONIC) + ms * 1000000;
-    while (clock_ns(CLOCK_MONOTONIC) < end)
+    uint64_t end = clock_now_us() + us;
+    while (clock_now_us() < end)
         take_answers(c);
 }
 
@@ -143,13 +132,14 @@ int main(int argc, char **argv)
 {
     static struct caller c;
     ei_cnode me;
-    char node[MAXNODELEN + 1];
+    char alive[32], node[sizeof(alive) + sizeof("@127.0.0.1")];
     struct in_addr local = {.s_addr = htonl(INADDR_LOOPBACK)};
     if (argc < 5)
         die("usage: rex_call NODE COOKIE WINDOW SECONDS [LABEL]");
     int window = atoi(argv[3]);
-    snprintf(node, sizeof(node), "rex_call_%d@127.0.0.1", (int)getpid());
-    if (ei_init() != 0 || ei_connect_xinit(&me, "127.0.0.1", strtok(strdup(node), "@"), node, &local, argv[2], 1) < 0)
+    snprintf(alive, sizeof(alive), "rex_call_%d", (int)getpid());
+    snprintf(node, sizeof(node), "%s@127.0.0.1", alive);
+    if (ei_init() != 0 || ei_connect_xinit(&me, "127.0.0.1", alive, node, &local, argv[2], 1) < 0)
         die("libei does not start");
     c.fd = ei_connect(&me, argv[1]);
     if (c.fd < 0)
@@ -157,12 +147,13 @@ int main(int argc, char **argv)
     make_call(&c, ei_self(&me));
     for (int i = 0; i < window; i++)
         send_call(&c);
-    run_for(&c, WARMUP_MS);
-    uint64_t answers = c.answers, cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID), began = clock_ns(CLOCK_MONOTONIC);
-    run_for(&c, (uint64_t)(atof(argv[4]) * 1000));
+    run_for(&c, WARMUP_US);
+    uint64_t answers = c.answers, began = clock_now_us();
+    double us = cpu_us();
+    run_for(&c, (uint64_t)(atof(argv[4]) * 1e6));
     answers = c.answers - answers;
-    double seconds = (double)(clock_ns(CLOCK_MONOTONIC) - began) / 1e9;
-    double us = (double)(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu) / 1e3;
+    us = cpu_us() - us;
+    double seconds = (double)(clock_now_us() - began) / 1e6;
     printf("{\"label\":\"%s\",\"connections\":%d,\"per_second\":%.0f,\"gateway\":{\"us_per_request\":%.3f}}\n",
            argc > 5 ? argv[5] : "rex_call", window, (double)answers / seconds, us / (double)(answers ? answers : 1));
     return 0;

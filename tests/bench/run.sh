@@ -3,7 +3,7 @@
 # and gateways of its own, and ends those and nothing else, by process id.
 #
 # Usage: run.sh BUILD_DIR      (make bench)
-#   QUICK=1      one minute in all: one window a case, the widest cases only
+#   QUICK=1      two minutes in all: one window a case, the widest cases only
 #   WINDOW=3     seconds of each measured window     REPEAT=1   windows per case at most: one in which other processes
 #                took less than a tenth of a core ends the case; of several the least disturbed is shown
 #   ROUNDS=5     of the case budget
